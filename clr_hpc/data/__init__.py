@@ -1,0 +1,1 @@
+"""From images as a publisher ships them to batches: sources, packs, splits."""

@@ -1,0 +1,28 @@
+"""The one base of every spec: frozen, and an unknown key is an error that names the nearest known one."""
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class FrozenSpec(BaseModel):
+    """A value that is checked when it is made and never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    raise ValueError(unknown(f"key of {cls.__name__}", str(key), list(cls.model_fields)))
+        return values
+
+
+def unknown(what: str, value: str, known: list[str]) -> str:
+    """Return an error text for ``value``, which names the nearest of ``known`` or lists them all."""
+    nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
+    remedy = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
+    return f"unknown {what}: {value!r}; {remedy}"
