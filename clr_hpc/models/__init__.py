@@ -1,1 +1,1 @@
-"""."""
+"""The networks, and what each kind of task makes of them."""

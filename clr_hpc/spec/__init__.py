@@ -1,1 +1,1 @@
-"""What to run: frozen, validated when made, hashable. Imports neither torch nor ray, so it is quick on a login node."""
+"""What to run: frozen, validated when made, hashable. Without torch or ray: quick on a login node."""

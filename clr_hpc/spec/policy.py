@@ -20,21 +20,25 @@ class _Bounded(_Policy):
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> "_Bounded":
         if self.lr_min >= self.lr_max:
-            raise ValueError(f"lr_max={self.lr_max:g} must be above lr_min={self.lr_min:g}; raise lr_max or lower lr_min")
+            raise ValueError(
+                f"lr_max={self.lr_max:g} must be above lr_min={self.lr_min:g}; raise lr_max or lower lr_min"
+            )
         return self
 
 
-class _MomentumCycle(_Bounded):
-    """Momentum (or beta1) moves against the rate: highest where the rate is lowest (Smith 2018, arXiv:1803.09820)."""
+class MomentumCycle(_Bounded):
+    """Momentum (or beta1) moves against the rate, highest where it is lowest (Smith 2018, arXiv:1803.09820)."""
 
     momentum_min: float | None = Field(default=None, ge=0, lt=1)
     momentum_max: float | None = Field(default=None, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _momenta_come_in_pairs(self) -> "_MomentumCycle":
+    def _momenta_come_in_pairs(self) -> "MomentumCycle":
         low, high = self.momentum_min, self.momentum_max
         if (low is None) != (high is None):
-            raise ValueError(f"momentum_min={low} and momentum_max={high}: give both to cycle momentum, or neither")
+            raise ValueError(
+                f"momentum_min={low} and momentum_max={high}: give both to cycle momentum, or neither"
+            )
         if low is not None and high is not None and low > high:
             raise ValueError(f"momentum_max={high:g} must not be below momentum_min={low:g}")
         return self
@@ -69,36 +73,36 @@ class InverseTime(_Policy):
 
 
 class Cosine(_Bounded):
-    """Half a cosine from ``lr_max`` to ``lr_min`` over ``total_epochs`` (Loshchilov & Hutter, arXiv:1608.03983)."""
+    """Half a cosine from ``lr_max`` to ``lr_min`` (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
 
     name: Literal["cosine"] = "cosine"
     lr_min: float = Field(default=0.0, ge=0)
     total_epochs: PositiveFloat
 
 
-class Triangular(_MomentumCycle):
+class Triangular(MomentumCycle):
     """Linear waves between the bounds (Smith 2017, arXiv:1506.01186)."""
 
     name: Literal["triangular"] = "triangular"
     half_cycle_epochs: PositiveFloat
 
 
-class Triangular2(_MomentumCycle):
+class Triangular2(MomentumCycle):
     """Waves whose height halves after every cycle (Smith 2017)."""
 
     name: Literal["triangular2"] = "triangular2"
     half_cycle_epochs: PositiveFloat
 
 
-class Triangular2Modified(_MomentumCycle):
-    """Waves whose height halves down to ``floor`` of the first one: this project's reading, see docs/policies.md."""
+class Triangular2Modified(MomentumCycle):
+    """Waves whose height halves down to ``floor`` of the first: this project's reading, docs/policies.md."""
 
     name: Literal["triangular2_modified"] = "triangular2_modified"
     half_cycle_epochs: PositiveFloat
     floor: float = Field(default=0.25, gt=0, le=1)
 
 
-class ExpRange(_MomentumCycle):
+class ExpRange(MomentumCycle):
     """Waves whose height shrinks by ``gamma`` an epoch (Smith 2017)."""
 
     name: Literal["exp_range"] = "exp_range"
@@ -106,7 +110,7 @@ class ExpRange(_MomentumCycle):
     gamma: float = Field(default=0.95, gt=0, le=1)
 
 
-class OneCycle(_MomentumCycle):
+class OneCycle(MomentumCycle):
     """One rise and one long fall over ``total_epochs`` (Smith & Topin 2018, arXiv:1708.07120)."""
 
     name: Literal["one_cycle"] = "one_cycle"

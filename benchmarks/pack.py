@@ -1,0 +1,201 @@
+"""How fast a pack is made, against what the cores could do at best, and how much memory that takes.
+
+    python benchmarks/pack.py --originals ../shared/data/nih-mini/originals
+
+A minute on 2 cores with 60 originals of 1024 × 1024. The bound is cores × what one core decodes and shrinks with
+the fastest decoder that is installed; packing must reach 0.9 of it, reading, checking, hashing and writing
+included. The ratio by CPU time is the one to read on a machine that others use too. OpenCV and torchvision are
+measured where they are installed.
+"""
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from clr_hpc.data.image_files import read_image_file
+from clr_hpc.data.pack import build_pack, usable_cores
+from clr_hpc.data.sources.table import TableSource
+
+SIZE = 256
+Shrunk = np.ndarray
+
+
+def pillow(path: Path) -> Shrunk:
+    """Decode and shrink with Pillow alone."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").reduce(image.width // SIZE))
+
+
+def imagecodecs_and_pillow(path: Path) -> Shrunk:
+    """Decode with imagecodecs, shrink with Pillow: the bare calls of what a pack does."""
+    samples = imagecodecs.png_decode(path.read_bytes())
+    gray = samples if samples.ndim == 2 else np.ascontiguousarray(samples[..., 0])
+    return np.asarray(Image.fromarray(gray).reduce(len(gray) // SIZE))
+
+
+def opencv(path: Path) -> Shrunk:
+    """Decode and shrink with OpenCV."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    gray = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return cv2.resize(gray, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+
+
+def torchvision_and_pillow(path: Path) -> Shrunk:
+    """Decode with torchvision, shrink with Pillow."""
+    from torchvision.io import ImageReadMode, decode_image, read_file
+
+    gray = decode_image(read_file(str(path)), ImageReadMode.GRAY)[0].numpy()
+    return np.asarray(Image.fromarray(gray).reduce(len(gray) // SIZE))
+
+
+def clr_hpc(path: Path) -> Shrunk:
+    """Read as a pack does, with all its checks and the checksum."""
+    return read_image_file(path, SIZE)[0]
+
+
+@dataclass
+class Rate:
+    """What a number of images cost, the best of several passes."""
+
+    images: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+    @property
+    def cpu_milliseconds(self) -> float:
+        return self.cpu_seconds / self.images * 1000
+
+
+def measure(read: Callable[[Path], Shrunk], paths: list[Path], passes: int = 5) -> Rate:
+    """Read the files on one core."""
+    best = Rate(len(paths), math.inf, math.inf)
+    for _ in range(passes):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        for path in paths:
+            read(path)
+        best.seconds = min(best.seconds, time.perf_counter() - start)
+        best.cpu_seconds = min(best.cpu_seconds, time.process_time() - cpu_start)
+    return best
+
+
+def measure_decoders(paths: list[Path]) -> dict[str, Rate]:
+    """Measure the readers that are installed."""
+    rates = {}
+    for read in (pillow, imagecodecs_and_pillow, opencv, torchvision_and_pillow, clr_hpc):
+        try:
+            read(paths[0])
+        except ImportError:
+            continue
+        rates[read.__name__] = measure(read, paths)
+    return rates
+
+
+def write_copies(paths: list[Path], count: int, folder: Path) -> None:
+    """Write ``count`` files that decode alike but are no duplicates: bytes behind a PNG's end are allowed."""
+    (folder / "images").mkdir(parents=True)
+    rows = ["image,effusion"]
+    for number in range(count):
+        data = paths[number % len(paths)].read_bytes() + number.to_bytes(8, "big")
+        (folder / "images" / f"{number:06d}.png").write_bytes(data)
+        rows.append(f"{number:06d}.png,{number % 2}")
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+
+
+def pack_once(folder: Path, workers: int) -> dict[str, float]:
+    """Pack in this process and return what it cost, with its workers."""
+    source = TableSource(folder / "images", folder / "table.csv", image_column="image")
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        start = time.perf_counter()
+        manifest = build_pack(source, Path(output) / "pack", SIZE, workers=workers)
+        seconds = time.perf_counter() - start
+    assert manifest.counts.rejected == 0
+    parent, worker = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "images": manifest.counts.images,
+        "seconds": seconds,
+        "cpu_seconds": sum(usage.ru_utime + usage.ru_stime for usage in (parent, worker)),
+        "parent_mb": parent.ru_maxrss / 1000,
+        "worker_mb": worker.ru_maxrss / 1000,
+    }
+
+
+def pack_apart(folder: Path, workers: int) -> dict[str, float]:
+    """Pack in a fresh process, whose time and memory are its own."""
+    command = [sys.executable, __file__, "--pack-once", str(folder), "--workers", str(workers)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--originals", type=Path, default=Path("../shared/data/nih-mini/originals"))
+    parser.add_argument("--images", type=int, default=2400, help="copies to pack; a tenth of it for the memory")
+    parser.add_argument("--workers", type=int, default=usable_cores())
+    parser.add_argument("--pack-once", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.pack_once:
+        print(json.dumps(pack_once(options.pack_once, options.workers)))
+        return
+    paths = sorted(options.originals.glob("*.png"))
+    if not paths:
+        parser.error(f"no PNG files in {options.originals}; give a folder of originals with --originals")
+
+    # Packing goes first: on Linux a child's peak memory is at least what its parent had when it started.
+    with tempfile.TemporaryDirectory() as temporary:
+        few, many = Path(temporary, "few"), Path(temporary, "many")
+        write_copies(paths, options.images // 10, few)
+        write_copies(paths, options.images, many)
+        of_few = pack_apart(few, options.workers)
+        of_many = min((pack_apart(many, options.workers) for _ in range(2)), key=lambda run: run["seconds"])
+    show(measure_decoders(paths), of_few, of_many, options.workers)
+
+
+def show(rates: dict[str, Rate], of_few: dict[str, float], of_many: dict[str, float], workers: int) -> None:
+    """Print the tables."""
+    console = Console()
+    peers = [rate for name, rate in rates.items() if name != clr_hpc.__name__]
+    fastest = max(rate.images_per_second for rate in peers)
+    least_cpu = min(rate.cpu_milliseconds for rate in peers)
+    table = Table("decode and shrink", "images/s", "of the fastest", "CPU ms an image", title="one core")
+    for name, rate in sorted(rates.items(), key=lambda item: item[1].cpu_seconds):
+        speed = rate.images_per_second
+        table.add_row(name, f"{speed:.1f}", f"{speed / fastest:.2f}", f"{rate.cpu_milliseconds:.2f}")
+    console.print(table)
+
+    # The difference of the two runs is free of the start of processes, which NIH's 112,120 images hide.
+    more = of_many["images"] - of_few["images"]
+    seconds, cpu_seconds = (of_many[key] - of_few[key] for key in ("seconds", "cpu_seconds"))
+    start_seconds = of_few["seconds"] - of_few["images"] * seconds / more
+    table = Table("packing", "value", title=f"{of_many['images']:,} images, {workers} workers")
+    table.add_row("images/s", f"{more / seconds:.1f}")
+    table.add_row("of workers × the fastest on one core", f"{more / seconds / (workers * fastest):.2f}")
+    table.add_row("CPU ms an image, all processes", f"{cpu_seconds / more * 1000:.2f}")
+    table.add_row("the ratio by CPU time", f"{least_cpu / (cpu_seconds / more * 1000):.2f}")
+    table.add_row("seconds to start, not counted above", f"{start_seconds:.1f}")
+    for run in (of_few, of_many):
+        table.add_row(f"peak MB, {run['images']:,} images: parent", f"{run['parent_mb']:.0f}")
+        table.add_row(f"peak MB, {run['images']:,} images: largest worker", f"{run['worker_mb']:.0f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What a pack says of itself: ``manifest.json``, its checksum, and whether the files are what it says."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from clr_hpc.data.label_counts import LabelCounts
+from clr_hpc.data.splits import Split, SplitName
+from clr_hpc.spec.frozen import FrozenSpec
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class PackError(ValueError):
+    """A pack can't be made or can't be trusted; the message names the file and the remedy."""
+
+
+class FileEntry(FrozenSpec):
+    """One file of the pack."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+class ShardEntry(FileEntry):
+    """One array of pixels, ``(rows, size, size)`` uint8."""
+
+    rows: int
+
+
+class SplitCounts(FrozenSpec):
+    """What one split holds; ``labels`` has the 14 pathologies and ``no_finding``."""
+
+    images: int
+    patients: int
+    labels: dict[str, LabelCounts]
+
+
+class Counts(FrozenSpec):
+    """What the pack holds."""
+
+    images: int
+    patients: int
+    rejected: int
+    splits: dict[SplitName, SplitCounts]
+
+
+class Manifest(FrozenSpec):
+    """Everything about a pack but its rows and pixels."""
+
+    format_version: int = FORMAT_VERSION
+    size: int
+    resampling: str
+    source: dict[str, Any]
+    split: Split
+    counts: Counts
+    shards: tuple[ShardEntry, ...]
+    index: FileEntry
+    rejected: FileEntry
+    boxes: FileEntry | None = None
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all the rest, which covers every byte of the pack through the files' checksums."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file of the pack but the manifest."""
+        return (*self.shards, self.index, self.rejected, *([self.boxes] if self.boxes else []))
+
+    def to_json(self) -> str:
+        """Return what stands in ``manifest.json``."""
+        values = self.model_dump(mode="json")
+        ordered = {"format_version": values.pop("format_version"), "checksum": self.checksum, **values}
+        return json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json`` and check its own checksum; no other file is opened.
+
+    Raises:
+        PackError: ``folder`` isn't a pack, is of another format version, or its manifest was changed.
+    """
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackError(f"{folder} is not a pack: it has no {MANIFEST}; make one with 'clr-hpc pack'") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PackError(f"{path} is damaged: {error}; {_REMEDY}") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise PackError(
+            f"{path} has format version {version}, this clr_hpc reads version {FORMAT_VERSION}; "
+            "make the pack again with this version, or install the version that made it"
+        )
+    checksum = values.pop("checksum", None)
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        raise PackError(f"{path} is damaged: {error}; {_REMEDY}") from error
+    if manifest.checksum != checksum:
+        raise PackError(f"{path} was changed: its checksum is {manifest.checksum}, not {checksum}; {_REMEDY}")
+    return manifest
+
+
+def damaged_files(folder: Path, manifest: Manifest, verify: bool = False) -> Iterator[str]:
+    """Say what is wrong with each file that is missing, of another size, or (``verify``) of another checksum."""
+    for entry in manifest.files:
+        path = folder / entry.file
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            yield f"{path} is missing"
+            continue
+        if size != entry.bytes:
+            yield f"{path} has {size:,} bytes instead of {entry.bytes:,}"
+        elif verify and (found := file_sha256(path)) != entry.sha256:
+            yield f"{path} is damaged: its SHA-256 is {found}, not {entry.sha256}"
+
+
+def open_manifest(folder: Path, verify: bool = False) -> Manifest:
+    """Read the manifest and look whether every file is there with its size, or (``verify``) with its checksum.
+
+    Raises:
+        PackError: as ``read_manifest``, or files are missing or damaged; all of them are named.
+    """
+    manifest = read_manifest(folder)
+    if damages := list(damaged_files(folder, manifest, verify)):
+        raise PackError(f"{'; '.join(damages)}; {_REMEDY}")
+    return manifest
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_REMEDY = "copy the pack again from a whole one, or delete it and make it again with 'clr-hpc pack'"

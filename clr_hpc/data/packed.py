@@ -1,0 +1,83 @@
+"""From a pack to batches: labels as columns, pixels by one gather."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.data.manifest import Manifest, PackError, open_manifest
+from clr_hpc.data.splits import SplitName
+from clr_hpc.spec.pathologies import UNKNOWN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A pack on disk. Index and pixels are read when they are first asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path, verify: bool = False) -> "Pack":
+        """Open a pack whose files are all there with their sizes, or (``verify``) with their checksums.
+
+        Raises:
+            PackError: another format version, or a missing, truncated, changed file; every one is named.
+        """
+        return cls(folder, open_manifest(folder, verify))
+
+    @cached_property
+    def index(self) -> "pd.DataFrame":
+        """One row an image, in the order of image names; labels are ``Int8`` with ``<NA>`` for unknown.
+
+        Raises:
+            PackError: ``index.parquet`` is not the file that the manifest describes.
+        """
+        import hashlib
+
+        import pandas as pd
+
+        path = self.folder / self.manifest.index.file
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.manifest.index.sha256:
+            raise PackError(f"{path} is damaged; make the pack again with 'clr-hpc pack'")
+        return pd.read_parquet(io.BytesIO(data), dtype_backend="numpy_nullable")
+
+    def rows_of(self, split: SplitName) -> NDArray[np.int64]:
+        """Return the index rows ``(N,)`` of one split, in order."""
+        return np.flatnonzero(self.index["split"].to_numpy() == split)
+
+    def labels(self, pathology: str) -> NDArray[np.int8]:
+        """Return the labels ``(images,)`` of one pathology: POSITIVE, NEGATIVE or UNKNOWN."""
+        return self.index[pathology].to_numpy(dtype=np.int8, na_value=UNKNOWN)
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pixels ``(B, size, size)`` of index rows ``(B,)``."""
+        shards, places = self._shards, self._places
+        if len(shards) == 1:
+            only: NDArray[np.uint8] = shards[0].take(places[rows, 1], axis=0)
+            return only
+        pixels = np.empty((len(rows), self.manifest.size, self.manifest.size), np.uint8)
+        for position, (shard, row) in enumerate(places[rows].tolist()):
+            pixels[position] = shards[shard][row]
+        return pixels
+
+    @cached_property
+    def _shards(self) -> Sequence[NDArray[np.uint8]]:
+        # As plain arrays over the mapped files: indexing numpy.memmap itself costs a Python call each time.
+        return [
+            np.load(self.folder / entry.file, mmap_mode="r").view(np.ndarray) for entry in self.manifest.shards
+        ]
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """``(images, 2)``: shard and row within it."""
+        return self.index[["shard", "row"]].to_numpy(dtype=np.int64)

@@ -1,0 +1,66 @@
+"""From a pack's pixels to what a model sees: float, shrunk, augmented, normalised, on the device."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from clr_hpc.spec.run import Augmentation, Normalisation
+
+
+def prepare(
+    pixels: Tensor, image_size: int, normalisation: Normalisation, changes: NDArray[np.float32] | None = None
+) -> Tensor:
+    """Turn pixels ``(B, S, S)`` uint8 into a model's input ``(B, 1, image_size, image_size)`` float32.
+
+    Args:
+        pixels: on the device where the work is to be done.
+        image_size: pixels a side; S is shrunk to it by averaging areas.
+        normalisation: what is subtracted and divided by, in units of full white.
+        changes: of ``draw_changes``, or None for none.
+    """
+    images = pixels.unsqueeze(1).float()
+    if pixels.shape[-1] != image_size:
+        images = interpolate(images, size=(image_size, image_size), mode="area")
+    scale, offset = 1 / (255 * normalisation.std), -normalisation.mean / normalisation.std
+    if changes is None:
+        return images.mul_(scale).add_(offset)
+    on_device = torch.from_numpy(changes).to(images.device, non_blocking=True)
+    grid = affine_grid(on_device[:, :6].reshape(-1, 2, 3), list(images.shape), align_corners=False)
+    images = grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return images.mul_(on_device[:, 6].mul(scale).reshape(-1, 1, 1, 1)).add_(offset)
+
+
+def draw_changes(
+    augmentation: Augmentation, batch_size: int, generator: np.random.Generator
+) -> NDArray[np.float32] | None:
+    """Draw one random change an image.
+
+    Returns:
+        ``(B, 7)``: the 2 × 3 matrix from output to input coordinates in [-1, 1] (as torch's ``affine_grid`` takes
+        it), row by row, and the brightness factor; or None when the augmentation changes nothing.
+    """
+    if augmentation == _NOTHING:
+        return None
+    uniform = generator.random((batch_size, 6)).astype(np.float32)
+    flip = np.where(uniform[:, 0] < augmentation.flip_probability, np.float32(-1), np.float32(1))
+    signed = 2 * uniform[:, 1:] - 1
+    angle = signed[:, 0] * math.radians(augmentation.rotation_degrees)
+    zoom = 1 + signed[:, 1] * augmentation.scale_fraction
+    cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
+    # a shift by a fraction of the side is twice that in coordinates that run from -1 to 1
+    shift_x, shift_y = (
+        2 * augmentation.shift_fraction * signed[:, 2],
+        2 * augmentation.shift_fraction * signed[:, 3],
+    )
+    brightness = 1 + signed[:, 4] * augmentation.brightness_fraction
+    columns = (flip * cosine, -flip * sine, shift_x, sine, cosine, shift_y, brightness)
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+_NOTHING = Augmentation(
+    flip_probability=0, rotation_degrees=0, shift_fraction=0, scale_fraction=0, brightness_fraction=0
+)

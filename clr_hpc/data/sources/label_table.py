@@ -1,0 +1,151 @@
+"""A publisher's table as rows of text, plain or gzipped, and the small spellings that such tables share."""
+
+import csv
+import gzip
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from clr_hpc.data.sources import Rejection, SourceError
+from clr_hpc.spec.frozen import unknown
+
+AGE_YEARS_MAX = 120
+"""NIH's first edition has ages up to 414; above this an age counts as unknown."""
+
+_YEARS_OF_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+class Row(NamedTuple):
+    """The cells of one row, as many as the table has columns."""
+
+    number: int
+    """Of its line in the file, the header's being 1."""
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """The text of a table."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    sha256: str
+    """Of the text, so a gzipped copy has the same."""
+
+    def column(self, name: str) -> int:
+        """Return the position of a column; case, blanks and underscores make no difference.
+
+        Raises:
+            SourceError: there is no such column; the nearest is named.
+        """
+        position = self.find_column(name)
+        if position is None:
+            raise SourceError(f"{self.path}: {unknown('column', name, list(self.columns))}")
+        return position
+
+    def find_column(self, *names: str) -> int | None:
+        """Return the position of the first of these columns that the table has, or None."""
+        known = [_plain(column) for column in self.columns]
+        return next((known.index(_plain(name)) for name in names if _plain(name) in known), None)
+
+    def cells(self, name: str) -> list[str]:
+        """Return one column from top to bottom.
+
+        Raises:
+            SourceError: there is no such column.
+        """
+        position = self.column(name)
+        return [row.cells[position] for row in self.rows]
+
+
+def read_label_table(path: Path) -> LabelTable:
+    """Read a CSV file, gzipped or not.
+
+    Raises:
+        SourceError: it can't be opened, isn't CSV in UTF-8, has no row, or a row of more cells than the header.
+    """
+    data = _read_bytes(path)
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        columns = tuple(cell.strip() for cell in next(reader, ()))
+        rows = [Row(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    if not rows:
+        raise SourceError(f"{path} has no rows below its header; is it the label table?")
+    width = len(columns)
+    for number, cells in rows:
+        # NIH's first edition ends its header, but not its rows, with a comma: missing last cells are blank
+        if any(cells[width:]):
+            raise SourceError(
+                f"{path}, row {number}: {len(cells)} cells under {width} columns; quote cells that hold commas"
+            )
+    padded = tuple(
+        row if len(row.cells) == width else Row(row.number, (*row.cells, *[""] * width)[:width]) for row in rows
+    )
+    return LabelTable(path, columns, padded, hashlib.sha256(data).hexdigest())
+
+
+def read_names(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the names of a list, one a line, gzipped or not, and the SHA-256 of its text.
+
+    Raises:
+        SourceError: it can't be opened or holds no name.
+    """
+    data = _read_bytes(path)
+    names = tuple(data.decode("utf-8-sig", errors="replace").split())
+    if not names:
+        raise SourceError(f"{path} holds no image names; give the list as published, one name a line")
+    return names, hashlib.sha256(data).hexdigest()
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    except (OSError, EOFError) as error:  # gzip.BadGzipFile is an OSError
+        raise SourceError(f"{path} can't be read: {error}") from error
+
+
+@cache
+def parse_age_years(text: str) -> float | None:
+    """Return years from ``58``, ``058Y``, ``013M``, ``002W`` or ``007D``; None where it can't be an age."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([YMWD]?)", text.strip().upper())
+    if match is None:
+        return None
+    years = float(match[1]) * _YEARS_OF_UNIT[match[2]]
+    return round(years, 3) if years <= AGE_YEARS_MAX else None
+
+
+def parse_sex(text: str) -> str | None:
+    """Return ``F``, ``M`` or None."""
+    return {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M"}.get(text.strip().upper())
+
+
+def unique_rows(table: LabelTable, image_column: int) -> tuple[dict[str, Row], list[Rejection]]:
+    """Return one row an image, and a rejection for each row that repeats or contradicts another or has no name."""
+    rows_of: dict[str, list[Row]] = {}
+    for row in table.rows:
+        rows_of.setdefault(row.cells[image_column], []).append(row)
+    rejections = [Rejection("", f"row {row.number} of the table names no image") for row in rows_of.pop("", [])]
+    unique: dict[str, Row] = {}
+    for image, (first, *further) in rows_of.items():
+        if any(row.cells != first.cells for row in further):
+            numbers = ", ".join(str(row.number) for row in (first, *further))
+            rejections.append(Rejection(image, f"rows {numbers} of the table contradict one another"))
+            continue
+        unique[image] = first
+        rejections += [
+            Rejection(image, f"row {row.number} of the table repeats row {first.number}, which is used")
+            for row in further
+        ]
+    return unique, rejections
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\s_\-]+", "", column).casefold()

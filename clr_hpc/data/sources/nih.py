@@ -1,0 +1,181 @@
+"""NIH ChestX-ray14 as NIH ships it: PNG files, either edition of the label table, the official lists, the boxes.
+
+Wang et al., "ChestX-ray8", CVPR 2017. The first edition (``Data_Entry_2017.csv``) and the one of 2020 spell
+columns and ages differently, and 181 images have other labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.data.image_files import RESAMPLING, read_image_file
+from clr_hpc.data.sources import Box, ImageRecord, Rejection, SourceError, SourceTable
+from clr_hpc.data.sources.image_folder import locate
+from clr_hpc.data.sources.label_table import (
+    LabelTable,
+    parse_age_years,
+    parse_sex,
+    read_label_table,
+    read_names,
+    unique_rows,
+)
+from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
+
+FINDINGS_COLUMN = "Finding Labels"
+"""By it a table is known for NIH's."""
+
+_BOX_PIXELS = 1024
+"""Boxes are drawn on images of this side, whatever size the files in the folder have."""
+
+
+@dataclass(frozen=True)
+class NihSource:
+    """The images of a folder that the label table knows."""
+
+    images: Path
+    """Folder of the PNG files; ``images_001/images/`` and the like below it are found."""
+    labels: Path
+    """``Data_Entry_2017_v2020.csv`` or ``Data_Entry_2017.csv``, ``.gz`` or not."""
+    train_val_list: Path | None = None
+    test_list: Path | None = None
+    boxes: Path | None = None
+    """``BBox_List_2017.csv``."""
+    subset: bool = False
+    """The folder holds only a part of NIH's images: rows without a file are counted, not rejected one by one."""
+
+    def table(self) -> SourceTable:
+        """Read the tables and look which images are there.
+
+        Raises:
+            SourceError: a table is of another layout, only one list is given, or the images folder isn't there.
+        """
+        labels = read_label_table(self.labels)
+        side_of_image, lists_sha256 = self._official_lists()
+        records, row_rejections = read_nih_records(labels, side_of_image)
+        names = set(labels.cells("Image Index")) - {""}
+        located = locate(records, row_rejections, names, self.images, self.subset)
+        boxes = read_label_table(self.boxes) if self.boxes else None
+        return SourceTable(
+            records=located.records,
+            rejections=located.rejections,
+            boxes=read_nih_boxes(boxes) if boxes else (),
+            resampling=RESAMPLING,
+            provenance={
+                "kind": "nih",
+                "labels_sha256": labels.sha256,
+                **lists_sha256,
+                "boxes_sha256": boxes.sha256 if boxes else None,
+                "rows": len(labels.rows),
+                "rows_without_file": located.rows_without_file,
+                "unknown_ages": sum(record.age_years is None for record in located.records),
+            },
+        )
+
+    def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:
+        """Return pixels ``(size, size)`` uint8 and the SHA-256 of the file.
+
+        Raises:
+            RejectedImageError: the file can't be read correctly.
+        """
+        assert record.path is not None
+        return read_image_file(record.path, size)
+
+    def _official_lists(self) -> tuple[Mapping[str, str], dict[str, object]]:
+        if self.train_val_list is None and self.test_list is None:
+            return {}, {}
+        if self.train_val_list is None or self.test_list is None:
+            given, absent = ("test", "train_val") if self.train_val_list is None else ("train_val", "test")
+            raise SourceError(f"the {given} list is given without the {absent} list; give both or neither")
+        train_val, train_val_sha256 = read_names(self.train_val_list)
+        test, test_sha256 = read_names(self.test_list)
+        if both := sorted({*train_val} & {*test}):
+            raise SourceError(
+                f"{len(both)} images are on both lists, among them {both[0]}; give NIH's own two lists"
+            )
+        sides = dict.fromkeys(train_val, "train_val") | dict.fromkeys(test, "test")
+        return sides, {"train_val_list_sha256": train_val_sha256, "test_list_sha256": test_sha256}
+
+
+def read_nih_records(
+    table: LabelTable, side_of_image: Mapping[str, str]
+) -> tuple[list[ImageRecord], list[Rejection]]:
+    """Return what the table says of each image, and the rows that can't be used.
+
+    Raises:
+        SourceError: a column that NIH's table has is missing.
+    """
+    image, findings, patient = (table.column(name) for name in ("Image Index", FINDINGS_COLUMN, "Patient ID"))
+    age = table.find_column("Patient Age")
+    sex = table.find_column("Patient Gender", "Patient Sex")
+    view = table.find_column("View Position")
+    records = []
+    rows, rejections = unique_rows(table, image)
+    for name, (_, row) in rows.items():
+        try:
+            labels = parse_findings(row[findings])
+        except ValueError as error:
+            rejections.append(Rejection(name, str(error)))
+            continue
+        if not row[patient]:
+            rejections.append(Rejection(name, "no patient in the label table"))
+            continue
+        records.append(
+            ImageRecord(
+                image=name,
+                patient=row[patient].lstrip("0") or "0",
+                labels=labels,
+                view=(row[view].upper() or None) if view is not None else None,
+                age_years=parse_age_years(row[age]) if age is not None else None,
+                sex=parse_sex(row[sex]) if sex is not None else None,
+                official_split=side_of_image.get(name),
+            )
+        )
+    return records, rejections
+
+
+@cache
+def parse_findings(text: str) -> tuple[int, ...]:
+    """Return the 14 labels ``(14,)`` from ``Effusion|Mass`` or ``No Finding``.
+
+    Raises:
+        ValueError: no label, an unknown one, or ``No Finding`` beside a finding.
+    """
+    names = [name.strip() for name in text.split("|") if name.strip()]
+    if not names:
+        raise ValueError("no label in the label table")
+    found: set[str] = set()
+    for name in names:
+        pathology = parse_pathology(name)
+        if pathology is not None:
+            found.add(pathology)
+        elif name.casefold() != "no finding":
+            raise ValueError(f"unknown label {name!r}")
+        elif len(names) > 1:
+            raise ValueError(f"'No Finding' beside a finding: {text!r}")
+    return tuple(POSITIVE if pathology in found else NEGATIVE for pathology in PATHOLOGIES)
+
+
+def read_nih_boxes(table: LabelTable) -> tuple[Box, ...]:
+    """Return the boxes of ``BBox_List_2017.csv``, whose columns are image, label, x, y, width and height.
+
+    Raises:
+        SourceError: another layout, an unknown finding, or a number that isn't one.
+    """
+    image, label = table.column("Image Index"), table.column("Finding Label")
+    left = table.column("Bbox [x")  # the header is 'Bbox [x,y,w,h]', which a CSV reader takes for four columns
+    boxes = []
+    for number, row in table.rows:
+        # NIH writes 'Infiltrate' here and 'Infiltration' in the label table
+        pathology = parse_pathology({"Infiltrate": "Infiltration"}.get(row[label], row[label]))
+        try:
+            x, y, width, height = (float(cell) / _BOX_PIXELS for cell in row[left : left + 4])
+        except ValueError as error:
+            raise SourceError(f"{table.path}, row {number}: {error}; four numbers are needed") from error
+        if pathology is None:
+            raise SourceError(f"{table.path}, row {number}: unknown finding {row[label]!r}")
+        boxes.append(Box(row[image], pathology, x, y, width, height))
+    return tuple(boxes)

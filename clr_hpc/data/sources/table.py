@@ -1,0 +1,187 @@
+"""Any CSV table with an image column and label columns, and the folder its image names refer to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.data.image_files import RESAMPLING, read_image_file
+from clr_hpc.data.sources import ImageRecord, Rejection, SourceError, SourceTable
+from clr_hpc.data.sources.image_folder import locate
+from clr_hpc.data.sources.label_table import (
+    LabelTable,
+    Row,
+    parse_age_years,
+    parse_sex,
+    read_label_table,
+    unique_rows,
+)
+from clr_hpc.spec.frozen import unknown
+from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
+
+_LABEL_VALUES = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), POSITIVE),
+    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), NEGATIVE),
+    **dict.fromkeys(("", "-1", "-1.0", "uncertain", "unknown", "nan"), UNKNOWN),
+}
+"""A blank and CheXpert's -1 (uncertain) are both unknown: neither is an answer."""
+
+_SPLIT_VALUES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    "train_val": "train_val",
+}
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """The images of a folder that a table knows."""
+
+    images: Path
+    """Folder to which the table's image names are relative; a bare file name is also found in folders below it."""
+    labels: Path
+    """A CSV file, ``.gz`` or not."""
+    image_column: str
+    patient_column: str | None = None
+    """Without it each image counts as a patient of its own."""
+    label_columns: Mapping[str, str] = field(default_factory=dict)
+    """Column to pathology, for columns that don't have the name of one of the 14 themselves."""
+    view_column: str | None = None
+    age_column: str | None = None
+    sex_column: str | None = None
+    split_column: str | None = None
+    """``train``, ``validation`` (or ``val``), ``test``, or ``train_val`` for what is yet to be divided."""
+    subset: bool = False
+    """The folder holds only a part of the images: rows without a file are counted, not rejected one by one."""
+
+    def table(self) -> SourceTable:
+        """Read the table and look which images are there.
+
+        Raises:
+            SourceError: a column, a pathology or the value of a label or split isn't known, or the images folder.
+        """
+        table = read_label_table(self.labels)
+        columns = self._columns(table)
+        label_columns = find_label_columns(table, self.label_columns)
+        records, row_rejections = _read_records(table, columns, label_columns)
+        names = set(table.cells(self.image_column)) - {""}
+        located = locate(records, row_rejections, names, self.images, self.subset)
+        return SourceTable(
+            records=located.records,
+            rejections=located.rejections,
+            resampling=RESAMPLING,
+            provenance={
+                "kind": "table",
+                "labels_sha256": table.sha256,
+                "columns": {role: table.columns[position] for role, position in columns.items()},
+                "label_columns": {name: table.columns[position] for name, position in label_columns.items()},
+                "rows": len(table.rows),
+                "rows_without_file": located.rows_without_file,
+                "unknown_ages": sum(record.age_years is None for record in located.records),
+            },
+        )
+
+    def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:
+        """Return pixels ``(size, size)`` uint8 and the SHA-256 of the file.
+
+        Raises:
+            RejectedImageError: the file can't be read correctly.
+        """
+        assert record.path is not None
+        return read_image_file(record.path, size)
+
+    def _columns(self, table: LabelTable) -> dict[str, int]:
+        named = {
+            "image": self.image_column,
+            "patient": self.patient_column,
+            "view": self.view_column,
+            "age": self.age_column,
+            "sex": self.sex_column,
+            "split": self.split_column,
+        }
+        return {role: table.column(name) for role, name in named.items() if name is not None}
+
+
+def find_label_columns(table: LabelTable, given: Mapping[str, str]) -> dict[str, int]:
+    """Return the position of each pathology's column: those ``given``, and those that have a pathology's name.
+
+    Raises:
+        SourceError: a column or pathology isn't known, two columns name one pathology, or none does.
+    """
+    positions: dict[str, int] = {}
+    for column, text in given.items():
+        if (pathology := parse_pathology(text)) is None:
+            raise SourceError(unknown("pathology", text, list(PATHOLOGIES)))
+        if pathology in positions:
+            raise SourceError(f"two columns are given for {pathology}; give one")
+        positions[pathology] = table.column(column)
+    by_name: dict[str, int] = {}
+    for position, column in enumerate(table.columns):
+        pathology = parse_pathology(column)
+        if pathology is None or pathology in positions:
+            continue
+        if pathology in by_name:
+            raise SourceError(f"{table.path} has two columns of the name {pathology}; say which to take")
+        by_name[pathology] = position
+    if not positions and not by_name:
+        raise SourceError(
+            f"{table.path} has no column named like one of {', '.join(PATHOLOGIES)}; "
+            f"say which column is which pathology; its columns are {', '.join(table.columns)}"
+        )
+    return positions | by_name
+
+
+def read_labels(table: LabelTable, row: Row, columns: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the labels ``(14,)`` of a row; a pathology without a column is UNKNOWN.
+
+    Raises:
+        SourceError: a cell holds none of the values a label has.
+    """
+    labels = []
+    for pathology in PATHOLOGIES:
+        text = row.cells[columns[pathology]] if pathology in columns else ""
+        if (label := _LABEL_VALUES.get(text.casefold())) is None:
+            raise SourceError(
+                f"{table.path}, row {row.number}, {table.columns[columns[pathology]]}: {text!r} is not a label; "
+                "1 is yes, 0 is no, -1 or a blank is unknown"
+            )
+        labels.append(label)
+    return tuple(labels)
+
+
+def _read_records(
+    table: LabelTable, columns: Mapping[str, int], label_columns: Mapping[str, int]
+) -> tuple[list[ImageRecord], list[Rejection]]:
+    records = []
+    rows, rejections = unique_rows(table, columns["image"])
+    for name, row in rows.items():
+        cell = {role: row.cells[position] for role, position in columns.items()}
+        labels = read_labels(table, row, label_columns)
+        if all(label == UNKNOWN for label in labels):
+            rejections.append(Rejection(name, "no label in the label table"))
+        elif cell.get("patient") == "":
+            rejections.append(Rejection(name, "no patient in the label table"))
+        else:
+            records.append(
+                ImageRecord(
+                    image=name,
+                    patient=cell.get("patient", name),
+                    labels=labels,
+                    view=cell.get("view", "").upper() or None,
+                    age_years=parse_age_years(cell.get("age", "")),
+                    sex=parse_sex(cell.get("sex", "")),
+                    official_split=_parse_split(table, row, cell.get("split", "")),
+                )
+            )
+    return records, rejections
+
+
+def _parse_split(table: LabelTable, row: Row, text: str) -> str | None:
+    if not text:
+        return None
+    if (side := _SPLIT_VALUES.get(text.casefold())) is None:
+        raise SourceError(f"{table.path}, row {row.number}: {unknown('split', text, list(_SPLIT_VALUES))}")
+    return side

@@ -1,0 +1,40 @@
+"""A study's folder: what was asked for, on which pack, and the run folders."""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from clr_hpc.durable import written_whole
+from clr_hpc.execution.worker import is_done
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
+
+
+class StudyFolder:
+    """``results/<study>/``."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; ``prepare`` makes it."""
+        self.path = path
+        self.runs = path / "runs"
+
+    def prepare(self, study: Study, pack_folder: Path) -> None:
+        """Write down the study as it will run, and its pack's manifest."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        with written_whole(self.path / "study.yaml") as aside:
+            aside.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        with written_whole(self.path / "pack.json") as aside:
+            shutil.copyfile(pack_folder / "manifest.json", aside)
+
+    def unfinished(self, runs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
+        """Return the runs whose result isn't there or says that they failed."""
+        return tuple(spec for spec in runs if not is_done(self._result(spec)))
+
+    def _result(self, spec: RunSpec) -> dict[str, object] | None:
+        try:
+            result: dict[str, object] = json.loads((self.runs / spec.name / "result.json").read_text())
+        except FileNotFoundError:
+            return None
+        return result

@@ -1,0 +1,33 @@
+"""A binary classifier: one logit, its loss and its score."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+
+class BinaryClassifier(nn.Module):
+    """Says how probable a finding is.
+
+    The training loop knows models by three calls: ``forward`` gives outputs, ``losses`` and ``scores`` read them.
+    """
+
+    positive_weight: Tensor
+
+    def __init__(self, backbone: nn.Module, positive_weight: float = 1.0) -> None:
+        """Wrap a backbone that gives ``(B, 1)``; a positive image's loss is multiplied by ``positive_weight``."""
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 1, H, W)`` to logits ``(B,)`` in float32."""
+        logits: Tensor = self.backbone(images)
+        return logits.squeeze(1).float()
+
+    def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return each image's weighted cross-entropy ``(B,)`` for labels ``(B,)`` 0 or 1."""
+        return binary_cross_entropy_with_logits(outputs, labels, pos_weight=self.positive_weight, reduction="none")
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Return probabilities of the finding ``(B,)``."""
+        return outputs.sigmoid()

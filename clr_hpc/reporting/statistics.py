@@ -1,0 +1,115 @@
+"""Areas under the ROC curve and their intervals, by a bootstrap over patients.
+
+Images of one patient resemble each other, so an interval that resamples images is too narrow. Here whole
+patients are drawn with replacement. The same draws serve every run of a study, so that a difference between
+two policies is taken within each draw, on the same patients.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+RESAMPLES = 1000
+LEVEL = 0.95
+SMALLEST_DEFINED_SHARE = 0.95
+"""An interval needs this share of the draws to hold both classes; with fewer it would describe the lucky ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The middle 95 % of the bootstrap's draws."""
+
+    low: float
+    high: float
+
+    def excludes(self, value: float) -> bool:
+        """Return whether ``value`` lies outside."""
+        return value < self.low or value > self.high
+
+
+def patient_draws(patients: int, resamples: int, generator: np.random.Generator) -> NDArray[np.int32]:
+    """Draw ``patients`` patients with replacement, ``resamples`` times.
+
+    Returns:
+        ``(patients, resamples)``: how often each patient is in each draw.
+    """
+    if patients == 0:  # a study of which no run is done
+        return np.zeros((0, resamples), dtype=np.int32)
+    draws = generator.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+    return np.ascontiguousarray(draws.T, dtype=np.int32)
+
+
+def auroc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Return the area under the ROC curve, NaN where ``labels`` ``(N,)`` hold one class."""
+    one_patient = np.zeros(len(labels), dtype=np.int32)
+    return float(resampled_auroc(labels, scores, one_patient, np.ones((1, 1), dtype=np.int32))[0])
+
+
+def resampled_auroc(
+    labels: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    patients: NDArray[np.int32],
+    draws: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """Return the AUROC on each draw of patients.
+
+    The area is the chance that a positive scores above a negative, a tie counting half (Hanley & McNeil 1982,
+    doi:10.1148/radiology.143.1.7063747). Only where a negative's score lies among those of the positives matters,
+    so images are counted by such place and patient once, and a draw only weighs the counts.
+
+    Args:
+        labels: ``(N,)``.
+        scores: ``(N,)``, finite.
+        patients: ``(N,)``, each image's row of ``draws``.
+        draws: ``(P, B)``, how often each patient is in each draw.
+
+    Returns:
+        ``(B,)``, NaN where a draw holds one class.
+    """
+    thresholds, places = np.unique(scores[labels], return_inverse=True)
+    negatives = scores[~labels]
+    above = np.searchsorted(thresholds, negatives)
+    tied = np.append(thresholds, np.inf)[above] == negatives
+    positive = _weighed(places, patients[labels], len(thresholds), draws)
+    # negatives between two thresholds are counted in even rows, those at a threshold in the odd row that follows
+    through = _weighed(2 * above + tied, patients[~labels], 2 * len(thresholds) + 1, draws).cumsum(axis=0)
+    twice_the_wins = (positive * (through[:-1:2] + through[1::2])).sum(axis=0)
+    pairs = positive.sum(axis=0) * through[-1]
+    areas = np.full(len(pairs), np.nan)
+    np.divide(twice_the_wins, 2 * pairs, out=areas, where=pairs > 0)
+    return areas
+
+
+def _weighed(
+    rows: NDArray[np.int64], patients: NDArray[np.int32], count: int, draws: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Return ``(count, B)``: how many images lie in each row, each as often as its patient is in the draw."""
+    images = csr_array((np.ones(len(rows), dtype=np.int64), (rows, patients)), shape=(count, len(draws)))
+    weighed: NDArray[np.int64] = images @ draws
+    return weighed
+
+
+def defined_share(draws: NDArray[np.float64]) -> float:
+    """Return the share of ``draws`` ``(B,)`` that are numbers."""
+    return float(np.isfinite(draws).mean()) if len(draws) else 0.0
+
+
+def interval(draws: NDArray[np.float64]) -> Interval | None:
+    """Return the percentile interval of ``draws`` ``(B,)``, None where too few of them are numbers."""
+    if defined_share(draws) < SMALLEST_DEFINED_SHARE:
+        return None
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.nanpercentile(draws, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def mean_of_defined(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of ``draws`` ``(K, B)`` over K, without those that aren't numbers; NaN where none is."""
+    defined = np.isfinite(draws)
+    count = defined.sum(axis=0)
+    total = np.where(defined, draws, 0.0).sum(axis=0)
+    means = np.full(draws.shape[1], np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means

@@ -1,0 +1,95 @@
+"""What ``clr-hpc run`` shows in the terminal: a line for each run that ends, live lines for those under way."""
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from clr_hpc.execution.worker import Outcome
+from clr_hpc.spec.pathologies import title
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.training.run_folder import RunFolder, latest_metrics
+
+
+class RunDisplay:
+    """Follows runs by reading their folders, so that it needs no word from those who train them."""
+
+    def __init__(self, console: Console, runs_folder: Path, already_done: int, total: int) -> None:
+        """Show ``total`` runs, ``already_done`` of which were done before."""
+        self._console, self._runs_folder = console, runs_folder
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._whole = self._progress.add_task("all runs", total=total, completed=already_done, detail="")
+        self._lines: dict[RunSpec, TaskID] = {}
+        self._started: dict[RunSpec, float] = {}
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing and leave the lines of the runs that ended."""
+        self._progress.stop()
+
+    def under_way(self, runs: set[RunSpec]) -> None:
+        """Redraw the lines of the runs that are being trained."""
+        for spec in [spec for spec in self._lines if spec not in runs]:
+            self._progress.remove_task(self._lines.pop(spec))
+        for spec in runs:
+            if spec not in self._lines:
+                self._lines[spec] = self._progress.add_task(
+                    _describe(spec), total=spec.training.epochs, detail="starting"
+                )
+                self._started.setdefault(spec, time.monotonic())
+            newest = latest_metrics(self._runs_folder / spec.name)
+            if "step" in newest:
+                epochs = round(newest["step"]["progress"], 1)
+                self._progress.update(self._lines[spec], completed=epochs, detail=_detail(newest))
+
+    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+        """Print the line of a run that ended."""
+        if spec in self._lines:
+            self._progress.remove_task(self._lines.pop(spec))
+        self._progress.advance(self._whole)
+        folder = self._runs_folder / spec.name
+        result = RunFolder(folder).result() or {}
+        if outcome == "done":
+            summary = f"[green]done[/]    {_describe(spec)}  {_summary(result)}"
+        elif outcome == "failed":
+            summary = f"[red]failed[/]  {_describe(spec)}  {result.get('reason')}"
+        else:
+            summary = f"[yellow]in use[/]  {_describe(spec)}  another process trains it"
+        self._console.print(summary, soft_wrap=True, highlight=False)
+
+
+def _describe(spec: RunSpec) -> str:
+    parts = (title(spec.pathology), spec.architecture, spec.optimizer.name, spec.policy.name, f"seed {spec.seed}")
+    return " · ".join(parts)
+
+
+def _detail(newest: dict[str, dict[str, Any]]) -> str:
+    step = newest["step"]
+    text = f"lr {step['lr']:.2g}  loss {step['loss']:.3f}  {step['images_per_second']:.0f} images/s"
+    auroc = newest.get("validation", {}).get("auroc")
+    return text if auroc is None else f"{text}  validation AUROC {auroc:.3f}"
+
+
+def _summary(result: dict[str, Any]) -> str:
+    validation = result["validation"]
+    shown = {"AUROC": validation["auroc"], "accuracy": validation["accuracy"]}
+    values = ", ".join(f"{name} {'not defined' if v is None else format(v, '.3f')}" for name, v in shown.items())
+    return f"validation {values}, {result['seconds']:.0f} s"

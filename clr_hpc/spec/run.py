@@ -1,0 +1,123 @@
+"""One run as data: everything that decides its result, and an id made of that."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from clr_hpc.spec.frozen import FrozenSpec, unknown
+from clr_hpc.spec.optimizer import Optimizer
+from clr_hpc.spec.pathologies import PATHOLOGIES
+from clr_hpc.spec.policy import Policy
+
+Architecture = Literal["mobilenet_v1", "alexnet", "densenet121"]
+ARCHITECTURES: tuple[str, ...] = ("mobilenet_v1", "alexnet", "densenet121")
+SMALLEST_IMAGE_SIZE = {"mobilenet_v1": 32, "alexnet": 64, "densenet121": 32}
+"""Pixels; below it the last feature map would be empty."""
+
+
+class Augmentation(FrozenSpec):
+    """Random changes of a training image, drawn anew each time it is seen. All zero: none."""
+
+    flip_probability: float = Field(default=0.5, ge=0, le=1)
+    """Of a left-right flip."""
+    rotation_degrees: float = Field(default=7.0, ge=0, le=45)
+    """Uniform in ± this."""
+    shift_fraction: float = Field(default=0.05, ge=0, le=0.5)
+    """Of the image's side, uniform in ± this, along each axis."""
+    scale_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Zoom, uniform in 1 ± this."""
+    brightness_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Factor on the pixels, uniform in 1 ± this."""
+
+
+class Normalisation(FrozenSpec):
+    """What a model sees is ``(pixel / 255 - mean) / std``."""
+
+    mean: float = Field(default=0.5, ge=0, le=1)
+    std: PositiveFloat = 0.25
+
+
+class Initialisation(FrozenSpec):
+    """The weights that training starts from."""
+
+    weights: Literal["random", "imagenet"] = "random"
+    file: str | None = None
+    """A state dict of the library's own model, for machines without a network; None: the library downloads."""
+
+    @model_validator(mode="after")
+    def _file_belongs_to_imagenet(self) -> "Initialisation":
+        if self.file is not None and self.weights != "imagenet":
+            raise ValueError(f"file={self.file!r} is used with weights: imagenet only; set that or drop the file")
+        return self
+
+
+class Training(FrozenSpec):
+    """How long and on what a model is trained: all that is neither task, model, optimizer nor policy."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt = 32
+    image_size: PositiveInt = 224
+    """Pixels a side that the model sees; the pack's images are shrunk to it by area."""
+    class_imbalance: Literal["none", "pos_weight", "balanced_sampling"] = "pos_weight"
+    """``pos_weight``: a positive weighs negatives / positives. ``balanced_sampling``: both drawn equally often."""
+    augmentation: Augmentation = Augmentation()
+    normalisation: Normalisation = Normalisation()
+    initialisation: Initialisation = Initialisation()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16``: autocast; weights and optimizer stay float32."""
+    early_stop_epochs: PositiveInt | None = None
+    """Stop after this many epochs without a lower validation loss; None never does."""
+    gradient_clip_norm: NonNegativeFloat = 0.0
+    """Largest L2 norm of the gradient; 0 does not clip."""
+
+
+class RunSpec(FrozenSpec):
+    """One model trained once."""
+
+    pack_checksum: str = Field(min_length=64, max_length=64)
+    pathology: str
+    architecture: Architecture
+    optimizer: Optimizer
+    policy: Policy
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    training: Training
+
+    @field_validator("pathology")
+    @classmethod
+    def _pathology_is_one_of_14(cls, value: str) -> str:
+        if value not in PATHOLOGIES:
+            raise ValueError(unknown("pathology", value, list(PATHOLOGIES)))
+        return value
+
+    @model_validator(mode="after")
+    def _image_is_large_enough(self) -> "RunSpec":
+        size, smallest = self.training.image_size, SMALLEST_IMAGE_SIZE[self.architecture]
+        if size < smallest:
+            raise ValueError(
+                f"image_size={size} is too small for {self.architecture}; raise it to {smallest} or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _optimizer_can_cycle_momentum(self) -> "RunSpec":
+        cycles = getattr(self.policy, "momentum_max", None) is not None
+        if cycles and self.optimizer.name == "adagrad":
+            raise ValueError(
+                f"policy {self.policy.name} cycles momentum, which adagrad does not have; "
+                "drop momentum_min and momentum_max or take another optimizer"
+            )
+        return self
+
+    @property
+    def run_id(self) -> str:
+        """Ten hexadecimal digits of the SHA-256 of the spec; equal specs, equal ids, on every machine."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    @property
+    def name(self) -> str:
+        """What people read in folders, TensorBoard and tables; ends in the id."""
+        parts = (self.pathology, self.architecture, self.optimizer.name, self.policy.name)
+        return ".".join((*parts, f"seed{self.seed}", self.run_id))

@@ -1,0 +1,154 @@
+"""Checkpoints: complete, checksummed, whole or not there, the last two kept.
+
+A checkpoint is a safetensors file: no pickle, and the same state gives the same bytes. It holds the model, the
+optimizer's state and the progress; order, augmentation and dropout are functions of seed and progress
+(``clr_hpc.training.randomness``), and the rate is one of progress alone, so there is nothing else to keep.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from clr_hpc.durable import written_whole
+
+KEPT = 2
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint's bytes are not those that were written."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, and what it has seen on the way that later decisions need."""
+
+    samples: int = 0
+    best_loss: float | None = None
+    """Lowest validation loss so far."""
+    best_progress: float = 0.0
+    """Epochs at which it was."""
+    epochs_without_improvement: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``folder``, which is made at the first save."""
+        self.folder = folder
+
+    def save(self, model: nn.Module, optimizer: Optimizer, progress: Progress) -> str:
+        """Write a checkpoint, drop all but the last two, and return its SHA-256."""
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"{progress.samples:012d}.safetensors"
+        tensors = dict(_model_tensors(model)) | dict(_optimizer_tensors(optimizer))
+        checksum = save_tensors(path, tensors, asdict(progress))
+        for old in self._newest_first()[KEPT:]:
+            _checksum_file(old).unlink(missing_ok=True)
+            old.unlink()
+        return checksum
+
+    def load_latest(self, model: nn.Module, optimizer: Optimizer) -> tuple[Progress, list[str]]:
+        """Put the newest undamaged checkpoint into model and optimizer.
+
+        Returns:
+            Its progress (zero samples when there is none), and a line for each damaged one that was passed over.
+        """
+        complaints = []
+        for path in self._newest_first():
+            try:
+                tensors, metadata = load_tensors(path)
+            except DamagedCheckpointError as error:
+                complaints.append(str(error))
+                continue
+            _restore(model, optimizer, tensors)
+            return Progress(**metadata), complaints
+        return Progress(), complaints
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("*.safetensors"), reverse=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+    """Write tensors and metadata as a safetensors file with its checksum beside it; return the SHA-256.
+
+    The checksum file has the form that ``sha256sum --check`` reads. It is written second: a file without it counts
+    as damaged.
+    """
+    with written_whole(path) as aside:
+        # one metadata key only: the writer does not fix an order for several
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, aside, {"json": json.dumps(metadata)}
+        )
+        checksum = _sha256(aside)
+    with written_whole(_checksum_file(path)) as aside:
+        aside.write_text(f"{checksum}  {path.name}\n")
+    return checksum
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of ``save_tensors`` onto the CPU.
+
+    Raises:
+        DamagedCheckpointError: it is missing, its checksum is missing or differs.
+    """
+    try:
+        expected = _checksum_file(path).read_text().split()[0]
+        actual = _sha256(path)
+    except (OSError, IndexError) as error:
+        raise DamagedCheckpointError(f"{path}: the file or its checksum can't be read: {error}") from error
+    if actual != expected:
+        raise DamagedCheckpointError(f"{path}: SHA-256 is {actual}, not {expected} as when it was written")
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()["json"])
+
+
+def _model_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, value in model.state_dict().items():
+        yield f"model.{name}", value
+
+
+def _optimizer_tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            if value is not None:
+                yield f"optimizer.{index}.{key}", torch.as_tensor(value)
+
+
+def _restore(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    model.load_state_dict(weights)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], value)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Copy a state into the parameter's memory layout, without which the next step may round otherwise."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value)
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

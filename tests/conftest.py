@@ -1,0 +1,42 @@
+"""Fixtures that all tests share: where the real images are, and a small pack."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from clr_hpc.data.pack import build_pack
+from clr_hpc.data.packed import Pack
+from clr_hpc.data.sources.phantom import PhantomSource
+from clr_hpc.data.splits import SeededSplit
+
+# no deadline: a first example may also pay for torch's first step, some seconds
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The project's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def nih_mini() -> Path:
+    """Real images of NIH ChestX-ray14: a folder with ``images/``, ``originals/`` and NIH's tables."""
+    data = Path(os.environ.get("CLR_HPC_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = data / "nih-mini"
+    if not folder.is_dir():
+        pytest.skip(f"no real images: {folder} is not there; set CLR_HPC_TEST_DATA to a folder with nih-mini/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """200 phantom films at 64 × 64."""
+    folder = tmp_path_factory.mktemp("packs") / "phantom"
+    build_pack(PhantomSource(images=200), folder, 64, SeededSplit(validation_fraction=0.3, test_fraction=0.1))
+    return Pack.open(folder)

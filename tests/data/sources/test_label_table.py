@@ -1,0 +1,102 @@
+import gzip
+from pathlib import Path
+
+import pytest
+
+from clr_hpc.data.sources import SourceError
+from clr_hpc.data.sources.label_table import (
+    parse_age_years,
+    parse_sex,
+    read_label_table,
+    read_names,
+    unique_rows,
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_plain_gzipped_and_windows_files_read_the_same(tmp_path: Path) -> None:
+    text = 'image,label\r\n"a, b.png",1\r\n\r\nc.png, 0\r\n'
+    plain = read_label_table(written(tmp_path, text))
+    assert plain.columns == ("image", "label")
+    assert [row.cells for row in plain.rows] == [("a, b.png", "1"), ("c.png", "0")]
+    assert [row.number for row in plain.rows] == [2, 4]
+    zipped = tmp_path / "table.csv.gz"
+    zipped.write_bytes(gzip.compress(text.encode()))
+    assert read_label_table(zipped).sha256 == plain.sha256
+    assert read_label_table(written(tmp_path, "\ufeff" + text)).columns == ("image", "label")
+
+
+def test_missing_last_cells_are_blank_and_further_ones_an_error(tmp_path: Path) -> None:
+    assert read_label_table(written(tmp_path, "a,b,\n1,2\n")).rows[0].cells == ("1", "2", "")
+    with pytest.raises(SourceError, match="row 3: 3 cells under 2 columns"):
+        read_label_table(written(tmp_path, "a,b\n1,2\n1,2,3\n"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no rows below its header"),
+        (b"image,label\n", "no rows below its header"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "not a CSV file in UTF-8"),
+        (b'image,label\n"a.png,1\n', "not a CSV file in UTF-8"),
+        (gzip.compress(b"image\na.png\n" * 100)[:-20], "can't be read"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        read_label_table(path)
+
+
+def test_columns_are_found_whatever_their_case_and_the_nearest_is_named(tmp_path: Path) -> None:
+    table = read_label_table(written(tmp_path, "Image Index,Patient_ID\na.png,1\n"))
+    assert table.column("image index") == 0
+    assert table.column("PatientID") == 1
+    with pytest.raises(SourceError, match=r"unknown column: 'Image Indx'; did you mean 'Image Index'\?"):
+        table.column("Image Indx")
+
+
+def test_repeated_and_contradictory_rows(tmp_path: Path) -> None:
+    table = read_label_table(written(tmp_path, "image,label\na,1\nb,1\nb,1\nc,1\nc,0\n,1\n"))
+    unique, rejections = unique_rows(table, 0)
+    assert list(unique) == ["a", "b"]
+    assert {(rejection.image, rejection.reason) for rejection in rejections} == {
+        ("", "row 7 of the table names no image"),
+        ("b", "row 4 of the table repeats row 3, which is used"),
+        ("c", "rows 5, 6 of the table contradict one another"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("58", 58),
+        ("058Y", 58),
+        ("006M", 0.5),
+        ("014D", 0.038),
+        ("002W", 0.038),
+        ("120", 120),
+        ("414", None),
+        ("", None),
+        ("unknown", None),
+        ("-3", None),
+    ],
+)
+def test_ages(text: str, years: float | None) -> None:
+    assert parse_age_years(text) == years
+
+
+def test_sexes() -> None:
+    assert [parse_sex(text) for text in ("F", "male", " Female ", "", "O")] == ["F", "M", "F", None, None]
+
+
+def test_names_of_a_list(tmp_path: Path) -> None:
+    assert read_names(written(tmp_path, "a.png\r\nb.png\n"))[0] == ("a.png", "b.png")
+    with pytest.raises(SourceError, match="holds no image names"):
+        read_names(written(tmp_path, "\n"))

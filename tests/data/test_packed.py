@@ -1,0 +1,140 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from clr_hpc.data import shards
+from clr_hpc.data.manifest import PackError, damaged_files, open_manifest, read_manifest
+from clr_hpc.data.pack import build_pack
+from clr_hpc.data.packed import Pack
+
+SIZE = 32
+
+
+@pytest.fixture
+def pack_folder(make_nih_folder: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pack of three shards with a rejected image in the second."""
+    monkeypatch.setattr(shards, "SHARD_BYTES", 20 * SIZE**2)
+    made = make_nih_folder(50)
+    (made.images / "00000009_001.png").write_bytes(b"")
+    build_pack(made.source, tmp_path / "pack", SIZE, workers=1)
+    return tmp_path / "pack"
+
+
+def flip_a_bit(path: Path, position: int = -1, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1 << bit
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("shards_in_pack", [1, 3])
+def test_gather_takes_rows_in_any_order_and_number(
+    make_nih_folder: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards_in_pack: int
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 60 // shards_in_pack * SIZE**2)
+    build_pack(make_nih_folder(60).source, tmp_path / "pack", SIZE, workers=1)
+    pack = Pack.open(tmp_path / "pack")
+    assert len(pack.manifest.shards) == shards_in_pack
+    pixels = np.concatenate([np.load(tmp_path / "pack" / entry.file) for entry in pack.manifest.shards])
+    rows = np.random.default_rng(0).integers(0, 60, 200)
+    gathered = pack.gather(rows)
+    assert gathered.dtype == np.uint8
+    assert_array_equal(gathered, pixels[rows])
+    assert gathered.flags.writeable
+    assert pack.gather(np.array([], dtype=np.int64)).shape == (0, SIZE, SIZE)
+
+
+def test_a_rejected_image_leaves_a_black_row_that_no_index_row_points_to(pack_folder: Path) -> None:
+    pack = Pack.open(pack_folder)
+    assert len(pack.index) == 49
+    assert_array_equal(np.load(pack_folder / "shard-00001.npy")[5], 0)
+    assert not ((pack.index["shard"] == 1) & (pack.index["row"] == 5)).any()
+
+
+def test_splits_and_labels_come_as_arrays(pack_folder: Path) -> None:
+    pack = Pack.open(pack_folder)
+    parts = [pack.rows_of("train"), pack.rows_of("validation"), pack.rows_of("test")]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(49))
+    labels = pack.labels("effusion")
+    assert labels.dtype == np.int8
+    assert_array_equal(labels, pack.index["effusion"].to_numpy(dtype=np.int8))
+
+
+def test_it_opens_with_numpy_and_pandas_alone(pack_folder: Path) -> None:
+    first = np.load(pack_folder / "shard-00000.npy", mmap_mode="r")
+    assert (first.shape, first.dtype) == ((20, SIZE, SIZE), np.uint8)
+
+
+@pytest.mark.parametrize("name", ["shard-00000.npy", "shard-00002.npy", "index.parquet", "rejected.csv"])
+def test_a_flipped_bit_is_found_and_named(pack_folder: Path, name: str) -> None:
+    flip_a_bit(pack_folder / name)
+    with pytest.raises(PackError, match=rf"{name} is damaged: its SHA-256 is .*make it again with 'clr-hpc pack'"):
+        Pack.open(pack_folder, verify=True)
+
+
+def test_a_damaged_index_is_refused_without_verifying(pack_folder: Path) -> None:
+    flip_a_bit(pack_folder / "index.parquet", 100)
+    pack = Pack.open(pack_folder)
+    with pytest.raises(PackError, match=r"index.parquet is damaged"):
+        _ = pack.index
+
+
+def test_every_damaged_file_is_named(pack_folder: Path) -> None:
+    manifest = open_manifest(pack_folder)
+    (pack_folder / "shard-00001.npy").unlink()
+    flip_a_bit(pack_folder / "shard-00002.npy")
+    with (pack_folder / "index.parquet").open("ab") as file:
+        file.write(b"!")
+    told = list(damaged_files(pack_folder, manifest, verify=True))
+    assert len(told) == 3
+    for damage, expected in zip(
+        told, ("shard-00001.npy is missing", "shard-00002.npy is", "index.parquet has"), strict=True
+    ):
+        assert expected in damage
+    with pytest.raises(
+        PackError, match=r"shard-00001.npy is missing; .*index.parquet has [\d,]+ bytes instead of"
+    ):
+        Pack.open(pack_folder)
+
+
+def test_another_format_version_is_refused(pack_folder: Path) -> None:
+    path = pack_folder / "manifest.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(
+        PackError, match=r"manifest.json has format version 2, this clr_hpc reads version 1; make the"
+    ):
+        Pack.open(pack_folder)
+
+
+def test_a_changed_manifest_is_refused(pack_folder: Path) -> None:
+    path = pack_folder / "manifest.json"
+    values = json.loads(path.read_text())
+    values["counts"]["images"] += 1
+    path.write_text(json.dumps(values))
+    with pytest.raises(PackError, match=r"manifest.json was changed: its checksum is"):
+        Pack.open(pack_folder)
+
+
+def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match=r"is not a pack: it has no manifest.json; make one"):
+        Pack.open(tmp_path)
+
+
+def test_any_flipped_bit_of_the_manifest_is_found(pack_folder: Path) -> None:
+    path = pack_folder / "manifest.json"
+    whole = path.read_bytes()
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.integers(0, len(whole) - 1), st.integers(0, 7))
+    def check(position: int, bit: int) -> None:
+        path.write_bytes(whole)
+        flip_a_bit(path, position, bit)
+        with pytest.raises(PackError, match=r"manifest\.json"):
+            read_manifest(pack_folder)
+
+    check()

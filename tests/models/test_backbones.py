@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from clr_hpc.models.backbones import InitialisationError, build_backbone
+from clr_hpc.spec.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
+
+RANDOM = Initialisation()
+
+PARAMETERS = {
+    # the article's architectures with 1 input channel and 1 output
+    "mobilenet_v1": 3_207_425,
+    "alexnet": 56_992_449,
+    "densenet121": 6_948_609,
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_maps_gray_images_of_the_smallest_size_to_outputs(architecture: str) -> None:
+    network = build_backbone(architecture, 1, RANDOM, seed=0).eval()
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[architecture]
+    side = SMALLEST_IMAGE_SIZE[architecture]
+    assert network(torch.zeros(2, 1, side, side)).shape == (2, 1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_weights_are_a_function_of_the_seed_alone(architecture: str) -> None:
+    torch.manual_seed(1)
+    one = build_backbone(architecture, 1, RANDOM, seed=7).state_dict()
+    torch.manual_seed(2)
+    position = torch.random.get_rng_state()
+    two = build_backbone(architecture, 1, RANDOM, seed=7).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), position), "the global generator must stay where it was"
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    other = build_backbone(architecture, 1, RANDOM, seed=8).state_dict()
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_first_logits_are_near_zero(architecture: str) -> None:
+    """A network that starts out sure of itself spends its first epoch unlearning that."""
+    network = build_backbone(architecture, 1, RANDOM, seed=0).train()
+    logits = network(torch.randn(16, 1, 64, 64))
+    assert logits.abs().max() < 3
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_imagenet_weights_from_a_file(architecture: str, tmp_path: Path) -> None:
+    import timm
+    from torchvision.models import get_model
+
+    names = {"mobilenet_v1": "conv_stem", "alexnet": "features.0", "densenet121": "features.conv0"}
+    color = timm.create_model("mobilenetv1_100") if architecture == "mobilenet_v1" else get_model(architecture)
+    file = tmp_path / "imagenet.pth"
+    torch.save(color.state_dict(), file)
+    network = build_backbone(architecture, 1, Initialisation(weights="imagenet", file=str(file)), seed=0)
+    first = names[architecture]
+    gray = torch.randn(2, 1, 64, 64)
+    expected = color.get_submodule(first)(gray.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(network.get_submodule(first)(gray), expected, rtol=1e-4, atol=1e-4)
+    own, given = network.state_dict(), color.state_dict()
+    same = [name for name in own if own[name].shape == given[name].shape and torch.equal(own[name], given[name])]
+    last_layer_and_first = 3
+    assert len(same) >= len(own) - last_layer_and_first
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "alexnet.pth"
+    torch.save(build_backbone("alexnet", 1, RANDOM, seed=0).state_dict(), file)
+    with pytest.raises(InitialisationError, match="not those of densenet121"):
+        build_backbone("densenet121", 1, Initialisation(weights="imagenet", file=str(file)), seed=0)
+
+
+def test_a_file_that_is_not_a_state_dict_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"not a state dict")
+    with pytest.raises(InitialisationError, match=r"weights\.pth: not a readable state dict"):
+        build_backbone("alexnet", 1, Initialisation(weights="imagenet", file=str(file)), seed=0)
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    file = tmp_path / "evil.pth"
+    torch.save({"weights": _RunsCodeWhenLoaded(tmp_path / "it-ran")}, file)
+    with pytest.raises(InitialisationError):
+        build_backbone("alexnet", 1, Initialisation(weights="imagenet", file=str(file)), seed=0)
+    assert not (tmp_path / "it-ran").exists()
+
+
+class _RunsCodeWhenLoaded:
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (str(self.witness),)

@@ -1,0 +1,19 @@
+import torch
+from torch import nn
+
+from clr_hpc.models.binary import BinaryClassifier
+
+
+def test_losses_are_weighted_cross_entropies_and_scores_probabilities() -> None:
+    model = BinaryClassifier(nn.Identity(), positive_weight=3.0)
+    outputs = model(torch.tensor([[0.0], [2.0]]))
+    assert outputs.shape == (2,)
+    probability = 1 / (1 + torch.exp(-outputs))
+    labels = torch.tensor([1.0, 0.0])
+    expected = -(3 * labels * probability.log() + (1 - labels) * (1 - probability).log())
+    torch.testing.assert_close(model.losses(outputs, labels), expected)
+    torch.testing.assert_close(model.scores(outputs), probability)
+
+
+def test_the_weight_is_no_part_of_the_model() -> None:
+    assert not BinaryClassifier(nn.Identity(), positive_weight=3.0).state_dict()

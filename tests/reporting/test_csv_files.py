@@ -1,0 +1,68 @@
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from clr_hpc.reporting import csv_files, tables
+from clr_hpc.reporting.collect import read_study
+from clr_hpc.reporting.compare import compare_policies
+from clr_hpc.reporting.scoring import ScoredRun, result_rows, score_runs
+from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
+
+StudyMaker = Callable[..., Path]
+
+
+def scored(folder: Path) -> tuple[ScoredRun, ...]:
+    return score_runs(read_study(folder), np.random.default_rng(0))
+
+
+def parsed(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_results_csv_holds_full_precision(make_study: StudyMaker) -> None:
+    rows = result_rows(scored(make_study()))
+    lines = parsed(csv_files.results_csv(rows))
+    assert len(lines) == 6
+    assert float(lines[0]["validation_auroc"]) == rows[0].auroc
+    assert lines[0]["auroc_seed_sd"] == ""
+
+
+def test_runs_csv_has_a_line_a_run_whatever_its_state(make_study: StudyMaker) -> None:
+    folder = make_study()
+    next(folder.glob("runs/*/result.json")).unlink()
+    lines = parsed(csv_files.runs_csv(scored(folder)))
+    assert sorted(line["status"] for line in lines) == ["done"] * 5 + ["unfinished"]
+    assert {line["train_accuracy"] == "" for line in lines if line["status"] == "unfinished"} == {True}
+
+
+def test_epochs_csv_is_what_the_curves_show(make_study: StudyMaker) -> None:
+    lines = parsed(csv_files.epochs_csv(scored(make_study())))
+    assert len(lines) == 6 * 4 * 2
+    assert {line["split"] for line in lines} == {"train", "validation"}
+
+
+def test_policies_csv_ranks_every_set_of_pathologies(make_study: StudyMaker) -> None:
+    runs = scored(make_study())
+    comparisons = {"all": compare_policies(runs), "one": compare_policies(runs, ("effusion",))}
+    lines = parsed(csv_files.policies_csv(comparisons))
+    assert [line["pathologies"] for line in lines] == ["all"] * 3 + ["one"] * 3
+    assert lines[0]["behind_best"] == "0.0"
+
+
+def test_labels_are_summed_over_splits(make_study: StudyMaker) -> None:
+    study = read_study(make_study())
+    assert tables.label_counts(study)["atelectasis"] == 3 * 40
+    table = tables.label_table(study)
+    assert len(table.rows) == len(PATHOLOGIES) + 1
+    assert [cell.text for cell in table.rows[0]] == ["No finding", "530", "530", "530", "1,590"]
+    lines = parsed(csv_files.labels_csv(study))
+    assert lines[-1] == {
+        "label": NO_FINDING,
+        "split": "test",
+        "positive": "530",
+        "negative": "110",
+        "unknown": "0",
+    }

@@ -1,0 +1,98 @@
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+from clr_hpc.reporting.report import write_report
+from clr_hpc.spec.pathologies import PATHOLOGIES
+
+StudyMaker = Callable[..., Path]
+
+
+class Page(HTMLParser):
+    """What a test wants to know of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: Counter[str] = Counter()
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        for name, value in attrs:
+            if name == "id":
+                self.ids[value or ""] += 1
+            elif name == "src" or (tag == "link" and name == "href"):
+                self.loaded.append(value or "")
+            elif tag == "a" and name == "href":
+                self.links.append(value or "")
+
+
+def test_a_whole_report(make_study: StudyMaker) -> None:
+    folder = make_study(pathologies=PATHOLOGIES)
+    path = write_report(folder)
+    assert path == folder / "report" / "report.html"
+    assert path.stat().st_size < 1_000_000
+    page = Page(path)
+    assert page.tags["figure"] == 1 + 1 + 14  # labels, all pathologies, curves
+    assert [name for name, times in page.ids.items() if times > 1] == []
+    assert page.loaded == ["data:,"]
+    for link in page.links:
+        assert link.removeprefix("#") in page.ids if link.startswith("#") else (path.parent / link).is_file()
+    text = path.read_text()
+    assert "Triangular has the highest mean validation AUROC" in text
+    assert "c0ffee" in text
+    assert "clr-hpc run study.yaml" in text
+
+
+def test_the_same_run_folders_give_the_same_bytes(make_study: StudyMaker) -> None:
+    folder = make_study()
+    first = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
+    second = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
+    assert sorted(first) == ["epochs.csv", "labels.csv", "policies.csv", "report.html", "results.csv", "runs.csv"]
+    assert first == second
+
+
+def test_no_address_outside_the_page(make_study: StudyMaker) -> None:
+    text = write_report(make_study()).read_text()
+    assert re.findall(r"(?:https?:)?//[a-z][^\s\"'<]*\.[^\s\"'<]*", text) == []
+
+
+def test_a_reason_is_text_and_never_markup(make_study: StudyMaker) -> None:
+    folder = make_study()
+    reason = 'ValueError: </table><script>alert("x")</script> & more'
+    result = {"status": "failed", "reason": reason, "samples": 0, "epochs": 0.0, "seconds": 1.0}
+    next(folder.glob("runs/*/result.json")).write_text(json.dumps(result))
+    text = write_report(folder).read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt; &amp; more" in text
+
+
+def test_a_study_of_which_nothing_is_done_has_a_report(make_study: StudyMaker) -> None:
+    folder = make_study()
+    for run in folder.glob("runs/*"):
+        for file in run.iterdir():
+            file.unlink()
+        run.rmdir()
+    path = write_report(folder)
+    assert "Nothing can be compared" in path.read_text()
+    assert Page(path).tags["figure"] == 1
+    with (path.parent / "runs.csv").open() as file:
+        assert {line["status"] for line in csv.DictReader(file)} == {"missing"}
+
+
+def test_pathologies_with_few_positives_stay_out_of_the_second_mean(make_study: StudyMaker) -> None:
+    folder = make_study()
+    pack = json.loads((folder / "pack.json").read_text())
+    for split in pack["counts"]["splits"].values():
+        split["labels"]["effusion"]["positive"] = 33
+    (folder / "pack.json").write_text(json.dumps(pack))
+    with (write_report(folder).parent / "policies.csv").open() as file:
+        compared = {line["pathologies"]: line["pathologies_compared"] for line in csv.DictReader(file)}
+    assert compared == {"all": "2", "100 positives or more": "1"}

@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+
+from clr_hpc.reporting import wording
+from clr_hpc.reporting.statistics import Interval
+from clr_hpc.spec.run import RunSpec
+
+
+def spec(optimizer: dict[str, Any], policy: dict[str, Any]) -> RunSpec:
+    fields = {
+        "pack_checksum": "0" * 64,
+        "pathology": "edema",
+        "architecture": "alexnet",
+        "training": {"epochs": 1},
+    }
+    return RunSpec.model_validate(fields | {"optimizer": optimizer, "policy": policy})
+
+
+def test_a_policys_rates_that_follow_the_optimizer_do_not_make_it_two() -> None:
+    specs = [
+        spec({"name": "sgd"}, {"name": "constant", "lr_max": 0.1}),
+        spec({"name": "adam"}, {"name": "constant", "lr_max": 0.001}),
+    ]
+    assert list(wording.policy_labels(specs).values()) == ["Constant", "Constant"]
+
+
+def test_two_settings_of_one_policy_are_told_apart_by_what_differs() -> None:
+    waves = [
+        {"name": "triangular", "lr_min": 0.01, "lr_max": 0.1, "half_cycle_epochs": epochs} for epochs in (1, 2)
+    ]
+    labels = wording.policy_labels([spec({"name": "sgd"}, wave) for wave in waves])
+    assert list(labels.values()) == ["Triangular (half_cycle_epochs 1.0)", "Triangular (half_cycle_epochs 2.0)"]
+
+
+def test_two_settings_of_one_optimizer_are_told_apart() -> None:
+    constant = {"name": "constant", "lr_max": 0.1}
+    specs = [spec({"name": "sgd", "momentum": momentum}, constant) for momentum in (0.0, 0.9)]
+    assert list(wording.optimizer_labels(specs).values()) == ["SGD (momentum 0.0)", "SGD (momentum 0.9)"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.2, "4.2 s"), (185, "3:05 min"), (660, "11:00 min"), (7385, "2:03:05 h"), (float("nan"), "–"), (None, "–")],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+def test_numbers_carry_a_minus_and_not_a_hyphen() -> None:
+    assert wording.between(Interval(-0.0124, 0.024)) == "−0.012 to 0.024"
+    assert wording.number(float("nan")) == "–"
+
+
+def test_listed_and_count() -> None:
+    assert wording.listed(["a", "b", "c"]) == "a, b and c"
+    assert wording.listed(["a"]) == "a"
+    assert wording.count(1, "run") == "1 run"
+    assert wording.count(1200, "run") == "1,200 runs"

@@ -1,0 +1,49 @@
+"""What docs/policies.md shows is true: its code runs and prints what stands there, its YAML is valid."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from clr_hpc.spec.policy import POLICY_NAMES, Policy
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (DOCS / "policies.md").read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_example_prints_what_the_page_says(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,), (output,) = blocks(page, "python"), blocks(page, "text")
+    exec(compile(example, "docs/policies.md", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out == output
+
+
+def test_every_policy_in_yaml_is_valid(page: str) -> None:
+    written = [yaml.safe_load(block) for block in blocks(page, "yaml")]
+    assert written
+    for policy in written:
+        TypeAdapter(Policy).validate_python(policy)
+
+
+def test_every_policy_has_its_row(page: str) -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == set(POLICY_NAMES)
+
+
+def test_the_picture_is_small_and_its_command_draws_every_policy(tmp_path: Path) -> None:
+    assert (DOCS / "images/policies.svg").stat().st_size < 100_000
+    drawn = tmp_path / "policies.svg"
+    command = [sys.executable, "-W", "error", str(DOCS / "images/draw_policies.py"), str(drawn)]
+    subprocess.run(command, check=True, capture_output=True)
+    text = drawn.read_text(encoding="utf-8")
+    assert [name for name in POLICY_NAMES if f">{name}<" not in text] == []

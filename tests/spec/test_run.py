@@ -1,0 +1,82 @@
+import pytest
+from pydantic import ValidationError
+
+from clr_hpc.spec.optimizer import Adagrad, Sgd
+from clr_hpc.spec.policy import Constant, Triangular
+from clr_hpc.spec.run import Initialisation, RunSpec, Training
+
+
+def spec(**changes: object) -> RunSpec:
+    values: dict[str, object] = {
+        "pack_checksum": "a" * 64,
+        "pathology": "mass",
+        "architecture": "mobilenet_v1",
+        "optimizer": Sgd(),
+        "policy": Constant(lr_max=0.01),
+        "training": Training(epochs=2, image_size=64),
+    }
+    return RunSpec.model_validate(values | changes)
+
+
+def test_id_survives_a_trip_through_json() -> None:
+    there = spec(seed=3)
+    back = RunSpec.model_validate_json(there.model_dump_json())
+    assert back == there
+    assert back.run_id == there.run_id
+
+
+def test_id_is_the_same_on_every_machine() -> None:
+    # run folders made earlier must be found again: a change of this value is a change of format
+    assert spec().run_id == "c081f0d1dd"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pack_checksum": "b" * 64},
+        {"pathology": "nodule"},
+        {"architecture": "densenet121"},
+        {"optimizer": Sgd(momentum=0.8)},
+        {"policy": Constant(lr_max=0.02)},
+        {"seed": 1},
+        {"training": Training(epochs=3, image_size=64)},
+    ],
+)
+def test_id_covers_everything_that_decides_the_result(change: dict[str, object]) -> None:
+    assert spec(**change).run_id != spec().run_id
+
+
+def test_name_says_what_the_run_is() -> None:
+    assert spec().name == f"mass.mobilenet_v1.sgd.constant.seed0.{spec().run_id}"
+
+
+def test_spec_never_changes() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        spec().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pathology": "pneumona"}, "did you mean 'pneumonia'"),
+        ({"architecture": "alexnet", "training": Training(epochs=1, image_size=48)}, "raise it to 64"),
+        ({"optimizer": {"name": "sgd", "momentun": 0.9}}, "did you mean 'momentum'"),
+        ({"sed": 1}, "did you mean 'seed'"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_mistakes_are_named_with_their_remedy(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        spec(**change)
+
+
+def test_adagrad_has_no_momentum_to_cycle() -> None:
+    cycling = Triangular(lr_min=0.1, lr_max=1, half_cycle_epochs=1, momentum_min=0.8, momentum_max=0.9)
+    assert spec(policy=cycling).policy == cycling
+    with pytest.raises(ValidationError, match="adagrad does not have"):
+        spec(policy=cycling, optimizer=Adagrad())
+
+
+def test_a_weights_file_without_imagenet_is_a_mistake() -> None:
+    with pytest.raises(ValidationError, match="weights: imagenet only"):
+        Initialisation(file="weights.pth")

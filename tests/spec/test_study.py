@@ -1,0 +1,122 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clr_hpc.spec.pathologies import PATHOLOGIES
+from clr_hpc.spec.policy import Constant, OneCycle, Triangular
+from clr_hpc.spec.run import Training
+from clr_hpc.spec.study import Study, StudyError, load_study
+
+STUDY: dict[str, Any] = {
+    "name": "trial",
+    "pack": "packs/phantom",
+    "pathologies": ["Pleural_Thickening", "mass"],
+    "optimizers": ["sgd", {"name": "adam", "beta1": 0.8}],
+    "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.1}, "adam": {"lr_min": 1e-4, "lr_max": 1e-3}},
+    "policies": ["constant", {"name": "triangular", "half_cycle_epochs": 1}, "one_cycle"],
+    "seeds": [0, 1],
+    "training": {"epochs": 4, "image_size": 64},
+}
+
+
+def write(folder: Path, values: Any) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+def test_grid_is_every_combination_once(tmp_path: Path) -> None:
+    runs = load_study(write(tmp_path, STUDY)).runs("a" * 64)
+    assert len(runs) == len({run.run_id for run in runs}) == 2 * 1 * 2 * 3 * 2
+    assert {run.pathology for run in runs} == {"pleural_thickening", "mass"}
+    assert {run.pack_checksum for run in runs} == {"a" * 64}
+
+
+def test_policies_take_rates_of_the_optimizer_and_length_of_training(tmp_path: Path) -> None:
+    runs = load_study(write(tmp_path, STUDY)).runs("a" * 64)
+    adams = {run.policy.name: run.policy for run in runs if run.optimizer.name == "adam"}
+    assert adams["constant"] == Constant(lr_max=1e-3)
+    assert adams["triangular"] == Triangular(lr_min=1e-4, lr_max=1e-3, half_cycle_epochs=1)
+    assert adams["one_cycle"] == OneCycle(lr_min=1e-4, lr_max=1e-3, total_epochs=4)
+
+
+def test_a_policys_own_rate_wins(tmp_path: Path) -> None:
+    own = STUDY | {"policies": [{"name": "constant", "lr_max": 0.5}]}
+    assert {run.policy.lr_max for run in load_study(write(tmp_path, own)).runs("a" * 64)} == {0.5}
+
+
+def test_all_means_the_14(tmp_path: Path) -> None:
+    assert load_study(write(tmp_path, STUDY | {"pathologies": "all"})).pathologies == PATHOLOGIES
+
+
+def test_what_ran_can_be_read_again(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, STUDY))
+    again = load_study(write(tmp_path, study.model_dump(mode="json")))
+    assert again.runs("a" * 64) == study.runs("a" * 64)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, STUDY)
+    study = load_study(
+        path, ("epochs=9", "rates.sgd.lr_max=0.2", "seeds=[5]", "training.augmentation.rotation_degrees=0")
+    )
+    assert study.training.epochs == 9
+    assert study.rates["sgd"].lr_max == 0.2
+    assert study.seeds == (5,)
+    assert study.training.augmentation.rotation_degrees == 0
+
+
+def test_training_fields_can_be_set_by_their_own_name(tmp_path: Path) -> None:
+    shared = set(Study.model_fields) & set(Training.model_fields)
+    assert not shared, "a bare name in --set would be ambiguous"
+    assert load_study(write(tmp_path, STUDY), ("batch_size=8",)).training.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "did you mean 'epochs'"),
+        ("epochs", "key=value"),
+        ("epochs=-1", r"training.epochs: .*greater than 0 \(it is -1\)"),
+        ("training.epochz=1", "did you mean 'epochs'"),
+        ("name.first=1", "name is not a mapping"),
+        ("epochs=[", "not YAML"),
+        ("policies=[triangle]", "did you mean 'triangular'"),
+        ("policies=[]", "policies is empty"),
+        ("policies=[constant, constant]", "twice"),
+        ("policies=constant", "must be a list"),
+        ("optimizers=[sdg]", "did you mean 'sgd'"),
+        ("pathologies=[pneumona]", "did you mean 'pneumonia'"),
+        ("pathologies=mass", "or all"),
+        ("rates={}", "no rate for sgd with policy constant; add rates"),
+        ("rates.sgd.lr_max=0.0001", "lr_max=0.0001 must be above lr_min=0.001"),
+        ("policies=[triangular]", "half_cycle_epochs"),
+        ("image_size=16", "raise it to 32"),
+        ("name=a/b", "name"),
+    ],
+)
+def test_mistakes_are_named_with_the_file(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        load_study(write(tmp_path, STUDY), (override,))
+    assert "--set" in str(caught.value) or "study.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not YAML"), ("- 1", "a study is a mapping")])
+def test_files_that_are_no_study(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        load_study(write(tmp_path, text))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no such study file"):
+        load_study(tmp_path / "nothing.yaml")
+
+
+def test_every_study_in_jobs_is_valid(repository: Path) -> None:
+    studies = sorted((repository / "jobs").glob("*.yaml"))
+    assert len(studies) >= 3
+    for path in studies:
+        assert load_study(path).runs("a" * 64)
+        assert path.read_text().startswith("# "), f"{path} must open with its command, time and what to expect"

@@ -1,0 +1,72 @@
+"""The import picture of docs/architecture.md, and what may not be imported where."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "durable": set(),
+    "spec": set(),
+    "data": {"spec", "durable"},
+    "schedule": {"spec"},
+    "models": {"spec"},
+    "training": {"spec", "durable", "data", "schedule", "models"},
+    "execution": {"spec", "durable", "data", "schedule", "models", "training"},
+    "reporting": {"spec", "durable"},
+}
+AT_THE_TOP = {"cli", "cli_pack", "run_display"}
+"""Modules of the command line, which import from all."""
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Yield every module that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_folder_imports_only_from_what_stands_above_it(repository: Path) -> None:
+    package = repository / "clr_hpc"
+    seen = set()
+    for file in package.rglob("*.py"):
+        part = file.relative_to(package).parts[0].removesuffix(".py")
+        seen.add(part)
+        if part in AT_THE_TOP | {"__init__"}:
+            continue
+        parts = {name.split(".")[1] for name in imports(file) if name.startswith("clr_hpc.")}
+        allowed = MAY_IMPORT[part] | {part, "__version__"}
+        assert parts <= allowed, f"{file.relative_to(repository)} imports {sorted(parts - allowed)}"
+    assert seen >= set(MAY_IMPORT)
+
+
+IMPORTS_OF = """
+import sys
+{statement}
+print(*(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import clr_hpc.cli", ["torch", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "tensorboard"]),
+        ("import clr_hpc.spec.study", ["torch", "numpy", "pandas", "sklearn", "matplotlib"]),
+        ("import clr_hpc.data.manifest", ["torch", "pandas", "pyarrow", "sklearn", "matplotlib"]),
+        ("import clr_hpc.execution.inline, clr_hpc.execution.study_folder", ["torch", "pandas", "sklearn"]),
+        ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
+        ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),
+        ("import clr_hpc.training.loop, clr_hpc.execution.worker", ["ray", "submitit"]),
+    ],
+)
+def test_light_modules_stay_light(statement: str, heavy: list[str]) -> None:
+    code = IMPORTS_OF.format(statement=statement, heavy=heavy)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -1,0 +1,115 @@
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from clr_hpc.spec.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
+from clr_hpc.training.checkpoint import Checkpoints, DamagedCheckpointError, Progress, load_tensors, save_tensors
+from clr_hpc.training.optimizers import build_optimizer
+
+OPTIMIZERS: list[Optimizer] = [
+    Sgd(),
+    Sgd(momentum=0),
+    Adam(),
+    AdamW(),
+    RmsProp(),
+    RmsProp(momentum=0.9),
+    Adagrad(),
+]
+
+
+def trained(optimizer: Optimizer, steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 1))
+    model.to(memory_format=torch.channels_last)
+    built = build_optimizer(optimizer, model.parameters())
+    for step in range(steps):
+        train_step(model, built, step)
+    return model, built
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(step))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    optimizer.zero_grad()
+    model(images.to(memory_format=torch.channels_last)).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("spec", OPTIMIZERS, ids=repr)
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(spec: Optimizer, tmp_path: Path) -> None:
+    model, optimizer = trained(spec, steps=3)
+    Checkpoints(tmp_path / "c").save(model, optimizer, Progress(samples=24))
+    fresh_model, fresh_optimizer = trained(spec, steps=0)
+    progress, damaged = Checkpoints(tmp_path / "c").load_latest(fresh_model, fresh_optimizer)
+    assert (progress, damaged) == (Progress(samples=24), [])
+    for step in range(3, 6):
+        train_step(model, optimizer, step)
+        train_step(fresh_model, fresh_optimizer, step)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, fresh_model.state_dict()[name]), name
+    one = Checkpoints(tmp_path / "one").save(model, optimizer, Progress(samples=48))
+    other = Checkpoints(tmp_path / "other").save(fresh_model, fresh_optimizer, Progress(samples=48))
+    assert one == other, "the same state must give the same bytes"
+
+
+def test_two_are_kept(tmp_path: Path) -> None:
+    model, optimizer = trained(Sgd(), steps=1)
+    checkpoints = Checkpoints(tmp_path / "c")
+    for samples in (8, 16, 24, 32):
+        checkpoints.save(model, optimizer, Progress(samples=samples))
+    kept = sorted(path.name for path in (tmp_path / "c").iterdir())
+    assert kept == [f"{samples:012d}.safetensors{end}" for samples in (24, 32) for end in ("", ".sha256")]
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "flipped byte": flip_a_byte,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "empty": lambda path: path.write_bytes(b""),
+    "checksum missing": lambda path: path.with_name(path.name + ".sha256").unlink(),
+    "checksum empty": lambda path: path.with_name(path.name + ".sha256").write_text(""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    model, optimizer = trained(Sgd(), steps=1)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(model, optimizer, Progress(samples=8))
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    train_step(model, optimizer, 1)
+    checkpoints.save(model, optimizer, Progress(samples=16))
+    damage(tmp_path / "000000000016.safetensors")
+    progress, damaged = checkpoints.load_latest(model, optimizer)
+    assert progress.samples == 8
+    assert len(damaged) == 1
+    assert "000000000016.safetensors" in damaged[0]
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_nothing_to_load_is_the_beginning(tmp_path: Path) -> None:
+    model, optimizer = trained(Sgd(), steps=0)
+    assert Checkpoints(tmp_path / "c").load_latest(model, optimizer) == (Progress(), [])
+
+
+def test_checksum_file_is_what_sha256sum_reads(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "w.safetensors", {"a": torch.ones(3)}, {})
+    subprocess.run(["sha256sum", "--check", "w.safetensors.sha256"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DamagedCheckpointError, match=r"gone\.safetensors"):
+        load_tensors(tmp_path / "gone.safetensors")

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from clr_hpc.models.binary import BinaryClassifier
+from clr_hpc.training.metrics import evaluate
+from clr_hpc.training.sampling import LabelledRows
+
+
+class ReadsTheLogit(nn.Module):
+    """A backbone whose logit is the image's only pixel, with a dropout that evaluation must switch off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.9)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dropout(images).flatten(1)
+
+
+LOGITS = np.array([2.0, -1.0, 0.5, -3.0, 0.1], dtype=np.float32)
+
+
+def load(rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(LOGITS[rows]).reshape(-1, 1, 1, 1)
+
+
+def split_with(*labels: float) -> LabelledRows:
+    return LabelledRows(np.arange(len(labels)), np.array(labels, dtype=np.float32))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_metrics_by_hand(batch_size: int) -> None:
+    model = BinaryClassifier(ReadsTheLogit()).train()
+    evaluation = evaluate(model, split_with(1, 0, 1, 0, 0), load, batch_size)
+    metrics = evaluation.metrics
+    assert metrics.accuracy == pytest.approx(4 / 5)
+    assert metrics.auroc == 1
+    assert metrics.average_precision == 1
+    assert (metrics.images, metrics.positives) == (5, 2)
+    probability = 1 / (1 + np.exp(-LOGITS))
+    np.testing.assert_allclose(evaluation.scores, probability, rtol=1e-6)
+    losses = -np.log([probability[0], 1 - probability[1], probability[2], 1 - probability[3], 1 - probability[4]])
+    assert metrics.loss == pytest.approx(losses.mean())
+    assert model.training, "the mode must be as it was"
+
+
+def test_one_class_leaves_ranking_undefined() -> None:
+    metrics = evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 0, 0, 0, 0), load).metrics
+    assert (metrics.auroc, metrics.average_precision) == (None, None)
+    assert metrics.accuracy == pytest.approx(2 / 5)
+
+
+def test_an_empty_split_has_no_metrics() -> None:
+    metrics = evaluate(BinaryClassifier(ReadsTheLogit()), split_with(), load).metrics
+    assert (metrics.loss, metrics.accuracy, metrics.images) == (None, None, 0)
+
+
+def test_scores_that_are_not_finite_are_an_error() -> None:
+    def load_nan(rows: NDArray[np.int64]) -> Tensor:
+        return torch.full((len(rows), 1, 1, 1), torch.nan)
+
+    with pytest.raises(FloatingPointError, match="lower lr_max"):
+        evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 1), load_nan)
