@@ -5,13 +5,13 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+INSTALLED ?= $(VENV)/.installed
 EXTRAS ?= dev
 
 .PHONY: quickstart test lint bench clean
 
 quickstart: $(INSTALLED)
-	test -e packs/phantom || $(BIN)/clr-hpc pack phantom --images 1500 --size 64 --output packs/phantom
+	test -e packs/phantom || $(BIN)/clr-hpc pack phantom --images 1000 --size 64 --output packs/phantom
 	$(BIN)/clr-hpc run jobs/quickstart.yaml
 	$(BIN)/clr-hpc report jobs/quickstart.yaml
 
