@@ -34,10 +34,10 @@ from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.spec.optimizer import Sgd
 from clr_hpc.spec.policy import Triangular
 from clr_hpc.spec.run import Initialisation, RunSpec, Training
+from clr_hpc.spec.task import BinaryTask
 from clr_hpc.training.environment import describe_environment
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder
@@ -53,7 +53,8 @@ def ours(pack: Pack, folder: Path) -> Steps:
     """Train as ``clr_hpc.training.loop`` does between two evaluations."""
     spec = RunSpec(
         pack_checksum=pack.manifest.checksum,
-        pathology="effusion",
+        task=BinaryTask(pathology="effusion"),
+        stage="scratch",
         architecture="mobilenet_v1",
         optimizer=Sgd(),
         policy=Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=1),
@@ -67,7 +68,7 @@ def ours(pack: Pack, folder: Path) -> Steps:
     def steps(count: int) -> None:
         nonlocal samples
         for _ in range(count):
-            lr, momentum = apply_policy(run.optimizer, spec.policy, run.epochs(samples))
+            lr, momentum = run.set_rate(run.epochs(samples))
             loss, batch_size = run.step(samples)
             samples += batch_size
             log.step(samples, loss, lr, momentum, batch_size)

@@ -77,7 +77,14 @@ class RunDisplay:
 
 
 def _describe(spec: RunSpec) -> str:
-    parts = (title(spec.pathology), spec.architecture, spec.optimizer.name, spec.policy.name, f"seed {spec.seed}")
+    parts = (
+        title(spec.task.name).replace("-", ", "),
+        spec.architecture,
+        spec.optimizer.name,
+        spec.stage,
+        spec.policy.name,
+        f"seed {spec.seed}",
+    )
     return " · ".join(parts)
 
 

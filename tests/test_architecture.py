@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": {"spec", "durable", "data", "schedule", "models", "training"},
     "reporting": {"spec", "durable"},
 }
-AT_THE_TOP = {"cli", "cli_pack", "run_display"}
+AT_THE_TOP = {"cli", "cli_pack", "cli_refusal", "run_display"}
 """Modules of the command line, which import from all."""
 
 

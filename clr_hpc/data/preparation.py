@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate
+from torch.nn.functional import grid_sample, interpolate
 
 from clr_hpc.spec.run import Augmentation, Normalisation
 
@@ -29,9 +29,21 @@ def prepare(
     if changes is None:
         return images.mul_(scale).add_(offset)
     on_device = torch.from_numpy(changes).to(images.device, non_blocking=True)
-    grid = affine_grid(on_device[:, :6].reshape(-1, 2, 3), list(images.shape), align_corners=False)
+    grid = _sampling_grid(on_device[:, :6].reshape(-1, 2, 3), image_size)
     images = grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return images.mul_(on_device[:, 6].mul(scale).reshape(-1, 1, 1, 1)).add_(offset)
+
+
+def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
+    """Return where each output pixel is read, ``(B, side, side, 2)``, for matrices ``(B, 2, 3)``.
+
+    The same as ``affine_grid`` of torch, which multiplies matrices at every pixel; here one addition a pixel is left.
+    """
+    centres = (2 * torch.arange(side, device=matrices.device) + 1) / side - 1
+    of_column, of_row, constant = matrices.unbind(dim=2)
+    along_rows = centres[None, :, None] * of_row[:, None] + constant[:, None]
+    along_columns = centres[None, :, None] * of_column[:, None]
+    return along_rows[:, :, None] + along_columns[:, None]
 
 
 def draw_changes(

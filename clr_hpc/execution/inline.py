@@ -8,7 +8,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -123,8 +123,11 @@ class _Workers:
         pending: dict[Future[Outcome], RunSpec] = {}
         broken = False
         while pending or (queue and not self.stopped and not broken):
-            while queue and len(pending) < self._count and not self.stopped and not broken:
-                spec = queue.pop(0)
+            while len(pending) < self._count and not self.stopped and not broken:
+                spec = _next(queue, pending.values())
+                if spec is None:
+                    break
+                queue.remove(spec)
                 folder = self._runs_folder / spec.name
                 pending[self._pool.submit(_train_in_worker, spec, folder, self._checkpoint_seconds)] = spec
             ended, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -152,6 +155,12 @@ class _Workers:
         if self.stopped:
             raise KeyboardInterrupt
         self._stop.set()
+
+
+def _next(queue: list[RunSpec], under_way: Iterable[RunSpec]) -> RunSpec | None:
+    """Return the first run that waits for no baseline; None where all wait, or the queue is empty."""
+    ahead = {spec.run_id for spec in (*queue, *under_way)}
+    return next((spec for spec in queue if spec.start is None or spec.start.baseline.run_id not in ahead), None)
 
 
 def _leave_result_of_dead_process(folder: Path) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from clr_hpc.durable import write_json
 from clr_hpc.spec.run import RunSpec
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def train_run(
     A run that raises leaves ``result.json`` with status ``failed``, the reason and the traceback, and can be
     tried again. Only an interrupt from the keyboard comes through.
     """
+    from clr_hpc.models.layers import describe_layers
     from clr_hpc.training.environment import describe_environment
     from clr_hpc.training.loop import StoppedError, train
     from clr_hpc.training.prepared_run import PreparedRun
@@ -42,7 +44,9 @@ def train_run(
     try:
         with run_folder.open(spec, describe_environment(device)):
             try:
-                result = train(PreparedRun(spec, pack, device), run_folder, should_stop, checkpoint_seconds)
+                prepared = PreparedRun(spec, pack, device)
+                write_json(folder / "architecture.json", describe_layers(prepared.model, spec.training.image_size))
+                result = train(prepared, run_folder, should_stop, checkpoint_seconds)
             except StoppedError:
                 return "stopped"
             except Exception as error:

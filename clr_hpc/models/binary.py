@@ -4,12 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from clr_hpc.models.task_model import TaskModel
 
-class BinaryClassifier(nn.Module):
-    """Says how probable a finding is.
 
-    The training loop knows models by three calls: ``forward`` gives outputs, ``losses`` and ``scores`` read them.
-    """
+class BinaryClassifier(TaskModel):
+    """Says how probable a finding is."""
 
     positive_weight: Tensor
 
@@ -24,10 +23,10 @@ class BinaryClassifier(nn.Module):
         logits: Tensor = self.backbone(images)
         return logits.squeeze(1).float()
 
-    def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return each image's weighted cross-entropy ``(B,)`` for labels ``(B,)`` 0 or 1."""
         return binary_cross_entropy_with_logits(outputs, labels, pos_weight=self.positive_weight, reduction="none")
 
-    def scores(self, outputs: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor, images: Tensor) -> Tensor:  # noqa: ARG002
         """Return probabilities of the finding ``(B,)``."""
         return outputs.sigmoid()

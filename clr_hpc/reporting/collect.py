@@ -1,7 +1,7 @@
 """Read a study's folder: what was planned, what ran, and what each run left. Formats: docs/architecture.md."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_hpc.spec.pathologies import PATHOLOGIES
+from clr_hpc.reporting.predictions import Numbering, SplitScores, TestImages, read_predictions
+from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study, StudyError, load_study
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.study_file import StudyError, load_study
+from clr_hpc.spec.task import BinaryTask
 
 Status = Literal["done", "failed", "unfinished", "missing"]
 """``unfinished``: has a folder and no result (running, interrupted or killed). ``missing``: has no folder."""
@@ -19,18 +22,6 @@ Status = Literal["done", "failed", "unfinished", "missing"]
 
 class ReportError(Exception):
     """A study's folder can't be reported on; the message names the file and the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """Scores of one run on the images of the validation split."""
-
-    patients: NDArray[np.int32]
-    """(N,) positions in ``StudyRecord.patients``."""
-    labels: NDArray[np.bool_]
-    """(N,)"""
-    scores: NDArray[np.float64]
-    """(N,) probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,10 @@ class RunRecord:
     """(S,)"""
     images_per_second: float | None = None
     """Median over the ``step`` lines."""
-    predictions: Predictions | None = None
+    predictions: Mapping[str, SplitScores] = field(default_factory=dict)
+    """By split; empty where the run has left none."""
+    layers: dict[str, Any] = field(default_factory=dict)
+    """architecture.json: what the network is made of; empty where the run has left none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +58,11 @@ class StudyRecord:
     pack: dict[str, Any]
     """The pack's manifest."""
     runs: tuple[RunRecord, ...]
-    """All that study.yaml asks for, in its order, the pathologies in the project's."""
+    """All that study.yaml asks for, in its order; binary tasks first, the pathologies in the project's order."""
     strangers: tuple[str, ...]
     """Names in ``runs/`` that study.yaml does not ask for: left by an earlier version of the study."""
-    patients: int
-    """Number of different patients over all predictions."""
+    test: TestImages
+    """All images of the test split that any run has scored."""
 
 
 def read_study(folder: Path) -> StudyRecord:
@@ -93,35 +87,39 @@ def read_study(folder: Path) -> StudyRecord:
         study = load_study(study_file)
     except StudyError as error:
         raise ReportError(f"{error}; 'clr-hpc run' writes this file anew") from error
-    specs = sorted(study.runs(checksum), key=lambda spec: PATHOLOGIES.index(spec.pathology))
-    positions: dict[str, int] = {}
-    runs = tuple(_read_run(folder / "runs" / spec.name, spec, positions) for spec in specs)
+    specs = sorted(study.runs(checksum), key=_place_of_task)
+    numbering = Numbering()
+    runs = tuple(_read_run(folder / "runs" / spec.name, spec, numbering) for spec in specs)
     planned = {spec.name for spec in specs}
     found = sorted(path.name for path in (folder / "runs").glob("*") if path.is_dir())
     strangers = tuple(name for name in found if name not in planned)
-    return StudyRecord(study.name, study, study_file.read_text(), pack, runs, strangers, len(positions))
+    return StudyRecord(study.name, study, study_file.read_text(), pack, runs, strangers, numbering.test_images())
 
 
-def _read_run(folder: Path, spec: RunSpec, positions: dict[str, int]) -> RunRecord:
+def _place_of_task(spec: RunSpec) -> tuple[int, int]:
+    if isinstance(spec.task, BinaryTask):
+        return 0, PATHOLOGIES.index(spec.task.pathology)
+    return 1, (NO_FINDING, *PATHOLOGIES).index(spec.task.normal)
+
+
+def _read_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunRecord:
     if not folder.is_dir():
         return RunRecord(spec, "missing", "no folder: it has not started")
     try:
-        return _read_started_run(folder, spec, positions)
+        return _read_started_run(folder, spec, numbering)
     except (OSError, ValueError, KeyError, TypeError) as error:
         # pyarrow's errors are ValueErrors; whatever is damaged, the other runs are still reported
         return RunRecord(spec, "failed", f"its folder can't be read: {type(error).__name__}: {error}")
 
 
-def _read_started_run(folder: Path, spec: RunSpec, positions: dict[str, int]) -> RunRecord:
+def _read_started_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunRecord:
     lines = list(_read_lines(folder / "metrics.jsonl"))
     steps = [line for line in lines if line["kind"] == "step"]
     speeds = [line["images_per_second"] for line in steps if line.get("images_per_second")]
-    result_file, predictions_file = folder / "result.json", folder / "predictions.parquet"
-    result = json.loads(result_file.read_text()) if result_file.is_file() else {}
+    predictions_file = folder / "predictions.parquet"
+    result = _read_object(folder / "result.json")
     status: Status = result["status"] if result else "unfinished"
-    predictions = None
-    if status == "done" and predictions_file.is_file():
-        predictions = _read_predictions(predictions_file, positions)
+    has_scores = status == "done" and predictions_file.is_file()
     return RunRecord(
         spec=spec,
         status=status,
@@ -132,8 +130,13 @@ def _read_started_run(folder: Path, spec: RunSpec, positions: dict[str, int]) ->
         progress=np.array([line["progress"] for line in steps], dtype=np.float64),
         learning_rate=np.array([line["lr"] for line in steps], dtype=np.float64),
         images_per_second=float(np.median(speeds)) if speeds else None,
-        predictions=predictions,
+        predictions=read_predictions(predictions_file, numbering) if has_scores else {},
+        layers=_read_object(folder / "architecture.json"),
     )
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -150,15 +153,3 @@ def _read_environments(file: Path) -> tuple[dict[str, Any], ...]:
         return ()
     starts = json.loads(file.read_text())
     return tuple(starts) if isinstance(starts, list) else (starts,)
-
-
-def _read_predictions(file: Path, positions: dict[str, int]) -> Predictions:
-    from pyarrow import compute, parquet
-
-    table = parquet.read_table(file, columns=["patient", "split", "label", "score"])
-    table = table.filter(compute.equal(table["split"], "validation"))
-    scores = table["score"].to_numpy().astype(np.float64)
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{file.name} holds {int((~np.isfinite(scores)).sum())} scores that are no numbers")
-    patients = [positions.setdefault(name, len(positions)) for name in table["patient"].to_pylist()]
-    return Predictions(np.array(patients, dtype=np.int32), table["label"].to_numpy() == 1, scores)

@@ -2,92 +2,175 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from clr_hpc.reporting.collect import StudyRecord
 from clr_hpc.reporting.compare import Comparison
-from clr_hpc.reporting.scoring import ResultRow, ScoredRun
+from clr_hpc.reporting.control import ArmContrast
+from clr_hpc.reporting.cost import ArmCost, Saving
+from clr_hpc.reporting.scoring import LAST, ResultRow, ScoredRun, Setting
+from clr_hpc.reporting.slices import SliceRow
+from clr_hpc.reporting.statistics import Interval
 from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
 
 
 def results_csv(rows: Iterable[ResultRow]) -> str:
-    """Return one row a pathology, model and policy."""
+    """Return one row a task, model, stage and policy; binary and one-class."""
     return _csv(
         {
-            "pathology": row.setting.pathology,
-            "architecture": row.setting.architecture,
-            "optimizer": row.setting.optimizer,
-            "policy": row.setting.policy,
+            **_setting(row.setting),
             "seeds_planned": row.planned,
             "seeds_done": row.done,
             "training_accuracy": row.training_accuracy,
-            "validation_accuracy": row.validation_accuracy,
             "always_no_accuracy": row.always_no_accuracy,
-            "validation_auroc": row.auroc,
-            "auroc_low": row.interval.low if row.interval else None,
-            "auroc_high": row.interval.high if row.interval else None,
-            "auroc_seed_sd": row.seed_spread,
-            "validation_average_precision": row.average_precision,
-            "validation_positives": row.positives,
-            "validation_images": row.images,
-            "epochs": row.epochs,
-            "images_per_second": row.images_per_second,
-            "seconds": row.seconds,
+            **{
+                f"{name}{suffix}": value
+                for name, mean in row.measures.items()
+                for suffix, value in (
+                    ("", mean.value),
+                    ("_low", mean.interval.low if mean.interval else None),
+                    ("_high", mean.interval.high if mean.interval else None),
+                    ("_seed_sd", mean.spread),
+                )
+            },
+            "positives": row.positives,
+            "images": row.images,
+            "threshold_quantile": row.setting.threshold_quantile,
             "note": row.note,
         }
         for row in rows
     )
 
 
-def policies_csv(comparisons: dict[str, Comparison]) -> str:
-    """Return the mean of each policy over each named set of pathologies."""
+def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
+    """Return the mean of each contender of each named comparison; ``key`` says what the names are."""
     return _csv(
         {
-            "pathologies": name,
-            "pathologies_compared": len(comparison.pathologies),
-            "runs": comparison.runs_a_policy,
-            "policy": policy.policy,
-            "mean_auroc": policy.auroc,
-            "low": policy.interval.low if policy.interval else None,
-            "high": policy.interval.high if policy.interval else None,
-            "behind_best": policy.ahead,
-            "behind_best_low": policy.ahead_interval.low if policy.ahead_interval else None,
-            "behind_best_high": policy.ahead_interval.high if policy.ahead_interval else None,
-            "training_accuracy": policy.training_accuracy,
-            "validation_accuracy": policy.validation_accuracy,
-            "always_no_accuracy": policy.always_no_accuracy,
-            "seconds": policy.seconds,
+            key: name,
+            "tasks_compared": len(comparison.tasks),
+            "runs": comparison.runs_each,
+            "contender": mean.name,
+            "mean_auroc": mean.auroc,
+            **_bounds("mean_auroc", mean.interval),
+            "behind_best": mean.ahead,
+            **_bounds("behind_best", mean.ahead_interval),
+            "average_precision": mean.average_precision,
+            "test_accuracy": mean.accuracy,
+            "training_accuracy": mean.training_accuracy,
+            "always_no_accuracy": mean.always_no_accuracy,
+            "seconds": mean.seconds,
         }
         for name, comparison in comparisons.items()
-        for policy in comparison.policies
+        for mean in comparison.contenders
+    )
+
+
+def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
+    """Return one row an arm of retraining and task: retraining minus control."""
+    return _csv(
+        {
+            "retrained_with": contrast.arm,
+            "control": contrast.control,
+            "task": task.task,
+            "pairs": len(task.pairs),
+            "auroc_difference": task.difference,
+            **_bounds("auroc_difference", task.interval),
+            "delong_p": task.delong,
+            "delong_p_holm": task.delong_adjusted,
+            "accuracy_difference": task.accuracy_difference,
+            "mcnemar_p": task.mcnemar,
+            "mcnemar_p_holm": task.mcnemar_adjusted,
+            "training_accuracy_difference": task.training_accuracy_difference,
+        }
+        for contrast in contrasts
+        for task in contrast.tasks
+    )
+
+
+def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
+    """Return one row an arm of retraining: the means over tasks that the first lines state."""
+    return _csv(
+        {
+            "retrained_with": contrast.arm,
+            "control": contrast.control,
+            "cyclical": contrast.cyclical,
+            "tasks": len(contrast.tasks),
+            "standing": contrast.standing,
+            "auroc_difference": contrast.difference,
+            **_bounds("auroc_difference_patients", contrast.interval),
+            **_bounds("auroc_difference_training", contrast.training_interval),
+            "tasks_better": contrast.better,
+            "tasks_worse": contrast.worse,
+            "training_accuracy_difference": contrast.training_accuracy_difference,
+            **_bounds("training_accuracy_difference", contrast.training_accuracy_interval),
+        }
+        for contrast in contrasts
+    )
+
+
+def costs_csv(costs: Iterable[ArmCost], savings: Iterable[tuple[ArmContrast, Saving]]) -> str:
+    """Return one row an arm: its mean cost, and of a retraining how it compares with its control."""
+    by_arm = {contrast.arm: against_control for contrast, against_control in savings}
+    return _csv(
+        asdict(cost) | {f"against_control_{key}": value for key, value in _saving(by_arm.get(cost.arm)).items()}
+        for cost in costs
+    )
+
+
+def _saving(saving: Saving | None) -> dict[str, object]:
+    if saving is None:
+        return {}
+    values = asdict(saving)
+    values.pop("interval")
+    return values | _bounds("ratio", saving.interval)
+
+
+def slices_csv(rows: Iterable[SliceRow]) -> str:
+    """Return one row a slice and arm."""
+    return _csv(
+        {
+            "by": row.attribute,
+            "slice": row.slice,
+            "arm": row.arm,
+            "mean_auroc": row.auroc,
+            **_bounds("mean_auroc", row.interval),
+            "tasks": row.tasks,
+            "images": row.images,
+            "note": row.note,
+        }
+        for row in rows
     )
 
 
 def runs_csv(runs: Iterable[ScoredRun]) -> str:
-    """Return one row a run, with its state."""
-    metrics = ("loss", "accuracy", "auroc", "average_precision", "images", "positives")
+    """Return one row a run, with its state, its cost and what its last model measures."""
     return _csv(
         {
             "run": run.record.spec.name,
-            "pathology": run.setting.pathology,
-            "architecture": run.record.spec.architecture,
-            "optimizer": run.setting.optimizer,
-            "policy": run.setting.policy,
+            **_setting(run.setting),
             "seed": run.record.spec.seed,
             "status": run.record.status,
             "reason": run.record.reason or run.note,
             "epochs": run.record.result.get("epochs"),
             "samples": run.record.result.get("samples"),
-            "seconds": run.record.result.get("seconds"),
             "images_per_second": run.record.images_per_second,
-            **{
-                f"{split}_{metric}": run.record.result.get(split, {}).get(metric)
-                for split in ("train", "validation")
-                for metric in metrics
-            },
+            **{f"cost_{key}": value for key, value in run.record.result.get("cost", {}).items()},
+            "train_accuracy": run.record.result.get("train", {}).get("accuracy"),
+            "threshold": run.thresholds.get(LAST),
+            **{f"test_{name}": estimate.value for name, estimate in run.models.get(LAST, {}).items()},
         }
         for run in runs
     )
+
+
+def _setting(setting: Setting) -> dict[str, object]:
+    names = ("task", "architecture", "optimizer", "stage", "policy")
+    return {name: getattr(setting, name) for name in names}
+
+
+def _bounds(name: str, interval: Interval | None) -> dict[str, object]:
+    return {f"{name}_low": interval.low, f"{name}_high": interval.high} if interval else {}
 
 
 def epochs_csv(runs: Iterable[ScoredRun]) -> str:

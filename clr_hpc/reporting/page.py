@@ -1,146 +1,136 @@
 """Fill the page's template: what stands in report.html, and in which order."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import clr_hpc
-from clr_hpc.reporting import figures, tables, wording
-from clr_hpc.reporting.answer import caveats, run_counts, verdict
-from clr_hpc.reporting.collect import StudyRecord
-from clr_hpc.reporting.compare import Comparison
-from clr_hpc.reporting.scoring import ResultRow, ScoredRun
-from clr_hpc.reporting.svg import PolicyStyle, policy_styles
-from clr_hpc.spec.pathologies import title
+from clr_hpc.reporting import contrast_tables, dot_figures, tables, wording
+from clr_hpc.reporting.answer import (
+    caveats,
+    contrast_caveats,
+    contrast_lines,
+    one_class_line,
+    ranking,
+    run_counts,
+    verdict,
+)
+from clr_hpc.reporting.drawings import (
+    architectures,
+    curves,
+    model_styles,
+    one_class_overviews,
+    overviews,
+    score_curves,
+)
+from clr_hpc.reporting.evaluation import Evaluation
+from clr_hpc.reporting.frame import legend
+from clr_hpc.reporting.provenance import environments
+from clr_hpc.reporting.svg import arm_styles
 
-MOST_VALUES_SHOWN = 4
-"""Of one entry of the runs' environments; when it started, say, differs in every run."""
 
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Pictures of one choice, such as one pathology of one model."""
-
-    heading: str
-    choice: Mapping[str, str]
-    pictures: tuple[Markup, ...]
-
-
-def render(
-    study: StudyRecord,
-    runs: tuple[ScoredRun, ...],
-    rows: tuple[ResultRow, ...],
-    comparisons: Mapping[str, Comparison],
-) -> str:
-    """Return the whole page; ``comparisons`` are over all pathologies first, then over the frequent ones."""
-    (_, overall), (frequent_name, frequent) = comparisons.items()
-    styles = policy_styles(list(dict.fromkeys(run.setting.policy for run in runs)))
+def render(evaluation: Evaluation) -> str:
+    """Return the whole page."""
+    study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
+    styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
+    contrasts = binary.compared
     environment = Environment(
         loader=PackageLoader("clr_hpc.reporting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    used = {
+        section: {run.setting.arm: styles[run.setting.arm] for run in kind.runs}
+        for section, kind in (("binary", binary), ("one-class", one_class))
+    }
     return environment.get_template("report.html.jinja").render(
         version=clr_hpc.__version__,
         style=_asset("report.css"),
         script=_asset("report.js"),
         study=study,
-        summary=_summary(study, rows),
-        seeds=len({run.record.spec.seed for run in runs}),
+        summary=_summary(evaluation),
+        seeds=len({run.record.spec.seed for run in evaluation.runs}),
         counts=run_counts(study),
-        verdict=verdict(overall),
-        caveats=caveats(overall),
-        legends={section: figures.legend(styles, section) for section in ("pathologies", "curves")},
-        policy_table=tables.policy_table(overall, frequent, frequent_name),
-        result_table=tables.result_table(rows),
-        failure_table=tables.failure_table(runs),
+        answers=_answers(evaluation),
+        caveats=contrast_caveats(binary.contrasts + one_class.contrasts)
+        + caveats(binary.comparison if binary.runs else one_class.comparison),
+        left_out=[reason for contrast in binary.contrasts for reason in contrast.left_out],
+        legend=lambda section, kind="binary": legend(used[kind], section),
+        arm_table=tables.arm_table(binary.comparison, evaluation.frequent, evaluation.frequent_name),
+        contrast_table=contrast_tables.contrast_table(contrasts),
+        forest=dot_figures.forest(contrasts, styles) if contrasts else None,
+        training_differences=dot_figures.training_accuracy_differences(contrasts, styles) if contrasts else None,
+        contrast_legend=legend({contrast.arm: styles[contrast.arm] for contrast in contrasts}, "contrasts"),
+        result_table=tables.result_table(binary.rows),
+        overviews=list(overviews(binary.rows, styles)),
+        curves=list(curves(evaluation.runs, styles)),
+        score_curves=list(score_curves(binary.runs, styles)),
+        cost_table=contrast_tables.cost_table(binary.costs),
+        saving_table=contrast_tables.saving_table(binary.savings),
+        model_table=tables.model_table(evaluation.models),
+        model_figure=dot_figures.models_side_by_side(evaluation.models, model_styles())
+        if evaluation.models
+        else None,
+        model_legend=legend(model_styles(), "models"),
+        one_class_table=contrast_tables.one_class_table(one_class.rows),
+        one_class_overviews=list(one_class_overviews(one_class.rows, styles)),
+        one_class_contrast_table=contrast_tables.contrast_table(one_class.compared, "one-class-contrasts"),
+        slice_table=contrast_tables.slice_table(evaluation.slices),
+        failure_table=tables.failure_table(evaluation.runs),
         label_table=tables.label_table(study),
-        label_figure=figures.label_counts(tables.label_counts(study)),
-        overviews=list(_overviews(rows, styles)),
-        curves=list(_curves(runs, styles)),
-        environments=_environments(study),
+        label_figure=dot_figures.label_counts(tables.label_counts(study)),
+        architectures=list(architectures(study)),
+        environments=environments(study),
         pack=json.dumps(
             {key: value for key, value in study.pack.items() if key not in ("counts", "shards")}, indent=2
         ),
     )
 
 
-def _summary(study: StudyRecord, rows: tuple[ResultRow, ...]) -> str:
+def _answers(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
+    """Return the first lines: a sentence for each question that the study asks, and what it rests on."""
+    binary, one_class = evaluation.binary, evaluation.one_class
+    answers = []
+    if binary.contrasts:
+        answers.append((verdict(binary.contrasts), contrast_lines(binary.contrasts, "pathology")))
+    elif binary.runs:
+        answers.append((ranking(binary.comparison, "pathology"), []))
+    if one_class.contrasts:
+        opening = "One-class models. " if binary.runs else ""
+        answers.append((opening + verdict(one_class.contrasts), contrast_lines(one_class.contrasts, "task")))
+    if best := one_class_line(one_class.rows):
+        answers.append(("", [best]))
+    return answers
+
+
+def _summary(evaluation: Evaluation) -> str:
     """Return what was compared, on what, in one sentence."""
-    settings = [row.setting for row in rows]
-    policies = wording.listed(list(dict.fromkeys(setting.policy for setting in settings)))
+    study, settings = evaluation.study, [run.setting for run in evaluation.runs]
+    by_stage: dict[str, dict[str, None]] = defaultdict(dict)
+    for setting in settings:
+        by_stage[setting.stage][setting.policy] = None
+    arms = wording.listed([f"{stage} ({', '.join(policies)})" for stage, policies in by_stage.items()])
     models = wording.listed(list(dict.fromkeys(setting.model for setting in settings)))
-    pathologies = len({setting.pathology for setting in settings})
-    training, counts = study.study.training, study.pack["counts"]
+    pathologies = len({row.setting.task for row in evaluation.binary.rows})
+    one_class = len({row.setting.task for row in evaluation.one_class.rows})
+    tasks = [
+        wording.count(number, noun)
+        for number, noun in ((pathologies, "pathology"), (one_class, "one-class task"))
+        if number
+    ]
+    counts, size = study.pack["counts"], study.study.training.image_size
     return (
-        f"{policies}, with {models}, on {pathologies} {'pathology' if pathologies == 1 else 'pathologies'}: "
-        f"{wording.count(len(study.runs), 'run')} of {wording.count(training.epochs, 'epoch')} on "
+        f"{arms[:1].upper()}{arms[1:]}, with {models}, on {wording.listed(tasks)}: "
+        f"{wording.count(len(study.runs), 'run')} on "
         f"{wording.count(counts['images'], 'image')} of {wording.count(counts['patients'], 'patient')}, "
-        f"seen at {training.image_size} × {training.image_size} pixels."
+        f"seen at {size} × {size} pixels."
     )
 
 
 def _asset(name: str) -> Markup:
     return Markup((files("clr_hpc.reporting") / name).read_text(encoding="utf-8"))
-
-
-def _overviews(rows: tuple[ResultRow, ...], styles: Mapping[str, PolicyStyle]) -> Iterator[Drawing]:
-    by_model: dict[str, list[ResultRow]] = defaultdict(list)
-    for row in rows:
-        by_model[row.setting.model].append(row)
-    for model, group in by_model.items():
-        if any(row.done for row in group):
-            pictures = (
-                figures.auroc_by_pathology(group, styles, model),
-                figures.training_accuracy_by_pathology(group, styles, model),
-            )
-            yield Drawing(model, {"model": model}, pictures)
-
-
-def _curves(runs: tuple[ScoredRun, ...], styles: Mapping[str, PolicyStyle]) -> Iterator[Drawing]:
-    groups: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
-    for run in runs:
-        if run.record.epochs:
-            groups[run.setting.pathology, run.setting.model].append(run)
-    for (pathology, model), group in groups.items():
-        heading = f"{title(pathology)}: {model}"
-        pictures = (
-            figures.accuracy_and_rate(group, styles, heading),
-            figures.validation_curves(group, styles, heading),
-        )
-        yield Drawing(heading, {"pathology": title(pathology), "model": model}, pictures)
-
-
-def _environments(study: StudyRecord) -> list[tuple[str, list[str]]]:
-    """Return each entry of the runs' environments with the values it had and in how many starts."""
-    seen: dict[str, Counter[str]] = defaultdict(Counter)
-    for run in study.runs:
-        for start in run.environments:
-            for key, value in _flat(start):
-                seen[key][value] += 1
-    return [(key, _told(values)) for key, values in seen.items()]
-
-
-def _told(values: Counter[str]) -> list[str]:
-    if len(values) == 1:
-        return list(values)
-    if len(values) > MOST_VALUES_SHOWN:
-        return [f"{len(values)} values, from {min(values)} to {max(values)}; see each run's environment.json"]
-    return [f"{value} ({wording.count(starts, 'start')})" for value, starts in values.most_common()]
-
-
-def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield ``("versions torch", "2.15.0")`` for ``{"versions": {"torch": "2.15.0"}}``."""
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key} ")
-        else:
-            text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
-            yield f"{prefix}{key}".replace("_", " "), text

@@ -72,7 +72,8 @@
     const drawings = [...section.querySelectorAll("figure[data-choice]")];
     const choices = drawings.map((drawing) => JSON.parse(drawing.dataset.choice));
     if (!choices.length) return;
-    const chosen = { ...choices[0] };
+    const first = drawings.findIndex((drawing) => "first" in drawing.dataset);
+    const chosen = { ...choices[Math.max(first, 0)] };
     const buttons = [];
     const update = () => {
       drawings.forEach((drawing, index) => {

@@ -1,7 +1,7 @@
-"""The AUROC of each run on each draw of patients, and a row for each setting over its seeds."""
+"""The measures of each run's models, and a row for each setting over its seeds."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,44 +9,89 @@ from numpy.typing import NDArray
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.collect import RunRecord, StudyRecord
-from clr_hpc.reporting.statistics import (
-    RESAMPLES,
-    Interval,
-    auroc,
-    defined_share,
-    interval,
-    patient_draws,
-    resampled_auroc,
-)
+from clr_hpc.reporting.measures import MEASURES, Estimate, measure, youden_threshold
+from clr_hpc.reporting.statistics import RESAMPLES, Interval, interval, patient_draws
+from clr_hpc.spec.task import BinaryTask, OneClassTask
+
+LAST = "last"
+"""The model at the end of training: what is compared unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a row of the results stands for, as labels that people read."""
 
-    pathology: str
+    task: str
     architecture: str
     optimizer: str
+    stage: str
     policy: str
+    start: str
+    """What sets apart how it starts where a stage starts in several ways; else empty."""
+    several_stages: bool
+    """Whether the study has other stages beside this one."""
+    threshold_quantile: float | None
+    """Of the training scores, above which an image is anomalous; None for a binary task."""
+
+    @property
+    def way(self) -> str:
+        """Policy and start: what sets runs of one stage apart."""
+        return ", ".join(filter(None, (self.policy, self.start)))
+
+    @property
+    def arm(self) -> str:
+        """Policy, stage and start: what is compared. In a study of one stage that goes without saying."""
+        return f"{self.way}, {self.stage}" if self.several_stages else self.way
+
+    @property
+    def one_class(self) -> bool:
+        """Whether the task learns one class from its images alone."""
+        return self.threshold_quantile is not None
 
     @property
     def model(self) -> str:
-        """Architecture and optimizer: what curves are chosen by beside the pathology."""
+        """Architecture and optimizer: what curves are chosen by beside the task."""
         return f"{self.architecture}, {self.optimizer}"
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRun:
-    """A run with its label and, where it is done, its AUROC on the validation split."""
+    """A run with its labels and, where it is done, the measures of its models on the test split."""
 
     record: RunRecord
     setting: Setting
-    auroc: float
-    """NaN where it isn't defined."""
-    draws: NDArray[np.float64]
-    """(B,) the AUROC on each draw of patients; empty where the run has no predictions."""
+    models: Mapping[str, Mapping[str, Estimate]]
+    """By model, then by measure; empty where the run has no predictions."""
+    thresholds: Mapping[str, float | None]
+    """By model: at or above it an image is called positive; None where validation can't choose one."""
+    gap: str
+    """Why there are no measures at all; else empty."""
+
+    @property
+    def auroc(self) -> float:
+        """Of the last model on the test split, NaN where it isn't defined."""
+        return self.models[LAST]["auroc"].value if self.models else float("nan")
+
+    @property
+    def note(self) -> str:
+        """Why the AUROC or its interval isn't defined; else empty."""
+        return self.models[LAST]["auroc"].reason if self.models else self.gap
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that the run took, 0 where it isn't done."""
+        return int(self.record.result.get("cost", {}).get("steps", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class SeedMean:
+    """One measure over the seeds for which it is defined."""
+
+    value: float
+    interval: Interval | None
+    spread: float
+    """Standard deviation over seeds, NaN with fewer than two."""
     note: str
-    """Why the AUROC or its interval isn't defined; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,58 +101,72 @@ class ResultRow:
     setting: Setting
     planned: int
     done: int
-    auroc: float
-    interval: Interval | None
-    seed_spread: float
-    """Standard deviation of the AUROC over seeds, NaN with fewer than two."""
+    measures: Mapping[str, SeedMean]
+    """Of the last model on the test split."""
     note: str
     training_accuracy: float
-    validation_accuracy: float
     always_no_accuracy: float
-    """Of answering "no" to every image of the validation split."""
+    """Of answering "no" to every image of the test split."""
     always_no_training_accuracy: float
-    average_precision: float
     positives: float
     images: float
-    epochs: float
-    images_per_second: float
-    seconds: float
+
+    @property
+    def auroc(self) -> SeedMean:
+        """On the test split."""
+        return self.measures["auroc"]
 
 
 def score_runs(study: StudyRecord, generator: np.random.Generator) -> tuple[ScoredRun, ...]:
-    """Label every run and compute its AUROC, also on draws of patients that come from ``generator``."""
-    optimizers = wording.optimizer_labels(run.spec for run in study.runs)
-    policies = wording.policy_labels(run.spec for run in study.runs)
-    drawn = patient_draws(study.patients, RESAMPLES, generator)
-    scored = []
-    for run in study.runs:
-        spec = run.spec
-        setting = Setting(
-            pathology=spec.pathology,
-            architecture=wording.ARCHITECTURE_TITLES[spec.architecture],
-            optimizer=optimizers[spec.optimizer.model_dump_json()],
-            policy=policies[spec.policy.model_dump_json()],
+    """Label every run and measure its models, also on draws of patients that come from ``generator``."""
+    settings = _settings(study)
+    drawn = patient_draws(study.test.patients, RESAMPLES, generator)
+    return tuple(_score(run, setting, drawn) for run, setting in zip(study.runs, settings, strict=True))
+
+
+def _settings(study: StudyRecord) -> list[Setting]:
+    specs = [run.spec for run in study.runs]
+    tasks, starts = wording.task_labels(specs), wording.start_labels(specs)
+    optimizers, policies = wording.optimizer_labels(specs), wording.policy_labels(specs)
+    several_stages = len({spec.stage for spec in specs}) > 1
+    settings = []
+    for spec in specs:
+        settings.append(
+            Setting(
+                task=tasks[spec.task.model_dump_json()],
+                architecture=wording.ARCHITECTURE_TITLES[spec.architecture],
+                optimizer=optimizers[spec.optimizer.model_dump_json()],
+                stage=wording.STAGE_TITLES[spec.stage],
+                policy=policies[spec.policy.model_dump_json()],
+                start=starts[spec.start.model_dump_json()] if spec.start else "",
+                several_stages=several_stages,
+                threshold_quantile=spec.task.threshold_quantile if isinstance(spec.task, OneClassTask) else None,
+            )
         )
-        scored.append(ScoredRun(run, setting, *_score(run, drawn)))
-    return tuple(scored)
+    return settings
 
 
-def _score(run: RunRecord, drawn: NDArray[np.int32]) -> tuple[float, NDArray[np.float64], str]:
-    predictions = run.predictions
-    if predictions is None:
-        missing = "predictions.parquet is missing" if run.status == "done" else f"{run.status}: {run.reason}"
-        return float("nan"), np.empty(0), missing
-    labels, scores = predictions.labels, predictions.scores
-    area = auroc(labels, scores)
-    if np.isnan(area):
-        which = "positive" if not labels.any() else "negative"
-        return area, np.empty(0), f"no {which} image among {wording.count(len(labels), 'validation image')}"
-    draws = resampled_auroc(labels, scores, predictions.patients, drawn)
-    if interval(draws) is None:
-        rare = labels if labels.sum() * 2 < len(labels) else ~labels
-        patients = wording.count(len(np.unique(predictions.patients[rare])), "patient")
-        return area, draws, f"{patients} of one class: only {defined_share(draws):.0%} of the draws hold both"
-    return area, draws, ""
+def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> ScoredRun:
+    if run.status != "done":
+        return ScoredRun(run, setting, {}, {}, f"{run.status}: {run.reason}")
+    if "test" not in run.predictions:
+        return ScoredRun(run, setting, {}, {}, "predictions.parquet is missing or holds no test image")
+    thresholds = {model: _threshold(run, model, setting.one_class) for model in run.predictions["test"].by_model}
+    models = {
+        model: measure(run.predictions["test"].of(model), threshold, drawn, probabilities=not setting.one_class)
+        for model, threshold in thresholds.items()
+    }
+    return ScoredRun(run, setting, models, thresholds, "")
+
+
+def _threshold(run: RunRecord, model: str, one_class: bool) -> float | None:
+    if one_class:
+        # what lies above the quantile is anomalous, the quantile itself is not
+        return float(np.nextafter(run.result["models"][model]["threshold"], np.inf))
+    if "validation" not in run.predictions:
+        return None
+    scores = run.predictions["validation"].of(model)
+    return youden_threshold(scores.labels, scores.scores)
 
 
 def result_rows(runs: Iterable[ScoredRun]) -> tuple[ResultRow, ...]:
@@ -120,40 +179,52 @@ def result_rows(runs: Iterable[ScoredRun]) -> tuple[ResultRow, ...]:
 
 def _row(setting: Setting, group: list[ScoredRun]) -> ResultRow:
     done = [run for run in group if run.record.status == "done"]
-    defined = [run for run in done if np.isfinite(run.auroc)]
-    areas = [run.auroc for run in defined]
     notes = dict.fromkeys(run.note for run in group if run.note)
+    counts = [run.record.result["models"][LAST]["test"] for run in done]
     return ResultRow(
         setting=setting,
         planned=len(group),
         done=len(done),
-        auroc=mean_of_numbers(areas),
-        interval=interval(np.mean([run.draws for run in defined], axis=0)) if defined else None,
-        seed_spread=float(np.std(areas, ddof=1)) if len(areas) > 1 else float("nan"),
+        measures={name: _over_seeds([run.models[LAST][name] for run in done if run.models]) for name in MEASURES},
         note="; ".join(notes),
-        training_accuracy=_mean_result(done, "train", "accuracy"),
-        validation_accuracy=_mean_result(done, "validation", "accuracy"),
-        always_no_accuracy=mean_of_numbers(always_no_accuracy(run.record, "validation") for run in done),
+        training_accuracy=mean_of_numbers(training_accuracy(run.record) for run in done),
+        always_no_accuracy=mean_of_numbers(always_no_accuracy(run.record, "test") for run in done),
         always_no_training_accuracy=mean_of_numbers(always_no_accuracy(run.record, "train") for run in done),
-        average_precision=_mean_result(done, "validation", "average_precision"),
-        positives=_mean_result(done, "validation", "positives"),
-        images=_mean_result(done, "validation", "images"),
-        epochs=mean_of_numbers(run.record.result["epochs"] for run in done),
-        images_per_second=mean_of_numbers(run.record.images_per_second for run in done),
-        seconds=mean_of_numbers(run.record.result["seconds"] for run in done),
+        positives=mean_of_numbers(count["positives"] for count in counts),
+        images=mean_of_numbers(count["images"] for count in counts),
     )
 
 
+def _over_seeds(estimates: list[Estimate]) -> SeedMean:
+    defined = [estimate for estimate in estimates if np.isfinite(estimate.value)]
+    values = [estimate.value for estimate in defined]
+    with_interval = bool(defined) and all(estimate.interval for estimate in defined)
+    return SeedMean(
+        value=mean_of_numbers(values),
+        interval=interval(np.mean([estimate.draws for estimate in defined], axis=0)) if with_interval else None,
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+        note="; ".join(dict.fromkeys(estimate.reason for estimate in estimates if estimate.reason)),
+    )
+
+
+def training_accuracy(record: RunRecord) -> float:
+    """Return the accuracy on the whole training split at the end; NaN where the run has none.
+
+    A one-class model sees one class in training, of which an accuracy says nothing.
+    """
+    accuracy = record.result["train"]["accuracy"] if isinstance(record.spec.task, BinaryTask) else None
+    return float("nan") if accuracy is None else float(accuracy)
+
+
 def always_no_accuracy(record: RunRecord, split: str) -> float:
-    """Return the accuracy of a model that always answers "no", NaN before the run's first evaluation."""
-    for line in record.epochs:
-        if line["split"] == split and line["images"]:
-            return float(1 - line["positives"] / line["images"])
-    return float("nan")
-
-
-def _mean_result(runs: list[ScoredRun], split: str, metric: str) -> float:
-    return mean_of_numbers(run.record.result[split][metric] for run in runs)
+    """Return the accuracy of a model that always answers "no", NaN before the run has counted the split."""
+    if split == "test":
+        counts = [record.result["models"][LAST]["test"]] if "models" in record.result else []
+    else:
+        counts = [line for line in record.epochs if line["split"] == split]
+    return next(
+        (float(1 - count["positives"] / count["images"]) for count in counts if count["images"]), float("nan")
+    )
 
 
 def mean_of_numbers(values: Iterable[float | None]) -> float:

@@ -1,4 +1,4 @@
-"""Areas under the ROC curve and their intervals, by a bootstrap over patients.
+"""Areas under ROC and precision-recall curves on draws of patients, and intervals of such draws.
 
 Images of one patient resemble each other, so an interval that resamples images is too narrow. Here whole
 patients are drawn with replacement. The same draws serve every run of a study, so that a difference between
@@ -6,6 +6,7 @@ two policies is taken within each draw, on the same patients.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,29 +45,36 @@ def patient_draws(patients: int, resamples: int, generator: np.random.Generator)
 def auroc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve, NaN where ``labels`` ``(N,)`` hold one class."""
     one_patient = np.zeros(len(labels), dtype=np.int32)
-    return float(resampled_auroc(labels, scores, one_patient, np.ones((1, 1), dtype=np.int32))[0])
+    return float(resampled_areas(labels, scores, one_patient, np.ones((1, 1), dtype=np.int32)).auroc[0])
 
 
-def resampled_auroc(
+class Areas(NamedTuple):
+    """Both areas on each of B draws; NaN where a draw holds one class."""
+
+    auroc: NDArray[np.float64]
+    """(B,)"""
+    average_precision: NDArray[np.float64]
+    """(B,)"""
+
+
+def resampled_areas(
     labels: NDArray[np.bool_],
     scores: NDArray[np.float64],
     patients: NDArray[np.int32],
     draws: NDArray[np.int32],
-) -> NDArray[np.float64]:
-    """Return the AUROC on each draw of patients.
+) -> Areas:
+    """Return the AUROC and the average precision on each draw of patients.
 
-    The area is the chance that a positive scores above a negative, a tie counting half (Hanley & McNeil 1982,
-    doi:10.1148/radiology.143.1.7063747). Only where a negative's score lies among those of the positives matters,
-    so images are counted by such place and patient once, and a draw only weighs the counts.
+    The AUROC is the chance that a positive scores above a negative, a tie counting half (Hanley & McNeil 1982,
+    doi:10.1148/radiology.143.1.7063747); average precision is the sum over thresholds of precision times the step
+    in recall, without interpolation, as scikit-learn has it. Only where a negative's score lies among those of the
+    positives matters, so images are counted by such place and patient once, and a draw only weighs the counts.
 
     Args:
         labels: ``(N,)``.
         scores: ``(N,)``, finite.
         patients: ``(N,)``, each image's row of ``draws``.
         draws: ``(P, B)``, how often each patient is in each draw.
-
-    Returns:
-        ``(B,)``, NaN where a draw holds one class.
     """
     thresholds, places = np.unique(scores[labels], return_inverse=True)
     negatives = scores[~labels]
@@ -75,11 +83,16 @@ def resampled_auroc(
     positive = _weighed(places, patients[labels], len(thresholds), draws)
     # negatives between two thresholds are counted in even rows, those at a threshold in the odd row that follows
     through = _weighed(2 * above + tied, patients[~labels], 2 * len(thresholds) + 1, draws).cumsum(axis=0)
+    positives, total_negatives = positive.sum(axis=0), through[-1]
+    both = (positives > 0) & (total_negatives > 0)
     twice_the_wins = (positive * (through[:-1:2] + through[1::2])).sum(axis=0)
-    pairs = positive.sum(axis=0) * through[-1]
-    areas = np.full(len(pairs), np.nan)
-    np.divide(twice_the_wins, 2 * pairs, out=areas, where=pairs > 0)
-    return areas
+    found = positive[::-1].cumsum(axis=0)[::-1]
+    called = found + total_negatives - through[:-1:2]
+    precision = found / np.maximum(called, 1)
+    return Areas(
+        np.where(both, twice_the_wins / np.maximum(2 * positives * total_negatives, 1), np.nan),
+        np.where(both, (positive * precision).sum(axis=0) / np.maximum(positives, 1), np.nan),
+    )
 
 
 def _weighed(

@@ -7,6 +7,8 @@ colour-blind readers, with a dash pattern and a marker each, for print in gray.
 
 import io
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -48,8 +50,8 @@ _STYLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyStyle:
-    """How one policy is drawn, everywhere."""
+class ArmStyle:
+    """How one arm is drawn, everywhere."""
 
     colour: str
     dash: object
@@ -58,13 +60,24 @@ class PolicyStyle:
     """Of the CSS variable ``--policy-N``."""
 
 
-def policy_styles(policies: list[str]) -> dict[str, PolicyStyle]:
-    """Give each policy a colour, a dash pattern and a marker; beyond seven, colours return with other patterns."""
+def arm_styles(arms: Mapping[str, str]) -> dict[str, ArmStyle]:
+    """Give each arm a colour by its policy, and a dash pattern and a marker of its own.
+
+    Args:
+        arms: the policy of each arm. Arms of one policy, such as a baseline and its control, share the colour and
+            differ in the rest; beyond seven policies, colours return.
+    """
+    policies = list(dict.fromkeys(arms.values()))
+    several_arms_of_a_policy = len(policies) < len(arms)
     styles = {}
-    for position, policy in enumerate(policies):
-        colour, lap = position % POLICY_COLOURS, position // POLICY_COLOURS
-        pattern = (position + lap) % POLICY_COLOURS
-        styles[policy] = PolicyStyle(f"#0002{colour:02x}", _DASHES[pattern], _MARKERS[pattern], colour)
+    of_policy: Counter[str] = Counter()
+    for position, (arm, policy) in enumerate(arms.items()):
+        place = policies.index(policy)
+        colour, lap = place % POLICY_COLOURS, position // POLICY_COLOURS
+        dash = of_policy[policy] if several_arms_of_a_policy else position + lap
+        of_policy[policy] += 1
+        marker = _MARKERS[(position + lap) % POLICY_COLOURS]
+        styles[arm] = ArmStyle(f"#0002{colour:02x}", _DASHES[dash % POLICY_COLOURS], marker, colour)
     return styles
 
 

@@ -1,12 +1,13 @@
 """The report's tables as people read them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.collect import StudyRecord
-from clr_hpc.reporting.compare import Comparison, PolicyMean
+from clr_hpc.reporting.compare import Comparison, ContenderMean
 from clr_hpc.reporting.scoring import ResultRow, ScoredRun
+from clr_hpc.reporting.statistics import Interval
 from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, title
 
 SPLITS = ("train", "validation", "test")
@@ -43,77 +44,137 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
 
-def policy_table(comparison: Comparison, frequent: Comparison, frequent_name: str) -> Table:
-    """Return the policies, best first; ``frequent`` compares them on frequent pathologies alone."""
-    differs = frequent.pathologies != comparison.pathologies
+def arm_table(comparison: Comparison, frequent: Comparison, frequent_name: str) -> Table:
+    """Return the arms, best first; ``frequent`` compares them on frequent pathologies alone."""
+    differs = frequent.tasks != comparison.tasks
     columns = [
-        Column("Policy"),
-        Column(
-            "Mean AUROC (95 % interval)", True, "Validation split, mean over pathologies; bootstrap over patients"
-        ),
+        Column("Policy and stage"),
+        Column("Mean AUROC (95 % interval)", True, "Test split, mean over pathologies; bootstrap over patients"),
         Column(
             "Behind the best", True, "Difference in mean AUROC on the same draws of patients, with its interval"
         ),
         *([Column(f"Mean AUROC, {frequent_name}", True)] if differs else []),
         Column("Training accuracy", True, "The article's measure"),
-        Column("Validation accuracy", True),
-        Column("Always “no”", True, "Validation accuracy of a model that never finds anything"),
+        Column("Test accuracy", True, "At the threshold chosen on validation"),
+        Column("Always “no”", True, "Test accuracy of a model that never finds anything"),
         Column("Training time", True, "Sum over the compared runs"),
     ]
-    among_frequent = {policy.policy: policy for policy in frequent.policies}
+    among_frequent = {mean.name: mean for mean in frequent.contenders}
     rows = [
         [
-            _words(policy.policy),
-            _mean(policy),
-            _behind(policy, comparison.policies[0]),
-            *([_mean(among_frequent.get(policy.policy))] if differs else []),
-            _number(policy.training_accuracy),
-            _number(policy.validation_accuracy),
-            _number(policy.always_no_accuracy),
-            Cell(wording.duration(policy.seconds), policy.seconds),
+            words(mean.name),
+            _mean(mean),
+            _behind(mean, comparison.contenders[0]),
+            *([_mean(among_frequent.get(mean.name))] if differs else []),
+            number(mean.training_accuracy),
+            number(mean.accuracy),
+            number(mean.always_no_accuracy),
+            Cell(wording.duration(mean.seconds), mean.seconds),
         ]
-        for policy in comparison.policies
+        for mean in comparison.contenders
     ]
-    return Table("policies", "Policies over all pathologies that can be compared", columns, rows)
+    return Table("arms", "Over all pathologies that can be compared", columns, rows)
 
 
-def _mean(policy: PolicyMean | None) -> Cell:
-    if policy is None:
-        return Cell("–", -1.0)
-    return Cell(f"{wording.number(policy.auroc)} ({wording.between(policy.interval)})", policy.auroc)
+def model_table(comparisons: Mapping[str, Comparison]) -> Table:
+    """Return the models that runs end with, side by side within each arm; ``comparisons`` are by arm."""
+    columns = [
+        Column("Policy and stage", filtered=True),
+        Column("Model"),
+        Column("Mean AUROC (95 % interval)", True, "Test split, mean over tasks; bootstrap over patients"),
+        Column("Behind the best of its runs", True, "Difference on the same draws of patients, with its interval"),
+        Column("Average precision", True),
+        Column("Test accuracy", True, "At the model's own threshold, chosen on validation"),
+        Column("Runs", True),
+    ]
+    rows = [
+        [
+            words(arm),
+            words(mean.name),
+            _mean(mean),
+            _behind(mean, comparison.contenders[0]),
+            number(mean.average_precision),
+            number(mean.accuracy),
+            Cell(str(comparison.runs_each), comparison.runs_each),
+        ]
+        for arm, comparison in comparisons.items()
+        for mean in comparison.contenders
+    ]
+    return Table("models", "Models of the same runs, best first", columns, rows)
 
 
-def _behind(policy: PolicyMean, best: PolicyMean) -> Cell:
-    if policy is best:
-        return Cell("best", 0.0)
-    return Cell(f"{wording.number(policy.ahead)} ({wording.between(policy.ahead_interval)})", policy.ahead)
+def _mean(mean: ContenderMean | None) -> Cell:
+    return words("–") if mean is None else bounded(mean.auroc, mean.interval)
+
+
+def _behind(mean: ContenderMean, best: ContenderMean) -> Cell:
+    return Cell("best", 0.0) if mean is best else bounded(mean.ahead, mean.ahead_interval)
 
 
 def result_table(rows: Sequence[ResultRow]) -> Table:
-    """Return one row a pathology, model and policy."""
+    """Return one row a task, model, stage and policy of the binary classifiers."""
     several_seeds = any(row.planned > 1 for row in rows)
     columns = [
         Column("Pathology", filtered=True),
         Column("Architecture", filtered=True),
         Column("Optimizer", filtered=True),
+        Column("Stage", filtered=True),
         Column("Policy", filtered=True),
         Column("Seeds", True, "Done of planned; numbers are means over those done"),
-        Column("Training accuracy", True, "On the whole training split, in evaluation mode"),
-        Column("Validation accuracy", True),
-        Column("Always “no”", True, "Validation accuracy of a model that never finds anything"),
-        Column("AUROC (95 % interval)", True, "On the validation split; bootstrap over patients"),
+        Column("Training accuracy", True, "On the whole training split, in evaluation mode, at 0.5"),
+        Column("AUROC (95 % interval)", True, "On the test split; bootstrap over patients"),
         *([Column("Seed SD", True, "Standard deviation of the AUROC over seeds")] if several_seeds else []),
-        Column("Average precision", True, "On the validation split; guessing gives positives / images"),
-        Column("Positives", True, "Images with the finding, of all of the validation split"),
-        Column("Epochs", True),
-        Column("Images/s", True, "While training, median"),
-        Column("Time", True, "All of a run, evaluation included"),
+        Column("Average precision", True, "Guessing gives positives / images"),
+        Column("Test accuracy", True, "At the threshold chosen on validation (Youden)"),
+        Column("Always “no”", True, "Test accuracy of a model that never finds anything"),
+        Column("Balanced accuracy", True, "Mean of sensitivity and specificity"),
+        Column("Sensitivity", True, "At the threshold chosen on validation (Youden)"),
+        Column("Specificity", True, "At the threshold chosen on validation (Youden)"),
+        Column("Brier score", True, "Mean squared error of the probability; lower is better"),
+        Column("Calibration error", True, "Expected calibration error, ten bins of equal width; lower is better"),
+        Column("Positives", True, "Images with the finding, of all of the test split"),
     ]
     cells = [_result_cells(row, several_seeds) for row in rows]
-    return _without_constant_words(Table("results", "A row a pathology, model and policy", columns, cells))
+    return without_constant_words(Table("results", "A row a pathology, model, stage and policy", columns, cells))
 
 
-def _without_constant_words(table: Table) -> Table:
+def _result_cells(row: ResultRow, several_seeds: bool) -> list[Cell]:
+    setting = row.setting
+    positives = f"{row.positives:.0f} of {row.images:.0f}" if row.done else "–"
+    return [
+        words(setting.task),
+        words(setting.architecture),
+        words(setting.optimizer),
+        words(setting.stage),
+        words(setting.policy),
+        Cell(f"{row.done} of {row.planned}", row.done),
+        number(row.training_accuracy),
+        measured(row, "auroc"),
+        *([number(row.auroc.spread)] if several_seeds else []),
+        measured(row, "average_precision"),
+        measured(row, "accuracy"),
+        number(row.always_no_accuracy),
+        *(
+            measured(row, name)
+            for name in ("balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
+        ),
+        Cell(positives, orderable(row.positives)),
+    ]
+
+
+def measured(row: ResultRow, name: str) -> Cell:
+    """Write a measure (the AUROC with its interval, the others with it as a hint), or why it isn't defined."""
+    mean = row.measures[name]
+    if mean.value != mean.value:
+        return Cell("not defined" if row.done else "not done", -1.0, mean.note or row.note)
+    if name == "auroc":
+        cell = bounded(mean.value, mean.interval)
+        return Cell(cell.text, cell.order, mean.note)
+    hint = mean.note or (f"95 % interval {wording.between(mean.interval)}" if mean.interval else "")
+    return Cell(wording.number(mean.value), mean.value, hint)
+
+
+def without_constant_words(table: Table) -> Table:
     """Say in the caption, rather than in every row, what all rows have in common."""
     constant = [
         position
@@ -130,36 +191,6 @@ def _without_constant_words(table: Table) -> Table:
     )
 
 
-def _result_cells(row: ResultRow, several_seeds: bool) -> list[Cell]:
-    setting = row.setting
-    positives = f"{row.positives:.0f} of {row.images:.0f}" if row.done else "–"
-    return [
-        Cell(title(setting.pathology), setting.pathology),
-        _words(setting.architecture),
-        _words(setting.optimizer),
-        _words(setting.policy),
-        Cell(f"{row.done} of {row.planned}", row.done),
-        _number(row.training_accuracy),
-        _number(row.validation_accuracy),
-        _number(row.always_no_accuracy),
-        _area(row),
-        *([_number(row.seed_spread)] if several_seeds else []),
-        _number(row.average_precision),
-        Cell(positives, _orderable(row.positives)),
-        _number(row.epochs, 1),
-        _number(row.images_per_second, 0),
-        Cell(wording.duration(row.seconds), _orderable(row.seconds)),
-    ]
-
-
-def _area(row: ResultRow) -> Cell:
-    """Write the AUROC and its interval, or say that they aren't defined, with the reason as a hint."""
-    if row.auroc != row.auroc:
-        return Cell("not defined" if row.done else "not done", -1.0, row.note)
-    bounds = wording.between(row.interval) if row.interval else "not defined"
-    return Cell(f"{wording.number(row.auroc)} ({bounds})", row.auroc, row.note)
-
-
 def failure_table(runs: Iterable[ScoredRun]) -> Table:
     """Return the runs that are not done, and those whose AUROC or interval isn't defined, with the reasons."""
     columns = [Column("Run"), Column("State", filtered=True), Column("Reason")]
@@ -167,12 +198,10 @@ def failure_table(runs: Iterable[ScoredRun]) -> Table:
     for run in runs:
         record = run.record
         if record.status != "done":
-            rows.append(
-                [_words(record.spec.name), _words(record.status), _words(record.reason or "no reason given")]
-            )
+            rows.append([words(record.spec.name), words(record.status), words(record.reason or "no reason given")])
         elif run.note:
             state = "no AUROC" if run.auroc != run.auroc else "no interval"
-            rows.append([_words(record.spec.name), _words(state), _words(run.note)])
+            rows.append([words(record.spec.name), words(state), words(run.note)])
     return Table("failures", "Runs that are not done, or whose AUROC is not defined, and why", columns, rows)
 
 
@@ -193,18 +222,25 @@ def label_table(study: StudyRecord) -> Table:
     rows = []
     for label, total in sorted(label_counts(study).items(), key=lambda item: -item[1]):
         counts = [splits[name].get("labels", {}).get(label, {}).get("positive", 0) for name in names]
-        rows.append([_words(title(label)), *(Cell(f"{images:,}", images) for images in (*counts, total))])
+        rows.append([words(title(label)), *(Cell(f"{images:,}", images) for images in (*counts, total))])
     return Table("labels", "Images with each label, by split", columns, rows)
 
 
-def _words(text: str) -> Cell:
+def words(text: str) -> Cell:
+    """Write words."""
     return Cell(text, text)
 
 
-def _number(value: float, digits: int = 3) -> Cell:
-    return Cell(wording.number(value, digits), _orderable(value))
+def number(value: float, digits: int = 3) -> Cell:
+    """Write a number."""
+    return Cell(wording.number(value, digits), orderable(value))
 
 
-def _orderable(value: float) -> float:
+def bounded(value: float, bounds: Interval | None) -> Cell:
+    """Write a number and its interval."""
+    return Cell(f"{wording.number(value)} ({wording.between(bounds)})", orderable(value))
+
+
+def orderable(value: float) -> float:
     """Return ``value``, or -1 for a value that isn't defined: it sorts below all that are."""
     return -1.0 if value != value else value

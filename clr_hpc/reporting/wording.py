@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from clr_hpc.reporting.statistics import Interval
+from clr_hpc.spec.pathologies import title
 from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.task import BinaryTask, OneClassTask
 
 ARCHITECTURE_TITLES = {"mobilenet_v1": "MobileNetV1", "alexnet": "AlexNet", "densenet121": "DenseNet-121"}
 OPTIMIZER_TITLES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSProp", "adagrad": "Adagrad"}
@@ -23,6 +25,57 @@ POLICY_TITLES = {
     "exp_range": "Exp-range",
     "one_cycle": "One-cycle",
 }
+METHOD_TITLES = {
+    "deep_svdd": "Deep SVDD",
+    "autoencoder": "Autoencoder",
+    "one_class_svm": "One-class SVM",
+    "isolation_forest": "Isolation forest",
+    "nearest_neighbours": "Nearest neighbours",
+}
+STAGE_TITLES = {
+    "baseline": "baseline",
+    "control": "control",
+    "retrain": "retrained",
+    "scratch": "from scratch",
+    "fit": "fitted",
+}
+_TITLES = POLICY_TITLES | OPTIMIZER_TITLES | METHOD_TITLES
+MODEL_TITLES = {"last": "Last", "swa": "Averaged weights (SWA)", "snapshots": "Snapshots"}
+
+
+def task_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
+    """Return a label for each task of ``specs``, by its JSON: a pathology, or a class and how it is learned."""
+    tasks = {spec.task.model_dump_json(): spec.task for spec in specs}
+    methods = _labels(
+        (
+            {"threshold_quantile": task.threshold_quantile, **task.method.model_dump()},
+            task.normal,
+            key,
+        )
+        for key, task in tasks.items()
+        if isinstance(task, OneClassTask)
+    )
+    return {
+        key: title(task.pathology) if isinstance(task, BinaryTask) else f"{title(task.normal)}: {methods[key]}"
+        for key, task in tasks.items()
+    }
+
+
+def start_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
+    """Return what sets apart the ways in which runs of a kind start, by their JSON; empty where there is one."""
+    ways: dict[bool, dict[str, dict[str, str]]] = {True: {}, False: {}}
+    starts = {spec.start.model_dump_json(): (spec.is_fitted, spec.start) for spec in specs if spec.start}
+    policies = policy_labels(start.baseline for _, start in starts.values())
+    for key, (fitted, start) in starts.items():
+        baseline = policies[start.baseline.policy.model_dump_json()]
+        ways[fitted][key] = {"baseline": baseline, "weights": start.weights, "optimizer": start.optimizer}
+    labels: dict[str, str] = {}
+    for alike in ways.values():
+        apart = [
+            part for part in ("baseline", "weights", "optimizer") if len({way[part] for way in alike.values()}) > 1
+        ]
+        labels |= {key: ", ".join(f"{part} {way[part]}" for part in apart) for key, way in alike.items()}
+    return labels
 
 
 def optimizer_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
@@ -34,10 +87,15 @@ def optimizer_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
 def policy_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     """Return a label for each policy of ``specs``, by its JSON; see ``_labels``.
 
-    Rates usually follow the optimizer; that alone doesn't make two policies of one.
+    Rates usually follow the optimizer, and the length of a wave or a decay its stage; that alone doesn't make two
+    policies of one.
     """
     return _labels(
-        (spec.policy.model_dump(), spec.optimizer.model_dump_json(), spec.policy.model_dump_json())
+        (
+            spec.policy.model_dump(),
+            f"{spec.stage} {spec.optimizer.model_dump_json()}",
+            spec.policy.model_dump_json(),
+        )
         for spec in specs
     )
 
@@ -59,19 +117,35 @@ def _labels(entries: Iterable[tuple[dict[str, Any], str, str]]) -> dict[str, str
     for key, fields in settings.items():
         name = fields["name"]
         differing = [f"{field} {value}" for field, value in fields.items() if (name, field) in apart]
-        title = POLICY_TITLES.get(name) or OPTIMIZER_TITLES[name]
-        labels[key] = f"{title} ({', '.join(differing)})" if differing else title
+        named = _TITLES[name]
+        labels[key] = f"{named} ({', '.join(differing)})" if differing else named
     return labels
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Write ``0.741``; a value that isn't defined is an en dash."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    if value is None or math.isnan(value):
+        return "–"
+    # adding zero makes a zero of what rounds to a negative one
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def between(interval: Interval | None) -> str:
-    """Write ``0.712 to 0.769``; an interval that isn't defined is an en dash."""
-    return "–" if interval is None else f"{number(interval.low)} to {number(interval.high)}"
+def between(interval: Interval | None, digits: int = 3) -> str:
+    """Write ``0.712 to 0.769``; an interval that isn't defined says so."""
+    return (
+        "no interval" if interval is None else f"{number(interval.low, digits)} to {number(interval.high, digits)}"
+    )
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Write ``+0.012`` or ``−0.012``."""
+    plus = "+" if value is not None and round(value, digits) > 0 else ""
+    return plus + number(value, digits)
+
+
+def p_value(value: float | None) -> str:
+    """Write ``0.034``, or ``< 0.001``."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -86,7 +160,9 @@ def duration(seconds: float | None) -> str:
 
 def count(things: int, noun: str) -> str:
     """Write ``1 run`` or ``3 runs``."""
-    return f"{things:,} {noun}" if things == 1 else f"{things:,} {noun}s"
+    if things == 1:
+        return f"{things:,} {noun}"
+    return f"{things:,} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{things:,} {noun}s"
 
 
 def listed(words: list[str]) -> str:

@@ -4,12 +4,12 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from clr_hpc.spec.frozen import FrozenSpec, unknown
+from clr_hpc.spec.frozen import FrozenSpec
 from clr_hpc.spec.optimizer import Optimizer
-from clr_hpc.spec.pathologies import PATHOLOGIES
 from clr_hpc.spec.policy import Policy
+from clr_hpc.spec.task import EmbeddingMethod, Task
 
 Architecture = Literal["mobilenet_v1", "alexnet", "densenet121"]
 ARCHITECTURES: tuple[str, ...] = ("mobilenet_v1", "alexnet", "densenet121")
@@ -73,23 +73,42 @@ class Training(FrozenSpec):
     """Largest L2 norm of the gradient; 0 does not clip."""
 
 
+Stage = Literal["baseline", "retrain", "control", "scratch", "fit"]
+"""``baseline``: the first training, with a decaying rate. ``retrain``: goes on from a baseline's weights with
+another policy. ``control``: the same for as long with the baseline's own policy, so that only the policy differs.
+``scratch``: trained from the beginning, without a sequel. ``fit``: no step is taken; a method is fitted to the
+features of a baseline's network."""
+
+
+class Start(FrozenSpec):
+    """The trained run that another one goes on from."""
+
+    baseline: "RunSpec"
+    weights: Literal["last", "best"] = "last"
+    """``best``: those with the lowest validation loss."""
+    optimizer: Literal["fresh", "continued"] = "fresh"
+    """``continued``: with the momenta that the baseline ended with."""
+
+    @model_validator(mode="after")
+    def _momenta_belong_to_the_last_weights(self) -> "Start":
+        if self.optimizer == "continued" and self.weights == "best":
+            raise ValueError("optimizer: continued needs weights: last, since momenta are kept for these alone")
+        return self
+
+
 class RunSpec(FrozenSpec):
     """One model trained once."""
 
     pack_checksum: str = Field(min_length=64, max_length=64)
-    pathology: str
+    task: Task
     architecture: Architecture
     optimizer: Optimizer
+    stage: Stage
     policy: Policy
     seed: int = Field(default=0, ge=0, lt=2**31)
     training: Training
-
-    @field_validator("pathology")
-    @classmethod
-    def _pathology_is_one_of_14(cls, value: str) -> str:
-        if value not in PATHOLOGIES:
-            raise ValueError(unknown("pathology", value, list(PATHOLOGIES)))
-        return value
+    start: Start | None = None
+    """Of a retrain, control or fit; the id covers it whole."""
 
     @model_validator(mode="after")
     def _image_is_large_enough(self) -> "RunSpec":
@@ -110,6 +129,23 @@ class RunSpec(FrozenSpec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _stage_and_start_agree(self) -> "RunSpec":
+        if (self.start is None) != (self.stage in ("baseline", "scratch")):
+            raise ValueError(f"stage={self.stage} with start={self.start}: retrain, control and fit have a start")
+        if self.is_fitted != (self.stage == "fit"):
+            raise ValueError(
+                f"stage={self.stage} does not suit {self.task.name}: methods on features have stage fit"
+            )
+        if self.start is not None and self.start.baseline.stage != "baseline":
+            raise ValueError(f"a run starts from a baseline, not from a {self.start.baseline.stage}")
+        return self
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the task's method is fitted to features and takes no step."""
+        return self.task.kind == "one_class" and isinstance(self.task.method, EmbeddingMethod)
+
     @property
     def run_id(self) -> str:
         """Ten hexadecimal digits of the SHA-256 of the spec; equal specs, equal ids, on every machine."""
@@ -119,5 +155,8 @@ class RunSpec(FrozenSpec):
     @property
     def name(self) -> str:
         """What people read in folders, TensorBoard and tables; ends in the id."""
-        parts = (self.pathology, self.architecture, self.optimizer.name, self.policy.name)
+        parts = (self.task.name, self.architecture, self.optimizer.name, self.stage, self.policy.name)
         return ".".join((*parts, f"seed{self.seed}", self.run_id))
+
+
+Start.model_rebuild()

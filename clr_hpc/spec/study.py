@@ -1,21 +1,15 @@
 """A study file: a grid over tasks, models, optimizers, policies and seeds, and what all its runs share."""
 
-from itertools import product
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, field_validator, model_validator
 
 from clr_hpc.spec.frozen import FrozenSpec, unknown
 from clr_hpc.spec.optimizer import OPTIMIZER_NAMES, Optimizer
-from clr_hpc.spec.pathologies import PATHOLOGIES, parse_pathology
+from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
 from clr_hpc.spec.policy import POLICY_NAMES, Policy
 from clr_hpc.spec.run import Architecture, RunSpec, Training
-
-
-class StudyError(Exception):
-    """A study file can't be used; the message names the file, each place in it, the rule and the remedy."""
+from clr_hpc.spec.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
 
 
 class Rates(FrozenSpec):
@@ -25,6 +19,77 @@ class Rates(FrozenSpec):
     lr_max: PositiveFloat
 
 
+class StageOfStudy(FrozenSpec):
+    """The policies of one stage and how long it trains."""
+
+    policies: tuple[dict[str, Any], ...]
+    """``{name: ..., ...}``; rates and total_epochs may be left to the study."""
+    epochs: PositiveInt | None = None
+    """None: ``training.epochs``."""
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
+        return _named(value, "policies", POLICY_NAMES)
+
+    @model_validator(mode="after")
+    def _no_policy_is_there_twice(self) -> "StageOfStudy":
+        _check_entries("policies", self.policies)
+        return self
+
+
+class Retraining(StageOfStudy):
+    """Each baseline is trained further with each of these policies and, as their control, with its own."""
+
+    weights: Literal["last", "best"] = "last"
+    optimizer: Literal["fresh", "continued"] = "fresh"
+
+
+class Stages(FrozenSpec):
+    """What is trained after what."""
+
+    baseline: StageOfStudy | None = None
+    retrain: Retraining | None = None
+    scratch: StageOfStudy | None = None
+
+    @model_validator(mode="after")
+    def _retraining_needs_a_baseline(self) -> "Stages":
+        if self.baseline is None and self.scratch is None:
+            raise ValueError("stages is empty; name baseline, with or without retrain, or scratch")
+        if self.retrain is not None and self.baseline is None:
+            raise ValueError("stages.retrain goes on from stages.baseline, which is missing")
+        return self
+
+
+class OneClassOfStudy(FrozenSpec):
+    """One class that is learned from its own images, by several methods."""
+
+    normal: str = NO_FINDING
+    methods: tuple[OneClassMethod, ...]
+    threshold_quantile: float = 0.95
+    features_of: str | None = None
+    """The pathology whose binary baselines give the features that one-class SVM and the like are fitted to."""
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
+        return _named(value, "methods", ONE_CLASS_METHOD_NAMES)
+
+    @model_validator(mode="after")
+    def _features_come_from_somewhere(self) -> "OneClassOfStudy":
+        _check_entries("methods", self.methods)
+        if self.features_of is None and any(isinstance(method, EmbeddingMethod) for method in self.methods):
+            raise ValueError("methods on features need features_of: a pathology of the study")
+        return self
+
+    def tasks(self) -> tuple[OneClassTask, ...]:
+        """Return a task for each method."""
+        quantile = self.threshold_quantile
+        return tuple(
+            OneClassTask(normal=self.normal, method=method, threshold_quantile=quantile) for method in self.methods
+        )
+
+
 class Study(FrozenSpec):
     """A grid of runs. Every list is crossed with every other."""
 
@@ -32,13 +97,13 @@ class Study(FrozenSpec):
     pack: str
     """Folder of the pack; a relative one is looked up from where the command runs."""
     pathologies: tuple[str, ...] = PATHOLOGIES
-    """In YAML also ``all``."""
+    """Of the binary classifiers; in YAML also ``all``."""
+    one_class: tuple[OneClassOfStudy, ...] = ()
     architectures: tuple[Architecture, ...] = ("mobilenet_v1",)
     optimizers: tuple[Optimizer, ...]
     rates: dict[str, Rates]
     """By the optimizer's name, since what suits one is far off for another. A policy's own rates win."""
-    policies: tuple[dict[str, Any], ...]
-    """``{name: ..., ...}``; rates and total_epochs may be left to the study."""
+    stages: Stages
     seeds: tuple[int, ...] = (0,)
     training: Training
 
@@ -55,18 +120,10 @@ class Study(FrozenSpec):
                 raise ValueError(unknown("pathology", str(given), list(PATHOLOGIES)))
         return tuple(names)
 
-    @field_validator("optimizers", "policies", mode="before")
+    @field_validator("optimizers", mode="before")
     @classmethod
-    def _a_bare_name_takes_all_defaults(cls, value: Any, info: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{info.field_name}={value!r} must be a list")
-        known = OPTIMIZER_NAMES if info.field_name == "optimizers" else POLICY_NAMES
-        entries = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
-        for entry in entries:
-            name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", None)
-            if name not in known:
-                raise ValueError(unknown(f"name in {info.field_name}", str(name), list(known)))
-        return tuple(entries)
+    def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
+        return _named(value, "optimizers", OPTIMIZER_NAMES)
 
     @field_validator("rates")
     @classmethod
@@ -78,13 +135,22 @@ class Study(FrozenSpec):
 
     @model_validator(mode="after")
     def _nothing_is_empty_or_twice(self) -> "Study":
-        for field in ("pathologies", "architectures", "optimizers", "policies", "seeds"):
-            entries = [repr(entry) for entry in getattr(self, field)]
-            if not entries:
-                raise ValueError(f"{field} is empty; name at least one")
-            twice = sorted({entry for entry in entries if entries.count(entry) > 1})
-            if twice:
-                raise ValueError(f"{field} has {', '.join(twice)} twice; drop one")
+        for field in ("pathologies", "architectures", "optimizers", "seeds"):
+            _check_entries(
+                field, getattr(self, field), may_be_empty=field == "pathologies" and bool(self.one_class)
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_those_of_a_baseline(self) -> "Study":
+        for group in self.one_class:
+            if group.features_of is None:
+                continue
+            if group.features_of not in self.pathologies or self.stages.baseline is None:
+                raise ValueError(
+                    f"features_of: {group.features_of} needs a baseline of that pathology in this study; "
+                    "add it to pathologies, and stages.baseline"
+                )
         return self
 
     @model_validator(mode="after")
@@ -93,24 +159,14 @@ class Study(FrozenSpec):
         return self
 
     def runs(self, pack_checksum: str) -> tuple[RunSpec, ...]:
-        """Expand into runs on the pack with this checksum; runs that are compared stand together."""
-        grid = product(self.pathologies, self.architectures, self.optimizers, self.seeds, self.policies)
-        return tuple(
-            RunSpec(
-                pack_checksum=pack_checksum,
-                pathology=pathology,
-                architecture=architecture,
-                optimizer=optimizer,
-                policy=self._policy(policy, optimizer.name),
-                seed=seed,
-                training=self.training,
-            )
-            for pathology, architecture, optimizer, seed, policy in grid
-        )
+        """Expand into runs on the pack with this checksum; a run stands after the one that it starts from."""
+        from clr_hpc.spec.expansion import expand
 
-    def _policy(self, given: dict[str, Any], optimizer: str) -> Policy:
-        """Complete a study's policy with the optimizer's rates and the length of training."""
-        shared: dict[str, Any] = {"total_epochs": self.training.epochs}
+        return expand(self, pack_checksum)
+
+    def policy(self, given: dict[str, Any], optimizer: str, epochs: int) -> Policy:
+        """Complete a policy of the file with the optimizer's rates and the length of its stage."""
+        shared: dict[str, Any] = {"total_epochs": epochs}
         if optimizer in self.rates:
             shared |= self.rates[optimizer].model_dump()
         elif "lr_max" not in given:
@@ -121,69 +177,29 @@ class Study(FrozenSpec):
         return _POLICY.validate_python({k: v for k, v in shared.items() if k in wanted} | given)
 
 
+def _named(value: Any, field: str, known: tuple[str, ...]) -> Any:
+    """Let a list hold bare names besides mappings with a name, and name the nearest for an unknown one."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{field}={value!r} must be a list")
+    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+    for entry in entries:
+        name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", None)
+        if name not in known:
+            raise ValueError(unknown(f"name in {field}", str(name), list(known)))
+    return tuple(entries)
+
+
+def _check_entries(field: str, entries: tuple[Any, ...], may_be_empty: bool = False) -> None:
+    shown = [repr(entry) for entry in entries]
+    if not shown and not may_be_empty:
+        raise ValueError(f"{field} is empty; name at least one")
+    twice = sorted({entry for entry in shown if shown.count(entry) > 1})
+    if twice:
+        raise ValueError(f"{field} has {', '.join(twice)} twice; drop one")
+
+
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 _POLICY_FIELDS: dict[str, set[str]] = {
     model.model_fields["name"].default: set(model.model_fields)
     for model in Policy.__origin__.__args__  # type: ignore[attr-defined]
 }
-
-
-def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
-    """Read a study file.
-
-    Args:
-        path: the YAML file.
-        overrides: ``key=value`` with a dotted key (``training.epochs=2``); a field of ``training`` also goes
-            by its own name (``epochs=2``). The value is YAML.
-
-    Raises:
-        StudyError: the file or an override can't be used.
-    """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise StudyError(f"{path}: a study is a mapping of keys such as name, pack, policies; jobs/ has examples")
-    for override in overrides:
-        _override(values, override)
-    try:
-        return Study.model_validate(values)
-    except ValidationError as error:
-        raise StudyError(f"{path}: " + _explain(error)) from None
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise StudyError(f"--set {override}: must be key=value, such as --set epochs=2")
-    path = key.strip().split(".")
-    if len(path) == 1 and path[0] in Training.model_fields:
-        path.insert(0, "training")
-    if path[0] not in Study.model_fields:
-        known = [*Study.model_fields, *Training.model_fields]
-        raise StudyError(f"--set {override}: " + unknown("key", path[0], known))
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"--set {override}: the value is not YAML: {error}") from None
-    for name in path[:-1]:
-        values = values.setdefault(name, {})
-        if not isinstance(values, dict):
-            raise StudyError(
-                f"--set {override}: {name} is not a mapping, so it has no {path[-1]}; set {name} whole"
-            )
-    values[path[-1]] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """One line a mistake: where it is and what is wrong, without pydantic's type codes and links."""
-    lines = []
-    for mistake in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in mistake["loc"])
-        given = mistake["input"]
-        value = "" if isinstance(given, dict) or mistake["type"] == "value_error" else f" (it is {given!r})"
-        lines.append(f"{place + ': ' if place else ''}{mistake['msg'].removeprefix('Value error, ')}{value}")
-    return "; ".join(lines)

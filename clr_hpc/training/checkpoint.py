@@ -7,7 +7,6 @@ optimizer's state and the progress; order, augmentation and dropout are function
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,18 +45,22 @@ class Checkpoints:
         """Use ``folder``, which is made at the first save."""
         self.folder = folder
 
-    def save(self, model: nn.Module, optimizer: Optimizer, progress: Progress) -> str:
+    def path(self, samples: int) -> Path:
+        """Return the file of the checkpoint after ``samples`` samples."""
+        return self.folder / f"{samples:012d}.safetensors"
+
+    def save(self, model: nn.Module, optimizer: Optimizer | None, progress: Progress) -> str:
         """Write a checkpoint, drop all but the last two, and return its SHA-256."""
         self.folder.mkdir(exist_ok=True)
-        path = self.folder / f"{progress.samples:012d}.safetensors"
-        tensors = dict(_model_tensors(model)) | dict(_optimizer_tensors(optimizer))
+        path = self.path(progress.samples)
+        tensors = model_tensors(model) | (optimizer_tensors(optimizer) if optimizer else {})
         checksum = save_tensors(path, tensors, asdict(progress))
         for old in self._newest_first()[KEPT:]:
             _checksum_file(old).unlink(missing_ok=True)
             old.unlink()
         return checksum
 
-    def load_latest(self, model: nn.Module, optimizer: Optimizer) -> tuple[Progress, list[str]]:
+    def load_latest(self, model: nn.Module, optimizer: Optimizer | None) -> tuple[Progress, list[str]]:
         """Put the newest undamaged checkpoint into model and optimizer.
 
         Returns:
@@ -70,7 +73,9 @@ class Checkpoints:
             except DamagedCheckpointError as error:
                 complaints.append(str(error))
                 continue
-            _restore(model, optimizer, tensors)
+            model.load_state_dict(model_weights(tensors))
+            if optimizer is not None:
+                restore_optimizer(optimizer, tensors)
             return Progress(**metadata), complaints
         return Progress(), complaints
 
@@ -95,14 +100,18 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     return checksum
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of ``save_tensors`` onto the CPU.
+
+    Args:
+        path: the file.
+        expected: the SHA-256 it must have; None takes that of the checksum file.
 
     Raises:
         DamagedCheckpointError: it is missing, its checksum is missing or differs.
     """
     try:
-        expected = _checksum_file(path).read_text().split()[0]
+        expected = expected or _checksum_file(path).read_text().split()[0]
         actual = _sha256(path)
     except (OSError, IndexError) as error:
         raise DamagedCheckpointError(f"{path}: the file or its checksum can't be read: {error}") from error
@@ -113,21 +122,28 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(file.metadata()["json"])
 
 
-def _model_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, value in model.state_dict().items():
-        yield f"model.{name}", value
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's state under the names that it has in files."""
+    return {f"model.{name}": value for name, value in model.state_dict().items()}
 
 
-def _optimizer_tensors(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            if value is not None:
-                yield f"optimizer.{index}.{key}", torch.as_tensor(value)
+def model_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the ``state_dict`` of the model in a file's tensors."""
+    return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
 
 
-def _restore(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model.load_state_dict(weights)
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's state under the names that it has in files."""
+    return {
+        f"optimizer.{index}.{key}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put the state in a file's tensors into an optimizer; rates are left to the policy."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from clr_hpc.schedule.scheduler import apply_policy
-from clr_hpc.training.checkpoint import Checkpoints, Progress, save_tensors
-from clr_hpc.training.metrics import Evaluation
+from clr_hpc.training.checkpoint import Checkpoints, Progress, model_tensors, save_tensors
+from clr_hpc.training.cycle_ends import Snapshots, is_cycle_end
+from clr_hpc.training.outcome import outcome
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.step_log import StepLog
@@ -31,21 +31,25 @@ def train(
     Raises:
         StoppedError: ``should_stop`` said so.
         FloatingPointError: the loss or a score is not finite.
+        BaselineError: the run starts from a baseline that is missing, failed or damaged.
     """
-    checkpoints = Checkpoints(folder.path / "checkpoints")
+    checkpoints, snapshots = Checkpoints(folder.path / "checkpoints"), Snapshots(folder.path / "snapshots")
     progress, damaged = checkpoints.load_latest(run.model, run.optimizer)
+    if progress.samples == 0:
+        run.begin(folder.path.parent)
     log = StepLog(run, folder, already_elapsed=folder.resume_at(progress.samples))
-    evaluations: dict[str, Evaluation] = {}
     saved_at = time.monotonic()
 
     while not run.is_finished(progress):
-        lr, momentum = apply_policy(run.optimizer, run.spec.policy, run.epochs(progress.samples))
+        epochs = run.epochs(progress.samples)
+        lr, momentum = run.set_rate(epochs)
         loss, batch_size = run.step(progress.samples)
         progress = replace(progress, samples=progress.samples + batch_size)
         log.step(progress.samples, loss, lr, momentum, batch_size)
         if progress.samples % run.samples_per_epoch == 0:
-            evaluations = run.evaluate()
-            progress = _end_epoch(run, folder, progress, evaluations, log)
+            progress = _end_epoch(run, folder, progress, log)
+        if is_cycle_end(run.spec.policy, epochs, run.epochs(progress.samples)):
+            snapshots.save(run.model, progress.samples)
         if should_stop():
             checkpoints.save(run.model, run.optimizer, progress)
             raise StoppedError(
@@ -56,32 +60,20 @@ def train(
             saved_at = time.monotonic()
 
     checksum = checkpoints.save(run.model, run.optimizer, progress)
-    evaluations = evaluations or run.evaluate()
-    run.write_predictions(folder.path / "predictions.parquet", evaluations)
-    return {
-        "status": "done",
-        "reason": None,
-        "samples": progress.samples,
-        "epochs": run.epochs(progress.samples),
-        "stopped_early": run.epochs(progress.samples) < run.spec.training.epochs,
-        **{split: evaluation.metrics.as_dict() for split, evaluation in evaluations.items()},
-        "best": {"progress": progress.best_progress, "validation_loss": progress.best_loss},
-        "seconds": log.elapsed_seconds,
-        "damaged_checkpoints": damaged,
-        "checkpoint_sha256": checksum,
-    }
+    result = outcome(run, folder, progress, snapshots, log)
+    return result | {"damaged_checkpoints": damaged, "checkpoint_sha256": checksum}
 
 
-def _end_epoch(
-    run: PreparedRun, folder: RunFolder, progress: Progress, evaluations: dict[str, Evaluation], log: StepLog
-) -> Progress:
-    """Record what was measured, and keep the weights if they are the best so far."""
+def _end_epoch(run: PreparedRun, folder: RunFolder, progress: Progress, log: StepLog) -> Progress:
+    """Measure, record what was measured, and keep the weights if they are the best so far."""
+    evaluations = run.evaluate("train", "validation")
     epochs = run.epochs(progress.samples)
     for split, evaluation in evaluations.items():
         folder.record_epoch(progress.samples, epochs, split, evaluation.metrics.as_dict(), log.elapsed_seconds)
+    run.end_epoch(evaluations["train"])
     log.restart_window()
     loss = evaluations["validation"].metrics.loss
     if loss is not None and progress.best_loss is not None and loss >= progress.best_loss:
         return replace(progress, epochs_without_improvement=progress.epochs_without_improvement + 1)
-    save_tensors(folder.path / "best.safetensors", run.model.state_dict(), {"progress": epochs})
+    save_tensors(folder.path / "best.safetensors", model_tensors(run.model), {"progress": epochs})
     return replace(progress, best_loss=loss, best_progress=epochs, epochs_without_improvement=0)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from clr_hpc.models.task_model import TaskModel
 from clr_hpc.training.sampling import LabelledRows
 
 
@@ -17,8 +18,9 @@ class SplitMetrics:
     """Metrics of one model on one split; None where a metric is not defined there."""
 
     loss: float | None
+    """Mean over the images that have one: of a one-class model those of its class."""
     accuracy: float | None
-    """At a probability of 0.5."""
+    """At a score of ``decision``."""
     auroc: float | None
     average_precision: float | None
     images: int
@@ -42,49 +44,62 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module,
+    model: TaskModel,
     split: LabelledRows,
     load: Callable[[NDArray[np.int64]], Tensor],
+    decision: float | None,
     batch_size: int = 256,
 ) -> Evaluation:
     """Evaluate a model on all images of a split, in evaluation mode, and leave it in the mode it was in.
 
     Args:
-        model: with ``losses`` and ``scores``, see ``clr_hpc.models.binary``.
+        model: of any task.
         split: which rows, and their labels.
         load: gives the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, without augmentation.
+        decision: scores from here on count as label 1 in the accuracy; None leaves the accuracy undefined.
         batch_size: images at once; it changes results by rounding only.
+
+    Raises:
+        FloatingPointError: a score is not finite.
     """
     start = time.perf_counter()
     was_training = model.training
     model.eval()
-    losses, scores = [], []
+    losses, scores = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
     for first in range(0, len(split), batch_size):
         chosen = slice(first, first + batch_size)
         images = load(split.rows[chosen])
-        outputs = model(images)
         labels = torch.from_numpy(split.labels[chosen]).to(images.device)
-        losses.append(model.losses(outputs, labels))  # type: ignore[operator]
-        scores.append(model.scores(outputs))  # type: ignore[operator]
+        outputs = model(images)
+        losses.append(model.losses(outputs, images, labels)[model.has_loss(labels)].cpu().numpy())
+        scores.append(model.scores(outputs, images).cpu().numpy())
     model.train(was_training)
-    if not losses:
-        empty = SplitMetrics(None, None, None, None, images=0, positives=0, seconds=0.0)
-        return Evaluation(empty, np.empty(0, dtype=np.float32))
-    all_losses, all_scores = torch.cat(losses).cpu().numpy(), torch.cat(scores).cpu().numpy()
-    return Evaluation(_measure(all_losses, all_scores, split, time.perf_counter() - start), all_scores)
+    all_scores = np.concatenate(scores)
+    metrics = measure(all_scores, split, decision, np.concatenate(losses), time.perf_counter() - start)
+    return Evaluation(metrics, all_scores)
 
 
-def _measure(
-    losses: NDArray[np.float32], scores: NDArray[np.float32], split: LabelledRows, seconds: float
+def measure(
+    scores: NDArray[np.float32],
+    split: LabelledRows,
+    decision: float | None,
+    losses: NDArray[np.float32],
+    seconds: float,
 ) -> SplitMetrics:
+    """Compute metrics from scores ``(N,)`` and the losses of the images that have one.
+
+    Raises:
+        FloatingPointError: a score is not finite.
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    both_classes = 0 < split.positives < len(split)
     if not np.isfinite(scores).all():
         raise FloatingPointError("a score is not finite: training diverged; lower lr_max")
+    both_classes = 0 < split.positives < len(split)
+    correct = None if decision is None else (scores >= decision) == (split.labels == 1)
     return SplitMetrics(
-        loss=float(losses.mean(dtype=np.float64)),
-        accuracy=float(((scores >= 0.5) == (split.labels == 1)).mean()),
+        loss=float(losses.mean(dtype=np.float64)) if len(losses) else None,
+        accuracy=float(correct.mean()) if correct is not None and len(split) else None,
         auroc=float(roc_auc_score(split.labels, scores)) if both_classes else None,
         average_precision=float(average_precision_score(split.labels, scores)) if both_classes else None,
         images=len(split),

@@ -9,11 +9,11 @@ from clr_hpc.spec.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
 
 
 def build_optimizer(spec: Optimizer, parameters: Iterator[Parameter]) -> torch.optim.Optimizer:
-    """Build torch's optimizer over ``parameters``, which are already on their device.
+    """Build torch's optimizer over those of ``parameters`` that learn; they are already on their device.
 
     Where torch has a fused update it is used: it changes all parameters in one kernel.
     """
-    every = list(parameters)
+    every = [parameter for parameter in parameters if parameter.requires_grad]
     decay = spec.weight_decay
     match spec:
         case Sgd():

@@ -160,7 +160,8 @@ def _write_hyperparameters(writer: "SummaryWriter", spec: RunSpec, validation: d
 
     policy, optimizer = spec.policy.model_dump(), spec.optimizer.model_dump()
     choices: dict[str, Any] = {
-        "pathology": spec.pathology,
+        "task": spec.task.name,
+        "stage": spec.stage,
         "architecture": spec.architecture,
         "optimizer": optimizer.pop("name"),
         "policy": policy.pop("name"),

@@ -9,10 +9,6 @@ from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.randomness import Stream, generator
 
 
-class EmptyTaskError(Exception):
-    """The pack has nothing to learn this task from; the message says what is missing."""
-
-
 @dataclass(frozen=True)
 class LabelledRows:
     """The rows of one split of a pack on which a task's label is known."""
@@ -78,16 +74,6 @@ def _draw(pool: NDArray[np.int64], count: int, random: np.random.Generator) -> N
 
 
 def make_sampler(spec: RunSpec, training: LabelledRows) -> Sampler:
-    """Return the sampler of a run.
-
-    Raises:
-        EmptyTaskError: the training split lacks one of the two classes.
-    """
-    for value, count in (("with", training.positives), ("without", len(training) - training.positives)):
-        if count == 0:
-            raise EmptyTaskError(
-                f"no training image {value} {spec.pathology} among {len(training)}; "
-                "leave this pathology out of the study or pack more images"
-            )
-    balanced = spec.training.class_imbalance == "balanced_sampling"
+    """Return the sampler of a run over its training images."""
+    balanced = spec.task.kind == "binary" and spec.training.class_imbalance == "balanced_sampling"
     return Sampler(training, spec.training.batch_size, spec.seed, balanced)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from clr_hpc.data.preparation import draw_changes, prepare
+from clr_hpc.data.preparation import _sampling_grid, draw_changes, prepare
 from clr_hpc.spec.run import Augmentation, Normalisation
 
 NOTHING = {
@@ -90,3 +90,9 @@ def test_a_change_is_of_one_image_alone(pixels: torch.Tensor) -> None:
     for number in range(5):
         alone = prepare(pixels[number : number + 1], 32, IDENTITY, drawn[number : number + 1])
         torch.testing.assert_close(alone, together[number : number + 1])
+
+
+def test_sampling_grid_is_torchs() -> None:
+    matrices = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(matrices, [4, 1, 9, 9], align_corners=False)
+    torch.testing.assert_close(_sampling_grid(matrices, 9), expected)

@@ -32,7 +32,7 @@ def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., Path]:
             "pathologies": ["cardiomegaly"],
             "optimizers": ["sgd"],
             "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.01}},
-            "policies": ["constant", {"name": "triangular", "half_cycle_epochs": 1}],
+            "stages": {"scratch": {"policies": ["constant", {"name": "triangular", "half_cycle_epochs": 1}]}},
             "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
         }
         path = tmp_path / "study.yaml"
@@ -156,7 +156,7 @@ def _has_steps(study: Path) -> bool:
 
 
 def test_one_run_fails_and_the_others_finish(write_study: Callable[..., Path]) -> None:
-    study = write_study(policies=[{"name": "constant", "lr_max": 1e38}, "constant"])
+    study = write_study(stages={"scratch": {"policies": [{"name": "constant", "lr_max": 1e38}, "constant"]}})
     outcome = run(study)
     assert outcome.returncode == 1
     assert "1 of 2 runs failed" in outcome.stdout
@@ -167,7 +167,10 @@ def test_one_run_fails_and_the_others_finish(write_study: Callable[..., Path]) -
 def test_a_process_that_dies_costs_its_run_two_tries_and_the_others_nothing(
     write_study: Callable[..., Path],
 ) -> None:
-    study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16}, policies=["constant"])
+    study = write_study(
+        training={"epochs": 500, "image_size": 32, "batch_size": 16},
+        stages={"scratch": {"policies": ["constant"]}},
+    )
     process = subprocess.Popen(command(study), stdout=subprocess.PIPE, text=True)
     for _ in range(2):
         wait_until(lambda: bool(_trainers(process)), "a worker that has taken the run")

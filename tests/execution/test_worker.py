@@ -34,7 +34,8 @@ def _one_thread() -> Iterator[None]:
 def make_spec(pack: Pack, **changes: object) -> RunSpec:
     values: dict[str, object] = {
         "pack_checksum": pack.manifest.checksum,
-        "pathology": "cardiomegaly",
+        "task": {"kind": "binary", "pathology": "cardiomegaly"},
+        "stage": "scratch",
         "architecture": "mobilenet_v1",
         "optimizer": Sgd(),
         "policy": POLICY,
@@ -75,9 +76,12 @@ def test_folder_holds_what_the_architecture_says(finished: Path, small_pack: Pac
     assert result["epochs"] == 2
     (environment,) = json.loads((finished / "environment.json").read_text())
     assert environment["versions"]["torch"] == torch.__version__
-    validation = small_pack.rows_of("validation")
     predictions = pd.read_parquet(finished / "predictions.parquet")
-    index = small_pack.index.loc[validation].reset_index(drop=True)
+    assert set(predictions["model"]) == {"last", "snapshots", "swa"}, "two cycles ended"
+    of_last = predictions[predictions["model"] == "last"]
+    assert len(of_last) == len(small_pack.rows_of("validation")) + len(small_pack.rows_of("test"))
+    predictions = of_last[of_last["split"] == "validation"]
+    index = small_pack.index.loc[small_pack.rows_of("validation")].reset_index(drop=True)
     assert predictions["image"].tolist() == index["image"].tolist()
     assert predictions["patient"].tolist() == index["patient"].tolist()
     assert predictions["label"].tolist() == index["cardiomegaly"].tolist()

@@ -6,14 +6,19 @@ from clr_hpc.models.binary import BinaryClassifier
 
 def test_losses_are_weighted_cross_entropies_and_scores_probabilities() -> None:
     model = BinaryClassifier(nn.Identity(), positive_weight=3.0)
-    outputs = model(torch.tensor([[0.0], [2.0]]))
+    images = torch.tensor([[0.0], [2.0]])
+    outputs = model(images)
     assert outputs.shape == (2,)
     probability = 1 / (1 + torch.exp(-outputs))
     labels = torch.tensor([1.0, 0.0])
     expected = -(3 * labels * probability.log() + (1 - labels) * (1 - probability).log())
-    torch.testing.assert_close(model.losses(outputs, labels), expected)
-    torch.testing.assert_close(model.scores(outputs), probability)
+    torch.testing.assert_close(model.losses(outputs, images, labels), expected)
+    torch.testing.assert_close(model.scores(outputs, images), probability)
 
 
 def test_the_weight_is_no_part_of_the_model() -> None:
     assert not BinaryClassifier(nn.Identity(), positive_weight=3.0).state_dict()
+
+
+def test_every_known_label_has_a_loss() -> None:
+    assert BinaryClassifier(nn.Identity()).has_loss(torch.tensor([0.0, 1.0])).all()

@@ -12,12 +12,14 @@ import yaml
 
 from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import load_study
+from clr_hpc.spec.study_file import load_study
 
 EPOCHS, STEPS_AN_EPOCH, TRAIN_IMAGES, PATIENTS = 4, 10, 320, 150
 CHECKSUM = "c0ffee" + "0" * 58
 SKILL = {"constant": 0.6, "triangular": 1.4, "triangular2_modified": 1.3}
 """How far the scores of positives stand above those of negatives, in standard deviations."""
+RETRAINED = {"cosine": 1.0, "triangular": 1.4, "triangular2_modified": 1.0}
+ONE_CLASS_METHODS = ("deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours")
 
 StudyMaker = Callable[..., Path]
 
@@ -32,31 +34,55 @@ def make_study(tmp_path: Path) -> StudyMaker:
         seeds: tuple[int, ...] = (0,),
         optimizers: tuple[str, ...] = ("sgd",),
         architectures: tuple[str, ...] = ("mobilenet_v1",),
+        retrained: Mapping[str, float] | None = None,
+        one_class: tuple[str, ...] = (),
     ) -> Path:
+        """Make a study.
+
+        Args:
+            pathologies: of the binary classifiers.
+            skill: of each policy from scratch; empty: nothing is trained from scratch.
+            seeds: of the runs.
+            optimizers: of the runs.
+            architectures: of the runs.
+            retrained: where there are baselines: the skill of the decay that they have and of each cyclical policy
+                that they are retrained with.
+            one_class: methods that learn the images without a finding.
+        """
         folder = tmp_path / "study"
         folder.mkdir()
-        study = {
+        stages: dict[str, Any] = {"scratch": {"policies": [_policy(name) for name in skill]}} if skill else {}
+        if retrained is not None:
+            decay, *cyclical = retrained
+            stages["baseline"] = {"policies": [_policy(decay)]}
+            stages["retrain"] = {"policies": [_policy(name) for name in cyclical]}
+        study: dict[str, Any] = {
             "name": "invented",
             "pack": "packs/invented",
             "pathologies": list(pathologies),
             "architectures": list(architectures),
             "optimizers": list(optimizers),
             "rates": {name: {"lr_min": 0.001, "lr_max": 0.01} for name in optimizers},
-            "policies": [_policy(name) for name in skill],
+            "stages": stages,
             "seeds": list(seeds),
             "training": {"epochs": EPOCHS, "image_size": 64},
         }
+        if one_class:
+            study["one_class"] = [{"methods": list(one_class)}]
+            if retrained is not None:
+                study["one_class"][0]["features_of"] = pathologies[0]
         (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
         (folder / "pack.json").write_text(json.dumps(manifest()))
         for spec in load_study(folder / "study.yaml").runs(CHECKSUM):
-            write_run(folder / "runs" / spec.name, spec, skill[spec.policy.name])
+            known = skill if spec.stage == "scratch" else retrained or skill
+            write_run(folder / "runs" / spec.name, spec, known[spec.policy.name])
         return folder
 
     return make
 
 
 def _policy(name: str) -> dict[str, Any]:
-    return {"name": name} if name == "constant" else {"name": name, "half_cycle_epochs": 1}
+    return {"name": name} if name in ("constant", "cosine") else {"name": name, "half_cycle_epochs": 1}
 
 
 def manifest() -> dict[str, Any]:
@@ -81,7 +107,7 @@ def manifest() -> dict[str, Any]:
 
 
 def write_run(folder: Path, spec: RunSpec, skill: float) -> None:
-    """Write the folder of a run that is done; its validation images depend on the pathology alone."""
+    """Write the folder of a run that is done; its images depend on the task alone."""
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(spec.model_dump_json())
     environment = {
@@ -91,18 +117,20 @@ def write_run(folder: Path, spec: RunSpec, skill: float) -> None:
         "gpu": None,
     }
     (folder / "environment.json").write_text(json.dumps([environment]))
-    truth = np.random.default_rng(PATHOLOGIES.index(spec.pathology))
-    patients = np.repeat(np.arange(PATIENTS), truth.integers(1, 4, PATIENTS))
-    labels = truth.random(len(patients)) < 0.25
-    noise = np.random.default_rng([spec.seed, *spec.policy.name.encode()])
-    scores = 1 / (
-        1 + np.exp(-(skill * labels + truth.normal(size=len(labels)) + 0.3 * noise.normal(size=len(labels))))
-    )
-    write_predictions(folder, [f"p{number}" for number in patients], labels, scores)
-    splits = {
-        "train": {"images": TRAIN_IMAGES, "positives": 80},
-        "validation": {"images": len(labels), "positives": int(labels.sum())},
-    }
+    (folder / "architecture.json").write_text(json.dumps(LAYERS))
+    one_class = spec.task.kind == "one_class"
+    number = 99 if one_class else PATHOLOGIES.index(spec.task.name)
+    models = ["last", "swa", "snapshots"] if spec.policy.name.startswith("triangular") else ["last"]
+    parts = [_invented_split(split, number, spec, skill, models) for split in ("train", "validation", "test")]
+    parts = parts if one_class else parts[1:]
+    if one_class:
+        parts[0] = parts[0][parts[0]["label"] == 0]
+    predictions = pd.concat(parts, ignore_index=True)
+    predictions.to_parquet(folder / "predictions.parquet")
+    sizes = {
+        split: {"images": len(rows), "positives": int(rows["label"].sum())}
+        for split, rows in predictions[predictions["model"] == "last"].groupby("split")
+    } | {"train": {"images": TRAIN_IMAGES, "positives": 0 if one_class else 80}}
     final = {
         "loss": 0.4,
         "accuracy": 0.7 + skill / 10,
@@ -110,15 +138,30 @@ def write_run(folder: Path, spec: RunSpec, skill: float) -> None:
         "average_precision": 0.5,
         "elapsed_seconds": 9.0,
     }
-    _write_metrics(folder, spec.policy.name, splits, final)
+    steps = 0 if spec.stage == "fit" else EPOCHS * STEPS_AN_EPOCH
+    if steps:
+        curves = {split: sizes[split] for split in ("train", "validation")}
+        _write_metrics(folder, spec.policy.name, curves, final)
     final.pop("elapsed_seconds")
+    reached = None if skill < 1 else {"steps": round(30 / skill), "images": 960, "progress": 3.0, "seconds": 20.1}
     result = {
         "status": "done",
         "reason": None,
-        "samples": EPOCHS * TRAIN_IMAGES,
+        "samples": steps * 32,
         "epochs": float(EPOCHS),
         "stopped_early": False,
-        **{split: final | sizes for split, sizes in splits.items()},
+        "train": final | sizes["train"],
+        "validation": final | sizes["validation"],
+        "models": {
+            model: {split: final | sizes[split] for split in ("train", "validation", "test")}
+            | {"threshold": _quantile_of_training(predictions, model) if one_class else None}
+            for model in models
+        },
+        "threshold": _quantile_of_training(predictions, "last") if one_class else None,
+        "cost": {"steps": steps, "images": steps * 32, "seconds": 61.5, "cpu_hours": 0.02, "gpu_hours": 0.0},
+        "target": {"validation_loss": 0.41, "reached_at": reached}
+        if spec.stage in ("retrain", "control")
+        else None,
         "best": {"progress": 3.0, "validation_loss": 0.4},
         "seconds": 61.5,
         "checkpoint_sha256": "0",
@@ -126,20 +169,47 @@ def write_run(folder: Path, spec: RunSpec, skill: float) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def write_predictions(folder: Path, patients: list[str], labels: Any, scores: Any) -> None:
-    """Write predictions.parquet."""
-    pd.DataFrame(
-        {
-            "image": [f"{position}.png" for position in range(len(patients))],
-            "patient": patients,
-            "split": "validation",
-            "view": None,
-            "age_years": None,
-            "sex": None,
-            "label": np.asarray(labels).astype(np.int8),
-            "score": np.asarray(scores).astype(np.float32),
-        }
-    ).to_parquet(folder / "predictions.parquet")
+def _quantile_of_training(predictions: pd.DataFrame, model: str) -> float:
+    rows = predictions[(predictions["split"] == "train") & (predictions["model"] == model)]
+    return float(rows["score"].quantile(0.95))
+
+
+def _invented_split(split: str, task: int, spec: RunSpec, skill: float, models: list[str]) -> pd.DataFrame:
+    """Return one split's rows of predictions: the same images for every run of a task."""
+    truth = np.random.default_rng([task, *split.encode()])
+    patients = np.repeat(np.arange(PATIENTS), truth.integers(1, 4, PATIENTS))
+    images = len(patients)
+    labels = truth.random(images) < 0.25
+    hard = truth.normal(size=images)
+    facts = {
+        "image": [f"{split}-{task}-{position}.png" for position in range(images)],
+        "patient": [f"{split}-{patient}" for patient in patients],
+        "split": split,
+        "view": truth.choice(["PA", "AP"], images),
+        "age_years": truth.integers(5, 90, images).astype(np.float64),
+        "sex": truth.choice(["F", "M"], images),
+        "label": labels.astype(np.int8),
+    }
+    noise = np.random.default_rng([spec.seed, *spec.stage.encode(), *spec.policy.name.encode(), *split.encode()])
+    rows = []
+    for model in models:
+        quiet = 0.3 if model == "last" else 0.2
+        scores = 1 / (1 + np.exp(-(skill * labels + hard + quiet * noise.normal(size=images) - 1)))
+        rows.append(pd.DataFrame({**facts, "model": model, "score": scores.astype(np.float32)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+LAYERS = {
+    "input": [1, 64, 64],
+    "parameters": 4_900,
+    "layers": [
+        {"name": "conv_stem", "kind": "Conv 3×3, stride 2", "output": [32, 32, 32], "parameters": 288},
+        {"name": "blocks.0", "kind": "Depthwise 3×3, Conv 1×1", "output": [64, 32, 32], "parameters": 2_336},
+        {"name": "global_pool", "kind": "Global average", "output": [64], "parameters": 0},
+        {"name": "classifier", "kind": "Linear", "output": [1], "parameters": 65},
+    ],
+}
+"""What architecture.json holds."""
 
 
 def _write_metrics(folder: Path, policy: str, splits: dict[str, dict[str, int]], final: dict[str, float]) -> None:
@@ -147,7 +217,7 @@ def _write_metrics(folder: Path, policy: str, splits: dict[str, dict[str, int]],
     for epoch in range(EPOCHS):
         for step in range(1, STEPS_AN_EPOCH + 1):
             progress = epoch + step / STEPS_AN_EPOCH
-            height = {"constant": 0.0, "triangular": 1.0}.get(policy, 0.5 ** (progress // 2))
+            height = {"constant": 0.0, "cosine": 0.0, "triangular": 1.0}.get(policy, 0.5 ** (progress // 2))
             lr = 0.01 if not height else 0.001 + 0.009 * height * (1 - abs(progress % 2 - 1))
             samples = round(progress * TRAIN_IMAGES)
             position = {"kind": "step", "samples": samples, "progress": progress}

@@ -7,7 +7,8 @@ import numpy as np
 
 from clr_hpc.reporting import csv_files, tables
 from clr_hpc.reporting.collect import read_study
-from clr_hpc.reporting.compare import compare_policies
+from clr_hpc.reporting.compare import arms, compare
+from clr_hpc.reporting.evaluation import evaluate
 from clr_hpc.reporting.scoring import ScoredRun, result_rows, score_runs
 from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
 
@@ -26,7 +27,7 @@ def test_results_csv_holds_full_precision(make_study: StudyMaker) -> None:
     rows = result_rows(scored(make_study()))
     lines = parsed(csv_files.results_csv(rows))
     assert len(lines) == 6
-    assert float(lines[0]["validation_auroc"]) == rows[0].auroc
+    assert float(lines[0]["auroc"]) == rows[0].auroc.value
     assert lines[0]["auroc_seed_sd"] == ""
 
 
@@ -44,11 +45,11 @@ def test_epochs_csv_is_what_the_curves_show(make_study: StudyMaker) -> None:
     assert {line["split"] for line in lines} == {"train", "validation"}
 
 
-def test_policies_csv_ranks_every_set_of_pathologies(make_study: StudyMaker) -> None:
-    runs = scored(make_study())
-    comparisons = {"all": compare_policies(runs), "one": compare_policies(runs, ("effusion",))}
-    lines = parsed(csv_files.policies_csv(comparisons))
-    assert [line["pathologies"] for line in lines] == ["all"] * 3 + ["one"] * 3
+def test_comparisons_csv_ranks_every_set_of_tasks(make_study: StudyMaker) -> None:
+    entries = arms(scored(make_study()))
+    one = compare(entry for entry in entries if entry.run.setting.task == "Effusion")
+    lines = parsed(csv_files.comparisons_csv("set", {"all": compare(entries), "one": one}))
+    assert [line["set"] for line in lines] == ["all"] * 3 + ["one"] * 3
     assert lines[0]["behind_best"] == "0.0"
 
 
@@ -66,3 +67,22 @@ def test_labels_are_summed_over_splits(make_study: StudyMaker) -> None:
         "negative": "110",
         "unknown": "0",
     }
+
+
+def test_contrasts_and_costs_hold_what_the_report_says(make_study: StudyMaker) -> None:
+    folder = make_study(skill={}, retrained={"cosine": 1.0, "triangular": 1.2})
+    binary = evaluate(read_study(folder)).binary
+    lines = parsed(csv_files.contrasts_csv(binary.contrasts))
+    assert [line["task"] for line in lines] == ["Effusion", "Pneumothorax"]
+    assert float(lines[0]["delong_p_holm"]) == binary.contrasts[0].tasks[0].delong_adjusted
+    (verdict,) = parsed(csv_files.verdicts_csv(binary.contrasts))
+    assert float(verdict["auroc_difference"]) == binary.contrasts[0].difference
+    costs = {line["arm"]: line for line in parsed(csv_files.costs_csv(binary.costs, binary.savings))}
+    assert float(costs["Triangular, retrained"]["against_control_ratio"]) == 25 / 30
+    assert costs["Cosine decay, control"]["against_control_ratio"] == ""
+
+
+def test_slices_csv_has_a_line_a_slice_and_arm(make_study: StudyMaker) -> None:
+    lines = parsed(csv_files.slices_csv(evaluate(read_study(make_study())).slices))
+    assert len(lines) == 7 * 3
+    assert {line["by"] for line in lines} == {"View", "Sex", "Age"}

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from clr_hpc.reporting.report import write_report
 from clr_hpc.spec.pathologies import PATHOLOGIES
 
@@ -38,15 +41,16 @@ def test_a_whole_report(make_study: StudyMaker) -> None:
     folder = make_study(pathologies=PATHOLOGIES)
     path = write_report(folder)
     assert path == folder / "report" / "report.html"
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 1_500_000
     page = Page(path)
-    assert page.tags["figure"] == 1 + 1 + 14  # labels, all pathologies, curves
+    # labels, layers, averages; all classifiers; training curves and score curves of each pathology
+    assert page.tags["figure"] == 3 + 1 + 14 + 14
     assert [name for name, times in page.ids.items() if times > 1] == []
     assert page.loaded == ["data:,"]
     for link in page.links:
         assert link.removeprefix("#") in page.ids if link.startswith("#") else (path.parent / link).is_file()
     text = path.read_text()
-    assert "Triangular has the highest mean validation AUROC" in text
+    assert "Triangular has the highest mean test AUROC" in text
     assert "c0ffee" in text
     assert "clr-hpc run study.yaml" in text
 
@@ -55,7 +59,7 @@ def test_the_same_run_folders_give_the_same_bytes(make_study: StudyMaker) -> Non
     folder = make_study()
     first = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
     second = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
-    assert sorted(first) == ["epochs.csv", "labels.csv", "policies.csv", "report.html", "results.csv", "runs.csv"]
+    assert len(first) == 13
     assert first == second
 
 
@@ -93,6 +97,45 @@ def test_pathologies_with_few_positives_stay_out_of_the_second_mean(make_study: 
     for split in pack["counts"]["splits"].values():
         split["labels"]["effusion"]["positive"] = 33
     (folder / "pack.json").write_text(json.dumps(pack))
-    with (write_report(folder).parent / "policies.csv").open() as file:
-        compared = {line["pathologies"]: line["pathologies_compared"] for line in csv.DictReader(file)}
-    assert compared == {"all": "2", "100 positives or more": "1"}
+    with (write_report(folder).parent / "arms.csv").open() as file:
+        compared = {line["compared_over"]: line["tasks_compared"] for line in csv.DictReader(file)}
+    assert compared == {"all pathologies": "2", "100 positives or more": "1"}
+
+
+def test_a_report_of_all_stages_and_kinds_has_every_section(make_study: StudyMaker) -> None:
+    folder = make_study(
+        skill={"triangular": 1.2},
+        retrained={"cosine": 1.0, "triangular": 1.4},
+        one_class=("deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours"),
+    )
+    path = write_report(folder)
+    page = Page(path)
+    assert [name for name, times in page.ids.items() if times > 1] == []
+    sections = ("control", "arms-section", "classifiers", "curves", "scores", "results-section", "cost")
+    rest = ("models-section", "one-class-section", "slices-section", "images", "architectures", "provenance")
+    assert {*sections, *rest} <= set(page.ids)
+    assert "failures-section" not in page.ids
+    text = path.read_text()
+    assert "Does cyclical retraining beat the control" in text
+    assert "One-class models, the highest test AUROC of each" in text
+    assert "undefined" not in re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r">\s*nan\b", text)
+
+
+def test_a_study_of_one_class_models_alone_has_a_report(make_study: StudyMaker) -> None:
+    folder = make_study((), skill={"triangular": 1.2}, one_class=("deep_svdd",))
+    page = Page(write_report(folder))
+    assert "one-class-section" in page.ids
+    assert "results-section" not in page.ids
+    assert all(link.removeprefix("#") in page.ids for link in page.links if link.startswith("#"))
+
+
+def test_one_class_in_every_split_of_one_pathology(make_study: StudyMaker) -> None:
+    folder = make_study(retrained={"cosine": 1.0, "triangular": 1.4})
+    for file in folder.glob("runs/effusion.*/predictions.parquet"):
+        predictions = pd.read_parquet(file)
+        predictions["label"] = np.int8(0)
+        predictions.to_parquet(file)
+    path = write_report(folder)
+    assert "no positive image among" in path.read_text()
+    assert "failures-section" in Page(path).ids

@@ -27,6 +27,7 @@ addEventListener("load", () => {
   const seen = { rows: shown("#results tbody tr").length, figures: shown("#curves figure").length };
   seen.curve = document.querySelector("#curves figure:not([hidden]) svg").getBoundingClientRect().width;
   seen.stroke = getComputedStyle(document.querySelector('#curves path[style*="--policy-0"]')).stroke;
+  seen.first = shown("#curves figure h3")[0].innerText;
   [...document.querySelectorAll("#curves .chooser button")].at(-1).click();
   seen.heading = shown("#curves figure h3")[0].innerText;
   document.querySelectorAll("#results th button")[column("AUROC")].click();
@@ -84,7 +85,7 @@ def console(finished: subprocess.CompletedProcess[str]) -> list[str]:
 def test_tables_curves_and_choosers_work_offline(
     make_study: Callable[..., Path], browse: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    report = write_report(make_study(pathologies=("effusion", "edema", "hernia")))
+    report = write_report(make_study(pathologies=("effusion", "pneumothorax", "pleural_thickening", "edema")))
     probed = report.with_name("probed.html")
     probed.write_text(report.read_text().replace("</body>", PROBE + "</body>"))
     finished = browse(probed, "--dump-dom", "--window-size=1300,2400")
@@ -92,11 +93,12 @@ def test_tables_curves_and_choosers_work_offline(
     match = re.search(r'<pre id="seen">(.*?)</pre>', finished.stdout)
     assert match is not None
     seen = json.loads(match[1])
-    assert seen["rows"] == 9
+    assert seen["rows"] == 12
     assert seen["figures"] == 1
     assert seen["curve"] > 300
     assert seen["stroke"] == "rgb(0, 114, 178)"
-    assert seen["heading"] == "Hernia: MobileNetV1, SGD"
+    assert seen["first"] == "Pneumothorax: MobileNetV1, SGD"
+    assert seen["heading"] == "Pleural thickening: MobileNetV1, SGD"
     assert seen["direction"] == "descending"
     assert seen["sorted"] == sorted(seen["sorted"], reverse=True)
     assert seen["filtered"] == ["Edema"] * 3

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from clr_hpc.reporting.statistics import (
     Interval,
@@ -12,7 +12,7 @@ from clr_hpc.reporting.statistics import (
     interval,
     mean_of_defined,
     patient_draws,
-    resampled_auroc,
+    resampled_areas,
 )
 
 COARSE_SCORES = st.integers(0, 5).map(lambda step: step / 5)
@@ -20,16 +20,19 @@ COARSE_SCORES = st.integers(0, 5).map(lambda step: step / 5)
 
 
 @given(data=st.data(), images=st.integers(2, 30))
-def test_resampled_auroc_is_that_of_scikit_learn(data: st.DataObject, images: int) -> None:
+def test_resampled_areas_are_those_of_scikit_learn(data: st.DataObject, images: int) -> None:
     labels = data.draw(arrays(np.bool_, images))
     scores = data.draw(arrays(np.float64, images, elements=COARSE_SCORES))
     weights = data.draw(arrays(np.int32, (images, 3), elements=st.integers(0, 4)))
-    areas = resampled_auroc(labels, scores, np.arange(images), weights)
-    for area, weight in zip(areas, weights.T, strict=True):
+    areas = resampled_areas(labels, scores, np.arange(images), weights)
+    for area, precision, weight in zip(*areas, weights.T, strict=True):
         if weight[labels].sum() == 0 or weight[~labels].sum() == 0:
             assert np.isnan(area)
+            assert np.isnan(precision)
         else:
             assert area == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight), abs=1e-12)
+            expected = average_precision_score(labels, scores, sample_weight=weight)
+            assert precision == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("label", [True, False])
@@ -46,7 +49,7 @@ def test_a_draw_counts_each_patients_images_together() -> None:
     draws = patient_draws(40, 25, generator)
     assert draws.shape == (40, 25)
     assert (draws.sum(axis=0) == 40).all()
-    areas = resampled_auroc(labels, scores, patients, draws)
+    areas = resampled_areas(labels, scores, patients, draws).auroc
     for area, counts in zip(areas, draws.T, strict=True):
         images = np.concatenate(
             [np.flatnonzero(patients == patient) for patient in np.repeat(np.arange(40), counts)]
@@ -63,8 +66,10 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         labels = np.repeat(generator.random(100) < 0.5, 3)
         scores = np.repeat(generator.normal(size=100), 3) + labels
         alone = np.arange(300)
-        by_patients = interval(resampled_auroc(labels, scores, alone // 3, patient_draws(100, 300, generator)))
-        by_images = interval(resampled_auroc(labels, scores, alone, patient_draws(300, 300, generator)))
+        by_patients = interval(
+            resampled_areas(labels, scores, alone // 3, patient_draws(100, 300, generator)).auroc
+        )
+        by_images = interval(resampled_areas(labels, scores, alone, patient_draws(300, 300, generator)).auroc)
         assert by_patients is not None
         assert by_images is not None
         missed_by_patients += by_patients.excludes(truth)

@@ -4,11 +4,11 @@ from xml.etree import ElementTree
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from clr_hpc.reporting.svg import POLICY_COLOURS, drawing_style, policy_styles, to_svg
+from clr_hpc.reporting.svg import POLICY_COLOURS, arm_styles, drawing_style, to_svg
 
 
 def drawing(key: str = "a figure") -> str:
-    style = policy_styles(["Constant"])["Constant"]
+    style = arm_styles({"Constant": "Constant"})["Constant"]
     with rc_context(drawing_style()):
         figure = Figure(figsize=(4, 3))
         axes = figure.subplots()
@@ -52,5 +52,15 @@ def test_what_is_referred_to_is_there() -> None:
 
 def test_each_of_many_policies_has_a_look_of_its_own() -> None:
     names = [f"policy {number}" for number in range(3 * POLICY_COLOURS)]
-    looks = {(style.colour, style.dash, style.marker) for style in policy_styles(names).values()}
+    looks = {
+        (style.colour, style.dash, style.marker) for style in arm_styles({name: name for name in names}).values()
+    }
     assert len(looks) == len(names)
+
+
+def test_arms_of_one_policy_share_its_colour_and_differ_in_the_rest() -> None:
+    arms = {"baseline": "Cosine", "control": "Cosine", "retrained": "Triangular", "scratch": "Triangular"}
+    styles = arm_styles(arms)
+    assert styles["baseline"].colour == styles["control"].colour != styles["retrained"].colour
+    assert styles["baseline"].dash != styles["control"].dash
+    assert len({style.marker for style in styles.values()}) == 4

@@ -7,6 +7,7 @@ import pytest
 
 from clr_hpc.reporting import tables
 from clr_hpc.reporting.collect import read_study
+from clr_hpc.reporting.compare import compare, models_of_an_arm
 from clr_hpc.reporting.scoring import ScoredRun, result_rows, score_runs
 
 StudyMaker = Callable[..., Path]
@@ -18,7 +19,7 @@ def scored(folder: Path) -> tuple[ScoredRun, ...]:
 
 def test_what_all_rows_share_moves_to_the_caption(make_study: StudyMaker) -> None:
     table = tables.result_table(result_rows(scored(make_study())))
-    assert table.caption.endswith("all rows: MobileNetV1, SGD")
+    assert table.caption.endswith("all rows: MobileNetV1, SGD, from scratch")
     titles = [column.title for column in table.columns]
     assert "Architecture" not in titles
     assert all(len(row) == len(titles) for row in table.rows)
@@ -31,11 +32,22 @@ def test_seeds_have_a_column_where_there_are_several(make_study: StudyMaker) -> 
 
 
 @pytest.mark.parametrize(("done", "text"), [(1, "not defined"), (0, "not done")])
-def test_an_undefined_auroc_gives_its_reason_and_sorts_last(make_study: StudyMaker, done: int, text: str) -> None:
+def test_an_undefined_measure_gives_its_reason_and_sorts_last(
+    make_study: StudyMaker, done: int, text: str
+) -> None:
     row, *others = result_rows(scored(make_study()))
-    gap = replace(row, auroc=float("nan"), interval=None, note="no positive image", done=done)
+    undefined = replace(row.auroc, value=float("nan"), interval=None, note="no positive image")
+    gap = replace(row, measures={**row.measures, "auroc": undefined}, done=done)
     table = tables.result_table([gap, *others])
     position = [column.title for column in table.columns].index("AUROC (95 % interval)")
     cell = table.rows[0][position]
     assert (cell.text, cell.hint) == (text, "no positive image")
     assert all(float(cell.order) < float(other[position].order) for other in table.rows[1:])
+
+
+def test_models_of_each_arm_stand_best_first(make_study: StudyMaker) -> None:
+    runs = scored(make_study())
+    by_arm = {arm: compare(models_of_an_arm(runs, arm)) for arm in ("Triangular", "Modified triangular2")}
+    table = tables.model_table(by_arm)
+    assert [row[0].text for row in table.rows] == ["Triangular"] * 3 + ["Modified triangular2"] * 3
+    assert [row[3].text == "best" for row in table.rows] == [True, False, False] * 2

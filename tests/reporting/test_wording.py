@@ -4,13 +4,14 @@ import pytest
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.statistics import Interval
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.run import RunSpec, Start
 
 
 def spec(optimizer: dict[str, Any], policy: dict[str, Any]) -> RunSpec:
     fields = {
         "pack_checksum": "0" * 64,
-        "pathology": "edema",
+        "task": {"kind": "binary", "pathology": "edema"},
+        "stage": "scratch",
         "architecture": "alexnet",
         "training": {"epochs": 1},
     }
@@ -52,8 +53,45 @@ def test_numbers_carry_a_minus_and_not_a_hyphen() -> None:
     assert wording.number(float("nan")) == "–"
 
 
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert wording.number(-0.0001) == "0.000"
+    assert wording.signed(0.0001) == "0.000"
+    assert wording.signed(0.012) == "+0.012"
+    assert wording.signed(-0.012) == "−0.012"
+    assert wording.p_value(0.0004) == "< 0.001"
+
+
 def test_listed_and_count() -> None:
     assert wording.listed(["a", "b", "c"]) == "a, b and c"
     assert wording.listed(["a"]) == "a"
     assert wording.count(1, "run") == "1 run"
     assert wording.count(1200, "run") == "1,200 runs"
+    assert wording.count(14, "pathology") == "14 pathologies"
+
+
+def test_a_decay_that_lasts_as_long_as_its_stage_is_one_policy() -> None:
+    baseline = spec({"name": "sgd"}, {"name": "cosine", "lr_max": 0.1, "total_epochs": 12}).model_copy(
+        update={"stage": "baseline"}
+    )
+    policy = baseline.policy.model_copy(update={"total_epochs": 6})
+    control = baseline.model_copy(update={"stage": "control", "policy": policy, "start": Start(baseline=baseline)})
+    assert set(wording.policy_labels([baseline, control]).values()) == {"Cosine decay"}
+    assert list(wording.start_labels([baseline, control]).values()) == [""]
+    best = control.model_copy(update={"start": Start(baseline=baseline, weights="best")})
+    assert list(wording.start_labels([control, best]).values()) == ["weights last", "weights best"]
+
+
+def test_methods_of_one_class_are_told_apart_by_what_differs() -> None:
+    constant = {"name": "constant", "lr_max": 0.1}
+    tasks = [
+        {"kind": "one_class", "method": {"name": "deep_svdd", "boundary": boundary}}
+        for boundary in ("hard", "soft")
+    ]
+    specs = [spec({"name": "sgd"}, constant) for _ in tasks]
+    specs = [
+        RunSpec.model_validate(one.model_dump() | {"task": task}) for one, task in zip(specs, tasks, strict=True)
+    ]
+    assert list(wording.task_labels(specs).values()) == [
+        "No finding: Deep SVDD (boundary hard)",
+        "No finding: Deep SVDD (boundary soft)",
+    ]

@@ -3,13 +3,14 @@ from pydantic import ValidationError
 
 from clr_hpc.spec.optimizer import Adagrad, Sgd
 from clr_hpc.spec.policy import Constant, Triangular
-from clr_hpc.spec.run import Initialisation, RunSpec, Training
+from clr_hpc.spec.run import Initialisation, RunSpec, Start, Training
 
 
 def spec(**changes: object) -> RunSpec:
     values: dict[str, object] = {
         "pack_checksum": "a" * 64,
-        "pathology": "mass",
+        "task": {"kind": "binary", "pathology": "mass"},
+        "stage": "scratch",
         "architecture": "mobilenet_v1",
         "optimizer": Sgd(),
         "policy": Constant(lr_max=0.01),
@@ -27,14 +28,14 @@ def test_id_survives_a_trip_through_json() -> None:
 
 def test_id_is_the_same_on_every_machine() -> None:
     # run folders made earlier must be found again: a change of this value is a change of format
-    assert spec().run_id == "c081f0d1dd"
+    assert spec().run_id == "86f56a8cd4"
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"pack_checksum": "b" * 64},
-        {"pathology": "nodule"},
+        {"task": {"kind": "binary", "pathology": "nodule"}},
         {"architecture": "densenet121"},
         {"optimizer": Sgd(momentum=0.8)},
         {"policy": Constant(lr_max=0.02)},
@@ -47,7 +48,7 @@ def test_id_covers_everything_that_decides_the_result(change: dict[str, object])
 
 
 def test_name_says_what_the_run_is() -> None:
-    assert spec().name == f"mass.mobilenet_v1.sgd.constant.seed0.{spec().run_id}"
+    assert spec().name == f"mass.mobilenet_v1.sgd.scratch.constant.seed0.{spec().run_id}"
 
 
 def test_spec_never_changes() -> None:
@@ -58,7 +59,7 @@ def test_spec_never_changes() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pathology": "pneumona"}, "did you mean 'pneumonia'"),
+        ({"task": {"kind": "binary", "pathology": "pneumona"}}, "did you mean 'pneumonia'"),
         ({"architecture": "alexnet", "training": Training(epochs=1, image_size=48)}, "raise it to 64"),
         ({"optimizer": {"name": "sgd", "momentun": 0.9}}, "did you mean 'momentum'"),
         ({"sed": 1}, "did you mean 'seed'"),
@@ -80,3 +81,39 @@ def test_adagrad_has_no_momentum_to_cycle() -> None:
 def test_a_weights_file_without_imagenet_is_a_mistake() -> None:
     with pytest.raises(ValidationError, match="weights: imagenet only"):
         Initialisation(file="weights.pth")
+
+
+def test_a_retrained_runs_id_covers_its_whole_baseline() -> None:
+    def retrained(**of_baseline: object) -> RunSpec:
+        return spec(stage="retrain", start=Start(baseline=spec(stage="baseline", **of_baseline)))
+
+    assert retrained().run_id == retrained().run_id
+    assert retrained().run_id != retrained(seed=9).run_id
+    best = spec(stage="retrain", start=Start(baseline=spec(stage="baseline"), weights="best"))
+    assert best.run_id != retrained().run_id
+    assert RunSpec.model_validate_json(best.model_dump_json()) == best
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": "retrain"}, "retrain, control and fit have a start"),
+        ({"stage": "baseline", "start": True}, "retrain, control and fit have a start"),
+        ({"stage": "fit", "start": True}, "does not suit mass"),
+    ],
+)
+def test_stage_and_start_must_agree(change: dict[str, object], message: str) -> None:
+    if "start" in change:
+        change = change | {"start": Start(baseline=spec(stage="baseline"))}
+    with pytest.raises(ValidationError, match=message):
+        spec(**change)
+
+
+def test_a_run_starts_from_a_baseline_only() -> None:
+    with pytest.raises(ValidationError, match="not from a scratch"):
+        spec(stage="retrain", start=Start(baseline=spec()))
+
+
+def test_momenta_are_those_of_the_last_weights() -> None:
+    with pytest.raises(ValidationError, match="needs weights: last"):
+        Start(baseline=spec(stage="baseline"), weights="best", optimizer="continued")

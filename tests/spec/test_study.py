@@ -7,7 +7,8 @@ import yaml
 from clr_hpc.spec.pathologies import PATHOLOGIES
 from clr_hpc.spec.policy import Constant, OneCycle, Triangular
 from clr_hpc.spec.run import Training
-from clr_hpc.spec.study import Study, StudyError, load_study
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.study_file import StudyError, load_study
 
 STUDY: dict[str, Any] = {
     "name": "trial",
@@ -15,7 +16,7 @@ STUDY: dict[str, Any] = {
     "pathologies": ["Pleural_Thickening", "mass"],
     "optimizers": ["sgd", {"name": "adam", "beta1": 0.8}],
     "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.1}, "adam": {"lr_min": 1e-4, "lr_max": 1e-3}},
-    "policies": ["constant", {"name": "triangular", "half_cycle_epochs": 1}, "one_cycle"],
+    "stages": {"scratch": {"policies": ["constant", {"name": "triangular", "half_cycle_epochs": 1}, "one_cycle"]}},
     "seeds": [0, 1],
     "training": {"epochs": 4, "image_size": 64},
 }
@@ -30,7 +31,7 @@ def write(folder: Path, values: Any) -> Path:
 def test_grid_is_every_combination_once(tmp_path: Path) -> None:
     runs = load_study(write(tmp_path, STUDY)).runs("a" * 64)
     assert len(runs) == len({run.run_id for run in runs}) == 2 * 1 * 2 * 3 * 2
-    assert {run.pathology for run in runs} == {"pleural_thickening", "mass"}
+    assert {run.task.name for run in runs} == {"pleural_thickening", "mass"}
     assert {run.pack_checksum for run in runs} == {"a" * 64}
 
 
@@ -43,7 +44,7 @@ def test_policies_take_rates_of_the_optimizer_and_length_of_training(tmp_path: P
 
 
 def test_a_policys_own_rate_wins(tmp_path: Path) -> None:
-    own = STUDY | {"policies": [{"name": "constant", "lr_max": 0.5}]}
+    own = STUDY | {"stages": {"scratch": {"policies": [{"name": "constant", "lr_max": 0.5}]}}}
     assert {run.policy.lr_max for run in load_study(write(tmp_path, own)).runs("a" * 64)} == {0.5}
 
 
@@ -83,16 +84,24 @@ def test_training_fields_can_be_set_by_their_own_name(tmp_path: Path) -> None:
         ("training.epochz=1", "did you mean 'epochs'"),
         ("name.first=1", "name is not a mapping"),
         ("epochs=[", "not YAML"),
-        ("policies=[triangle]", "did you mean 'triangular'"),
-        ("policies=[]", "policies is empty"),
-        ("policies=[constant, constant]", "twice"),
-        ("policies=constant", "must be a list"),
+        ("stages.scratch.policies=[triangle]", "did you mean 'triangular'"),
+        ("stages.scratch.policies=[]", "policies is empty"),
+        ("stages.scratch.policies=[constant, constant]", "twice"),
+        ("stages.scratch.policies=constant", "must be a list"),
         ("optimizers=[sdg]", "did you mean 'sgd'"),
         ("pathologies=[pneumona]", "did you mean 'pneumonia'"),
         ("pathologies=mass", "or all"),
         ("rates={}", "no rate for sgd with policy constant; add rates"),
         ("rates.sgd.lr_max=0.0001", "lr_max=0.0001 must be above lr_min=0.001"),
-        ("policies=[triangular]", "half_cycle_epochs"),
+        ("stages.scratch.policies=[triangular]", "half_cycle_epochs"),
+        ("stages={}", "name baseline"),
+        (
+            "stages={retrain: {policies: [constant]}, scratch: {policies: [constant]}}",
+            "stages.baseline, which is missing",
+        ),
+        ("one_class=[{methods: [deep_svd]}]", "did you mean 'deep_svdd'"),
+        ("one_class=[{methods: [one_class_svm]}]", "features_of: a pathology of the study"),
+        ("one_class=[{methods: [one_class_svm], features_of: hernia}]", "needs a baseline of that pathology"),
         ("image_size=16", "raise it to 32"),
         ("name=a/b", "name"),
     ],
@@ -112,6 +121,67 @@ def test_files_that_are_no_study(tmp_path: Path, text: str, message: str) -> Non
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no such study file"):
         load_study(tmp_path / "nothing.yaml")
+
+
+PROTOCOL = STUDY | {
+    "pathologies": ["mass"],
+    "optimizers": ["sgd"],
+    "seeds": [0],
+    "stages": {
+        "baseline": {"policies": ["cosine"], "epochs": 5},
+        "retrain": {
+            "policies": [{"name": "triangular", "half_cycle_epochs": 1}, "constant"],
+            "epochs": 3,
+            "weights": "best",
+        },
+        "scratch": {"policies": ["constant"]},
+    },
+    "one_class": [
+        {"normal": "no_finding", "methods": ["autoencoder", "nearest_neighbours"], "features_of": "mass"}
+    ],
+}
+
+
+def test_stages_follow_each_other(tmp_path: Path) -> None:
+    runs = load_study(write(tmp_path, PROTOCOL)).runs("a" * 64)
+    of_mass = [run for run in runs if run.task.name == "mass"]
+    assert [(run.stage, run.policy.name, run.training.epochs) for run in of_mass] == [
+        ("baseline", "cosine", 5),
+        ("control", "cosine", 3),
+        ("retrain", "triangular", 3),
+        ("retrain", "constant", 3),
+        ("scratch", "constant", 4),
+    ]
+    baseline, control, triangular, *_ = of_mass
+    for run in (control, triangular):
+        assert run.start is not None
+        assert run.start.baseline == baseline
+        assert run.start.weights == "best"
+
+
+def test_the_control_differs_from_the_retraining_in_its_policy_alone(tmp_path: Path) -> None:
+    runs = load_study(write(tmp_path, PROTOCOL)).runs("a" * 64)
+    baseline, control, triangular, *_ = runs
+    assert control.model_copy(update={"stage": "retrain", "policy": triangular.policy}) == triangular
+    assert control.policy == baseline.policy.model_copy(update={"total_epochs": 3})
+
+
+def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_path: Path) -> None:
+    runs = load_study(write(tmp_path, PROTOCOL)).runs("a" * 64)
+    stages = {run.task.name: [] for run in runs}
+    for run in runs:
+        stages[run.task.name].append(run.stage)
+    assert stages["no_finding-autoencoder"] == ["baseline", "control", "retrain", "retrain", "scratch"]
+    assert stages["no_finding-nearest_neighbours"] == ["fit"]
+    assert runs[-1].start is not None
+    assert runs[-1].start.baseline == runs[0]
+
+
+def test_every_run_stands_after_the_one_it_starts_from(tmp_path: Path) -> None:
+    seen = set()
+    for run in load_study(write(tmp_path, PROTOCOL | {"seeds": [0, 1]})).runs("a" * 64):
+        assert run.start is None or run.start.baseline.run_id in seen
+        seen.add(run.run_id)
 
 
 def test_every_study_in_jobs_is_valid(repository: Path) -> None:

@@ -1,12 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clr_hpc.spec.optimizer import Sgd
-from clr_hpc.spec.policy import Constant
-from clr_hpc.spec.run import RunSpec, Training
-from clr_hpc.training.sampling import EmptyTaskError, LabelledRows, Sampler, make_sampler
+from clr_hpc.training.sampling import LabelledRows, Sampler
 
 
 def labelled(images: int, positives: int) -> LabelledRows:
@@ -68,17 +64,3 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     sampler = Sampler(labelled(5, 2), 32, seed=0, balanced=False)
     assert sampler.batch_size == sampler.samples_per_epoch == 5
     assert len(sampler.batch(5)[0]) == 5
-
-
-@pytest.mark.parametrize(("positives", "what"), [(0, "with mass"), (10, "without mass")])
-def test_nothing_to_tell_apart_is_an_error(positives: int, what: str) -> None:
-    spec = RunSpec(
-        pack_checksum="a" * 64,
-        pathology="mass",
-        architecture="mobilenet_v1",
-        optimizer=Sgd(),
-        policy=Constant(lr_max=0.1),
-        training=Training(epochs=1),
-    )
-    with pytest.raises(EmptyTaskError, match=f"no training image {what} among 10"):
-        make_sampler(spec, labelled(10, positives))

@@ -1,0 +1,36 @@
+"""From a one-class task to its model."""
+
+from clr_hpc.models.backbones import build_backbone
+from clr_hpc.models.one_class.autoencoder import AutoencoderModel
+from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
+from clr_hpc.models.one_class.embedding import EmbeddingDetector
+from clr_hpc.models.one_class.one_class_model import OneClassModel
+from clr_hpc.spec.run import Initialisation
+from clr_hpc.spec.task import Autoencoder, DeepSvdd, OneClassTask
+
+
+def build_one_class(
+    task: OneClassTask, architecture: str, initialisation: Initialisation, seed: int
+) -> OneClassModel:
+    """Build a task's model before ``prepare``.
+
+    Args:
+        task: which class and method.
+        architecture: of the backbone; an autoencoder has a network of its own and ignores it.
+        initialisation: of the backbone.
+        seed: of all that is drawn.
+
+    Raises:
+        InitialisationError: ImageNet weights were asked for and can't be loaded.
+    """
+    match task.method:
+        case DeepSvdd() as method:
+            backbone = build_backbone(architecture, method.outputs, initialisation, seed)
+            return DeepSvddModel(
+                backbone, method.outputs, method.boundary, method.nu, method.pretraining_epochs, seed
+            )
+        case Autoencoder() as method:
+            return AutoencoderModel(method.code_channels, seed)
+        case method:
+            backbone = build_backbone(architecture, 1, initialisation, seed)
+            return EmbeddingDetector(backbone, method, seed, is_trained=initialisation.weights != "random")

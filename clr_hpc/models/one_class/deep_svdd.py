@@ -1,0 +1,122 @@
+"""Deep SVDD: a network that maps the one class close to a point (Ruff et al. 2018, ICML, PMLR 80:4393-4402)."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from clr_hpc.models.one_class.batch_statistics import learn_batch_statistics
+from clr_hpc.models.one_class.one_class_model import OneClassModel
+from clr_hpc.models.one_class.pretraining import pretrain_as_encoder
+
+SMALLEST_COORDINATE = 0.1
+"""Of the centre; as in the authors' code. Zero weights give the origin, so no coordinate may lie there."""
+
+
+class DeepSvddModel(OneClassModel):
+    """Scores an image by the squared distance of the network's output from the centre.
+
+    The loss of an image at squared distance d² is d² with a hard boundary (their equation 4), and
+    R² + max(0, d² − R²) / nu with a soft one (their equation 3). Weight decay is the optimizer's.
+    """
+
+    center: Tensor
+    squared_radius: Tensor
+    is_prepared: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        outputs: int,
+        boundary: Literal["hard", "soft"],
+        nu: float,
+        pretraining_epochs: int,
+        seed: int,
+    ) -> None:
+        """Wrap a backbone that gives ``(B, outputs)``; its biases are set to zero for good.
+
+        Args:
+            backbone: its ReLU6 become ReLU.
+            outputs: dimensions of the space in which distances are taken.
+            boundary: whether there is a radius.
+            nu: share of training images outside the radius.
+            pretraining_epochs: of ``clr_hpc.models.one_class.pretraining``.
+            seed: of the pretraining.
+        """
+        super().__init__()
+        self.backbone = _unable_to_be_constant(backbone)
+        self.boundary, self.nu = boundary, nu
+        self._pretraining_epochs, self._seed = pretraining_epochs, seed
+        self.register_buffer("center", torch.zeros(outputs))
+        self.register_buffer("squared_radius", torch.zeros(()))
+        self.register_buffer("is_prepared", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 1, H, W)`` to points ``(B, outputs)`` in float32."""
+        points: Tensor = self.backbone(images)
+        return points.float()
+
+    def scores(self, outputs: Tensor, images: Tensor) -> Tensor:  # noqa: ARG002
+        """Return squared distances ``(B,)`` from the centre."""
+        return (outputs - self.center).square().sum(dim=1)
+
+    def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """Return each image's share ``(B,)`` of the objective."""
+        distances = self.scores(outputs, images)
+        if self.boundary == "hard":
+            return distances
+        return self.squared_radius + (distances - self.squared_radius).relu() / self.nu
+
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[Tensor], patients: NDArray[np.int64]) -> None:  # noqa: ARG002
+        """Pretrain if asked for, and put the centre where the training images are on average.
+
+        A model that starts from a trained one keeps its centre, so that their losses can be compared.
+        """
+        if self.is_prepared:
+            return
+        if self._pretraining_epochs:
+            pretrain_as_encoder(self.backbone, len(self.center), batches, self._pretraining_epochs, self._seed)
+        # at their initial values, the centre would lie where no image is once batch norm has learned them
+        learn_batch_statistics(self.backbone, batches)
+        self.eval()
+        total, count = torch.zeros_like(self.center, dtype=torch.float64), 0
+        for images in batches:
+            outputs = self(images)
+            total += outputs.sum(dim=0, dtype=torch.float64)
+            count += len(outputs)
+        mean = (total / count).float()
+        away_from_zero = torch.where(mean < 0, -SMALLEST_COORDINATE, SMALLEST_COORDINATE)
+        self.center.copy_(torch.where(mean.abs() < SMALLEST_COORDINATE, away_from_zero, mean))
+        self.is_prepared.fill_(True)
+        self.train()
+
+    def end_epoch(self, training_scores: Tensor) -> None:
+        """Move the soft boundary to the (1 − nu) quantile of distances, which is the objective's best radius.
+
+        In the first epoch the radius is zero: every image is drawn to the centre, as in the authors' warm-up.
+        """
+        if self.boundary == "soft":
+            # by hand: torch.quantile takes no more than 16 million values, and not on every device
+            rank = min(len(training_scores) - 1, int((1 - self.nu) * len(training_scores)))
+            self.squared_radius.copy_(training_scores.sort().values[rank])
+
+
+def _unable_to_be_constant(backbone: nn.Module) -> nn.Module:
+    """Take from a network what lets it map every image to one point, the trivial solution of Deep SVDD.
+
+    Any bias does (their proposition 2), also the offset of a batch norm; its scale does not, since a scale of zero
+    leads to the origin, where the centre is not. A bounded activation does too (proposition 3).
+    """
+    for module in backbone.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU6):
+                setattr(module, name, nn.ReLU(inplace=child.inplace))
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            nn.init.zeros_(bias)
+            bias.requires_grad_(False)
+    return backbone

@@ -1,0 +1,55 @@
+"""What the training loop knows of a model, whatever its task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class TaskModel(nn.Module, ABC):
+    """A network with the loss and the score of its task. All that it learns is in its ``state_dict``."""
+
+    takes_steps: ClassVar[bool] = True
+    """False: ``prepare`` alone trains it, and the loop takes no step."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 1, H, W)`` to outputs ``(B, ...)``, float32 also under autocast."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Return each image's loss ``(B,)`` for labels ``(B,)`` 0 or 1."""
+
+    @abstractmethod
+    def scores(self, outputs: Tensor, images: Tensor) -> Tensor:
+        """Return each image's score ``(B,)``; a higher one speaks for label 1."""
+
+    def has_loss(self, labels: Tensor) -> Tensor:
+        """Return ``(B,)`` bool: whose loss belongs into a mean over these labels ``(B,)``."""
+        return labels >= 0
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of a trained model's ``state_dict``."""
+        self.load_state_dict(weights)
+
+    def prepare(self, batches: Iterable[Tensor], patients: NDArray[np.int64]) -> None:
+        """Learn what has to be known before the first step; called once, with the weights the run starts from.
+
+        Args:
+            batches: all training images ``(B, 1, H, W)`` in order, without augmentation; can be iterated again.
+            patients: ``(N,)`` a number for the patient of each of these images.
+        """
+
+    def end_epoch(self, training_scores: Tensor) -> None:
+        """Learn what changes once an epoch, from the scores ``(N,)`` of all training images."""
+
+    @property
+    def held_out_training_scores(self) -> Tensor | None:
+        """Scores ``(N,)`` of ``prepare``'s images, in order, by models that saw no image of the same patient.
+
+        None where the model has none: then the scores of the trained model itself are all there is.
+        """
+        return None

@@ -1,0 +1,76 @@
+"""Read a study file, apply overrides, and say of every mistake where it is and what to do."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from clr_hpc.spec.frozen import unknown
+from clr_hpc.spec.run import Training
+from clr_hpc.spec.study import Study
+
+
+class StudyError(Exception):
+    """A study file can't be used; the message names the file, each place in it, the rule and the remedy."""
+
+
+def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
+    """Read a study file.
+
+    Args:
+        path: the YAML file.
+        overrides: ``key=value`` with a dotted key (``training.epochs=2``); a field of ``training`` also goes
+            by its own name (``epochs=2``). The value is YAML.
+
+    Raises:
+        StudyError: the file or an override can't be used.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path}: a study is a mapping of keys such as name, pack, policies; jobs/ has examples")
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise StudyError(f"{path}: " + _explain(error)) from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise StudyError(f"--set {override}: must be key=value, such as --set epochs=2")
+    path = key.strip().split(".")
+    if len(path) == 1 and path[0] in Training.model_fields:
+        path.insert(0, "training")
+    if path[0] not in Study.model_fields:
+        known = [*Study.model_fields, *Training.model_fields]
+        raise StudyError(f"--set {override}: " + unknown("key", path[0], known))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StudyError(f"--set {override}: the value is not YAML: {error}") from None
+    for name in path[:-1]:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise StudyError(
+                f"--set {override}: {name} is not a mapping, so it has no {path[-1]}; set {name} whole"
+            )
+    values[path[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line a mistake: where it is and what is wrong, without pydantic's type codes and links."""
+    lines = []
+    for mistake in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in mistake["loc"])
+        given = mistake["input"]
+        value = "" if isinstance(given, dict) or mistake["type"] == "value_error" else f" (it is {given!r})"
+        lines.append(f"{place + ': ' if place else ''}{mistake['msg'].removeprefix('Value error, ')}{value}")
+    return "; ".join(lines)

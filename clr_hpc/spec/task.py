@@ -1,0 +1,126 @@
+"""What one model learns, as data: a finding or not, or what one class of images looks like."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from clr_hpc.spec.frozen import FrozenSpec, unknown
+from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
+
+Nu = Annotated[float, Field(gt=0, le=1)]
+
+
+class DeepSvdd(FrozenSpec):
+    """A network that maps the one class close to a point (Ruff et al. 2018)."""
+
+    name: Literal["deep_svdd"] = "deep_svdd"
+    boundary: Literal["hard", "soft"] = "hard"
+    """``soft``: images within a radius cost nothing more; the radius is learned."""
+    nu: Nu = 0.1
+    """Soft boundary only: the share of training images outside the radius."""
+    outputs: PositiveInt = 32
+    pretraining_epochs: NonNegativeInt = 0
+    """Epochs of training the network as an autoencoder's encoder first."""
+
+    @model_validator(mode="after")
+    def _nu_belongs_to_the_soft_boundary(self) -> "DeepSvdd":
+        if self.boundary == "hard" and self.nu != DeepSvdd.model_fields["nu"].default:
+            raise ValueError(f"nu={self.nu:g} is used with boundary: soft only; set that or drop nu")
+        return self
+
+
+class Autoencoder(FrozenSpec):
+    """A convolutional autoencoder, which redraws the one class better than what it never saw."""
+
+    name: Literal["autoencoder"] = "autoencoder"
+    code_channels: PositiveInt = 16
+    """Of the narrowest layer, whose sides are 1/16 of the image's."""
+
+
+class OneClassSvm(FrozenSpec):
+    """Schölkopf et al. 2001 with an RBF kernel, on a network's features."""
+
+    name: Literal["one_class_svm"] = "one_class_svm"
+    nu: Nu = 0.1
+    """At most this share of training images lies outside, at least this share are support vectors."""
+    gamma: Literal["scale"] | PositiveFloat = "scale"
+    """Of the kernel exp(−gamma · |x − y|²); ``scale`` is 1 / (features · their variance)."""
+
+
+class IsolationForest(FrozenSpec):
+    """Liu et al. 2008, on a network's features."""
+
+    name: Literal["isolation_forest"] = "isolation_forest"
+    trees: PositiveInt = 200
+
+
+class NearestNeighbours(FrozenSpec):
+    """Mean distance to the nearest training images (Angiulli & Pizzuti 2002), on a network's features."""
+
+    name: Literal["nearest_neighbours"] = "nearest_neighbours"
+    neighbours: PositiveInt = 5
+
+
+EmbeddingMethod = OneClassSvm | IsolationForest | NearestNeighbours
+"""Methods that are fitted to the features of a network that is trained already."""
+
+OneClassMethod = Annotated[DeepSvdd | Autoencoder | EmbeddingMethod, Field(discriminator="name")]
+"""Any one-class method; in YAML its ``name`` says which."""
+
+ONE_CLASS_METHOD_NAMES: tuple[str, ...] = (
+    "deep_svdd",
+    "autoencoder",
+    "one_class_svm",
+    "isolation_forest",
+    "nearest_neighbours",
+)
+
+
+class BinaryTask(FrozenSpec):
+    """Say how probable one finding is."""
+
+    kind: Literal["binary"] = "binary"
+    pathology: str
+
+    @field_validator("pathology")
+    @classmethod
+    def _is_one_of_14(cls, value: str) -> str:
+        if value not in PATHOLOGIES:
+            raise ValueError(unknown("pathology", value, list(PATHOLOGIES)))
+        return value
+
+    @property
+    def name(self) -> str:
+        """What people read in folders and tables."""
+        return self.pathology
+
+
+class OneClassTask(FrozenSpec):
+    """Learn one class of images from its images alone, and say how far an image is from it.
+
+    A label is 0 for an image of the class, 1 for one that is known not to be. A higher score is more anomalous.
+    """
+
+    kind: Literal["one_class"] = "one_class"
+    normal: str = NO_FINDING
+    """The one class: ``no_finding`` or a pathology."""
+    method: OneClassMethod
+    threshold_quantile: float = Field(default=0.95, gt=0, lt=1)
+    """Of the training images' scores; an image above it is called anomalous."""
+
+    @field_validator("normal")
+    @classmethod
+    def _is_a_class(cls, value: str) -> str:
+        classes = [NO_FINDING, *PATHOLOGIES]
+        if value not in classes:
+            raise ValueError(unknown("normal class", value, classes))
+        return value
+
+    @property
+    def name(self) -> str:
+        """What people read in folders and tables: ``no_finding-deep_svdd``."""
+        return f"{self.normal}-{self.method.name}"
+
+
+Task = Annotated[BinaryTask | OneClassTask, Field(discriminator="kind")]
+"""Any task; in YAML its ``kind`` says which."""
