@@ -121,7 +121,7 @@ def measure(model: TaskModel, films: Films) -> list[str]:
     scores, anomalous = score(model, films, films.test), films.anomalous[films.test]
     held_out = model.held_out_training_scores
     training = score(model, films, films.train_normal) if held_out is None else held_out.numpy()
-    above = scores > threshold(training, QUANTILE)
+    above = scores >= threshold(training, QUANTILE)
     images_of = [
         np.flatnonzero(films.patients[films.test] == one) for one in np.unique(films.patients[films.test])
     ]

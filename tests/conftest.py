@@ -11,6 +11,9 @@ from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 
+# one thread a process: the tensors are small, and threads of several processes get in each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # no deadline: a first example may also pay for torch's first step, some seconds
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")

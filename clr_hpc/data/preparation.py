@@ -37,7 +37,7 @@ def prepare(
 def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
     """Return where each output pixel is read, ``(B, side, side, 2)``, for matrices ``(B, 2, 3)``.
 
-    The same as ``affine_grid`` of torch, which multiplies matrices at every pixel; here one addition a pixel is left.
+    The same as torch's ``affine_grid``, which multiplies matrices at every pixel; one addition a pixel is left.
     """
     centres = (2 * torch.arange(side, device=matrices.device) + 1) / side - 1
     of_column, of_row, constant = matrices.unbind(dim=2)

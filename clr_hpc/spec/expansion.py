@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clr_hpc.spec.optimizer import Optimizer
 from clr_hpc.spec.policy import Policy
 from clr_hpc.spec.run import RunSpec, Start
-from clr_hpc.spec.task import BinaryTask, EmbeddingMethod, OneClassTask, Task
+from clr_hpc.spec.task import Autoencoder, BinaryTask, EmbeddingMethod, OneClassTask, Task
 
 if TYPE_CHECKING:
     from clr_hpc.spec.study import StageOfStudy, Study
@@ -22,6 +22,8 @@ def expand(study: "Study", pack_checksum: str) -> tuple[RunSpec, ...]:
     for finding, (architecture, optimizer, seed) in product(binary, grid):
         runs += _Expansion(study, pack_checksum, architecture, optimizer, seed).trained(finding)
     for (task, features_of), (architecture, optimizer, seed) in product(one_class, grid):
+        if isinstance(task.method, Autoencoder) and architecture != study.architectures[0]:
+            continue  # it has a network of its own, which would be trained again for each architecture
         expansion = _Expansion(study, pack_checksum, architecture, optimizer, seed)
         if isinstance(task.method, EmbeddingMethod):
             runs += expansion.fitted(task, BinaryTask(pathology=str(features_of)))

@@ -73,7 +73,8 @@ class PreparedRun:
             self.model.start_from(model_weights(tensors))
             if self.optimizer is not None and self.spec.start.optimizer == "continued":
                 restore_optimizer(self.optimizer, tensors)
-        self.model.prepare(_Again(self), self.data.training_patients)
+        with self._autocast():
+            self.model.prepare(_Again(self), self.data.training_patients)
 
     def epochs(self, samples: int) -> float:
         """Return the progress that ``samples`` samples seen make, in epochs."""

@@ -1,10 +1,13 @@
 """The README's commands, as written, in a copy of the project."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -80,11 +83,33 @@ def test_the_other_commands(copy: Path) -> None:
     for block in commands(copy / "README.md")[1:]:
         for command in block:
             if command.startswith("tensorboard"):
-                assert (copy / command.split()[-1]).is_dir(), (
-                    "it serves until it is stopped: test_tensorboard.py opens it"
-                )
+                check_tensorboard(command, copy)
             else:
                 run(command, copy)
+
+
+def check_tensorboard(command: str, folder: Path) -> None:
+    """Start it on a free port and ask it for the runs that it sees."""
+    program = Path(sys.executable).parent / command.split()[0]
+    server = subprocess.Popen(
+        [program, *command.split()[1:], "--port", "0"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        address = next(found[0] for line in server.stdout if (found := re.search(r"http://localhost:\d+/", line)))
+        deadline = time.monotonic() + 60
+        while not (runs := json.load(urllib.request.urlopen(f"{address}data/runs"))):
+            assert time.monotonic() < deadline, "TensorBoard sees no run"
+            time.sleep(0.5)
+    finally:
+        server.terminate()
+        server.communicate()
+    folders = {path.name for path in (folder / "second" / "quickstart" / "runs").iterdir()}
+    assert {Path(name).name for name in runs} == folders
 
 
 def test_links_lead_somewhere(repository: Path) -> None:

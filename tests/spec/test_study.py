@@ -177,6 +177,13 @@ def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_pat
     assert runs[-1].start.baseline == runs[0]
 
 
+def test_an_autoencoder_has_no_architecture_to_vary(tmp_path: Path) -> None:
+    study = PROTOCOL | {"architectures": ["mobilenet_v1", "densenet121"]}
+    autoencoders = [run for run in load_study(write(tmp_path, study)).runs("a" * 64) if "autoencoder" in run.name]
+    assert len(autoencoders) == 5
+    assert {run.architecture for run in autoencoders} == {"mobilenet_v1"}
+
+
 def test_every_run_stands_after_the_one_it_starts_from(tmp_path: Path) -> None:
     seen = set()
     for run in load_study(write(tmp_path, PROTOCOL | {"seeds": [0, 1]})).runs("a" * 64):

@@ -1,4 +1,4 @@
-"""Above which score an image is called anomalous."""
+"""From which score on an image is called anomalous."""
 
 import math
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 
 def threshold(training_scores: NDArray[np.floating], quantile: float) -> float:
-    """Return the score that an image of the one class exceeds with probability ``1 - quantile`` or less.
+    """Return the score that an image of the one class reaches with probability ``1 - quantile`` or less.
 
-    That is the ⌈quantile · (N + 1)⌉-th smallest of the N training scores: where a new image's score is
-    exchangeable with them, it lies above with a probability of at most ``1 - quantile`` (Vovk et al. 2005;
-    Angelopoulos & Bates 2021, arXiv:2107.07511, theorem 1). With too few scores for the quantile it is the
-    largest.
+    That is the float32 next above the ⌈quantile · (N + 1)⌉-th smallest of the N training scores: where a new
+    image's score is exchangeable with them, it lies above that with a probability of at most ``1 - quantile``
+    (Vovk et al. 2005; Angelopoulos & Bates 2021, arXiv:2107.07511, theorem 1). With too few scores for the
+    quantile it is next above the largest.
 
     Args:
         training_scores: ``(N,)`` of images of the one class.
@@ -30,4 +30,5 @@ def threshold(training_scores: NDArray[np.floating], quantile: float) -> float:
         )
     # rounded, since 0.95 * 20 is a hair above 19 in floating point
     rank = min(count, math.ceil(round(quantile * (count + 1), 9)))
-    return float(np.partition(training_scores, rank - 1)[rank - 1])
+    last_normal = np.float32(np.partition(training_scores, rank - 1)[rank - 1])
+    return float(np.nextafter(last_normal, np.float32(np.inf)))

@@ -62,7 +62,7 @@ def test_the_threshold_holds_for_images_of_new_patients(method: EmbeddingMethod)
         held_out = model.held_out_training_scores
         assert held_out is not None
         new = scores(model, clusters(100, 1, seed=1000 + seed))
-        rates.append(float((new > threshold(held_out.numpy(), 0.9)).float().mean()))
+        rates.append(float((new >= threshold(held_out.numpy(), 0.9)).float().mean()))
     assert abs(np.mean(rates) - 0.1) < 4 * stats.sem(rates)
 
 
@@ -72,7 +72,7 @@ def test_scores_of_images_that_were_fitted_would_set_it_too_low() -> None:
     images = clusters(100, 3, seed=0)
     model.prepare([images], np.arange(300) // 3)
     naive = threshold(scores(model, images).numpy(), 0.9)
-    assert (scores(model, clusters(100, 1, seed=1)) > naive).float().mean() > 0.8
+    assert (scores(model, clusters(100, 1, seed=1)) >= naive).float().mean() > 0.8
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

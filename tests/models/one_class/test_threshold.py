@@ -7,12 +7,14 @@ from clr_hpc.models.one_class.threshold import threshold
 
 def test_a_known_order_statistic() -> None:
     scores = np.arange(19, 0, -1, dtype=np.float32)
-    assert threshold(scores, 0.95) == 19  # ⌈0.95 · 20⌉ = 19
-    assert threshold(scores, 0.5) == 10
+    assert (scores >= threshold(scores, 0.5)).sum() == 9  # ⌈0.5 · 20⌉ = 10 stay below
+    assert (scores >= threshold(scores, 0.9)).sum() == 1
+    assert (scores >= threshold(scores, 0.95)).sum() == 0  # ⌈0.95 · 20⌉ = 19
+    assert threshold(scores, 0.5) == pytest.approx(10)
 
 
 def test_too_few_scores_give_the_largest() -> None:
-    assert threshold(np.array([3.0, 7.0]), 0.95) == 7
+    assert threshold(np.array([3.0, 7.0]), 0.95) == pytest.approx(7)
 
 
 @pytest.mark.parametrize("quantile", [0.8, 0.95])
@@ -23,7 +25,7 @@ def test_a_new_image_of_the_class_is_above_as_often_as_promised(quantile: float)
     above = 0
     for _ in range(repetitions):
         limit = threshold(random.lognormal(size=training), quantile)
-        above += int((random.lognormal(size=new) > limit).sum())
+        above += int((random.lognormal(size=new) >= limit).sum())
     beyond = training + 1 - round(quantile * (training + 1))
     count = stats.betabinom(new, beyond, training + 1 - beyond)
     z = (above - repetitions * count.mean()) / np.sqrt(repetitions * count.var())
