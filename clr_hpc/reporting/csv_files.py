@@ -23,6 +23,8 @@ def results_csv(rows: Iterable[ResultRow]) -> str:
             "seeds_planned": row.planned,
             "seeds_done": row.done,
             "training_accuracy": row.training_accuracy,
+            "validation_accuracy": row.validation_accuracy,
+            "validation_auroc": row.validation_auroc,
             "always_no_accuracy": row.always_no_accuracy,
             **{
                 f"{name}{suffix}": value

@@ -105,6 +105,9 @@ class ResultRow:
     """Of the last model on the test split."""
     note: str
     training_accuracy: float
+    validation_accuracy: float
+    """At 0.5, as in training."""
+    validation_auroc: float
     always_no_accuracy: float
     """Of answering "no" to every image of the test split."""
     always_no_training_accuracy: float
@@ -161,8 +164,7 @@ def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> Scored
 
 def _threshold(run: RunRecord, model: str, one_class: bool) -> float | None:
     if one_class:
-        # what lies above the quantile is anomalous, the quantile itself is not
-        return float(np.nextafter(run.result["models"][model]["threshold"], np.inf))
+        return float(run.result["models"][model]["threshold"])
     if "validation" not in run.predictions:
         return None
     scores = run.predictions["validation"].of(model)
@@ -188,6 +190,8 @@ def _row(setting: Setting, group: list[ScoredRun]) -> ResultRow:
         measures={name: _over_seeds([run.models[LAST][name] for run in done if run.models]) for name in MEASURES},
         note="; ".join(notes),
         training_accuracy=mean_of_numbers(training_accuracy(run.record) for run in done),
+        validation_accuracy=mean_of_numbers(_on_validation(run.record, "accuracy") for run in done),
+        validation_auroc=mean_of_numbers(_on_validation(run.record, "auroc") for run in done),
         always_no_accuracy=mean_of_numbers(always_no_accuracy(run.record, "test") for run in done),
         always_no_training_accuracy=mean_of_numbers(always_no_accuracy(run.record, "train") for run in done),
         positives=mean_of_numbers(count["positives"] for count in counts),
@@ -214,6 +218,12 @@ def training_accuracy(record: RunRecord) -> float:
     """
     accuracy = record.result["train"]["accuracy"] if isinstance(record.spec.task, BinaryTask) else None
     return float("nan") if accuracy is None else float(accuracy)
+
+
+def _on_validation(record: RunRecord, metric: str) -> float:
+    """Return a metric on the validation split at the end; NaN where it isn't defined."""
+    value = record.result["validation"][metric]
+    return float("nan") if value is None else float(value)
 
 
 def always_no_accuracy(record: RunRecord, split: str) -> float:

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def test_results_csv_holds_full_precision(make_study: StudyMaker) -> None:
     assert len(lines) == 6
     assert float(lines[0]["auroc"]) == rows[0].auroc.value
     assert lines[0]["auroc_seed_sd"] == ""
+
+
+def test_results_hold_what_the_run_measured_on_validation(make_study: StudyMaker) -> None:
+    folder = make_study()
+    result_file = next(folder.glob("runs/*/result.json"))
+    result = json.loads(result_file.read_text())
+    result["validation"] |= {"accuracy": 0.125, "auroc": None}
+    result_file.write_text(json.dumps(result))
+    lines = parsed(csv_files.results_csv(result_rows(scored(folder))))
+    assert [line["validation_auroc"] for line in lines if line["validation_accuracy"] == "0.125"] == [""]
+    assert all(0 < float(line["validation_auroc"]) < 1 for line in lines if line["validation_accuracy"] != "0.125")
 
 
 def test_runs_csv_has_a_line_a_run_whatever_its_state(make_study: StudyMaker) -> None:
