@@ -35,9 +35,10 @@ def train(
     """
     checkpoints, snapshots = Checkpoints(folder.path / "checkpoints"), Snapshots(folder.path / "snapshots")
     progress, damaged = checkpoints.load_latest(run.model, run.optimizer)
+    log = StepLog(run, folder, already_elapsed=folder.resume_at(progress.samples))
     if progress.samples == 0:
         run.begin(folder.path.parent)
-    log = StepLog(run, folder, already_elapsed=folder.resume_at(progress.samples))
+        log.restart_window()
     saved_at = time.monotonic()
 
     while not run.is_finished(progress):

@@ -29,6 +29,7 @@ def outcome(
     run: PreparedRun, folder: RunFolder, progress: Progress, snapshots: Snapshots, log: StepLog
 ) -> dict[str, Any]:
     """Evaluate the run's models, once on the test split, write their predictions, and return the result."""
+    seconds = log.elapsed_seconds  # of training: a cyclical run has more models to evaluate from here on
     models: dict[str, dict[str, Any]] = {}
     tables = []
     last: Evaluations = {}
@@ -40,7 +41,6 @@ def outcome(
     with written_whole(folder.path / "predictions.parquet") as aside:
         pd.concat(tables, ignore_index=True).to_parquet(aside, index=False)
     epochs = run.epochs(progress.samples)
-    seconds = log.elapsed_seconds
     return {
         "status": "done",
         "reason": None,
