@@ -44,7 +44,11 @@ def commands(readme: Path) -> list[list[str]]:
 
 def run(command: str, folder: Path) -> str:
     """Run a command of the README with the environment that the tests run in."""
-    environment = os.environ | {
+    # as in a user's shell: with what `make test` hands down, make would also say which folder it enters and leaves
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+    environment = inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
         "COLUMNS": "200",
