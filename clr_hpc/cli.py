@@ -3,6 +3,7 @@
 Imports that cost time stand inside the commands, so that ``--help`` answers at once.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the study: --set epochs=2", metavar="KEY=VALUE"),
 ]
+
+
+class Place(StrEnum):
+    """Where a study can be trained."""
+
+    HERE = "here"
 
 
 @app.command()
@@ -64,6 +71,7 @@ def inspect(
 def run(
     study_file: StudyFile,
     overrides: Overrides = None,
+    on: Annotated[Place, typer.Option(help="Where to train: here is this machine.")] = Place.HERE,  # noqa: ARG001
     results: Results = Path("results"),
     processes: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one a GPU, or one a core.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,

@@ -43,7 +43,7 @@ def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., Path]:
 
 
 def command(study: Path, *options: str) -> list[str]:
-    return [*CLR_HPC, "run", str(study), "--results", str(study.parent / "results"), *options]
+    return [*CLR_HPC, "run", str(study), "--on", "here", "--results", str(study.parent / "results"), *options]
 
 
 def run(study: Path, *options: str) -> subprocess.CompletedProcess[str]:
