@@ -3,6 +3,8 @@
 Imports that cost time stand inside the commands, so that ``--help`` answers at once.
 """
 
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,7 +117,7 @@ def run(
         went_through = train_here(
             missing, pack_folder, folder.runs, sharing, checkpoint_seconds, display.under_way, on_end
         )
-    command = f"clr-hpc run {study_file}"
+    command = shlex.join(["clr-hpc", *sys.argv[1:]])  # with the options that were given
     if not went_through:
         console.print(
             f"stopped; every run under way is saved. Go on with the same command: {command}", soft_wrap=True
@@ -123,9 +125,11 @@ def run(
         raise typer.Exit(130)
     if failed:
         console.print(
-            f"[red]{failed} of {len(runs)} runs failed[/]; try them again with the same command: {command}"
+            f"[red]{failed} of {len(runs)} runs failed[/]; try them again with the same command: {command}",
+            soft_wrap=True,
         )
-    console.print(f"report: clr-hpc report {study_file}", highlight=False, soft_wrap=True)
+    report_command = shlex.join(["clr-hpc", "report", str(study_file), "--results", str(results)])
+    console.print(f"report: {report_command}", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 

@@ -32,9 +32,7 @@ def outcome(
     seconds = log.elapsed_seconds  # of training: a cyclical run has more models to evaluate from here on
     models: dict[str, dict[str, Any]] = {}
     tables = []
-    last: Evaluations = {}
     for name, evaluations in _models(run, folder.path, snapshots):
-        last = last or evaluations
         models[name] = {split: evaluations[split].metrics.as_dict() for split in SPLITS}
         models[name]["threshold"] = _threshold(run, evaluations["train"])
         tables.append(_predictions(run, name, evaluations))
