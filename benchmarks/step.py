@@ -61,7 +61,7 @@ def ours(pack: Pack, folder: Path) -> Steps:
         training=Training(epochs=1000, batch_size=BATCH, image_size=SIZE),
     )
     run = PreparedRun(spec, pack, CPU)
-    run_folder = RunFolder(folder).open(spec, describe_environment(CPU))
+    run_folder = RunFolder(folder).open(spec, describe_environment(CPU), "benchmark")
     log = StepLog(run, run_folder, run_folder.resume_at(0))
     samples = 0
 

@@ -182,6 +182,7 @@ def _start_worker(parent: int, numbers: Any, stop: Any, pack_folder: Path, threa
     import torch
 
     from clr_hpc.data.packed import Pack
+    from clr_hpc.training.world import World
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and sets the stop event
     _die_with(parent)
@@ -189,7 +190,7 @@ def _start_worker(parent: int, numbers: Any, stop: Any, pack_folder: Path, threa
     number = numbers.get()
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", number % torch.cuda.device_count()) if cuda else torch.device("cpu")
-    _worker.update(stop=stop, pack=Pack.open(pack_folder), device=device)
+    _worker.update(stop=stop, pack=Pack.open(pack_folder), world=World.alone(device), place=f"process {number}")
 
 
 def _die_with(parent: int) -> None:
@@ -204,4 +205,5 @@ def _train_in_worker(spec: RunSpec, folder: Path, checkpoint_seconds: float) -> 
     should_stop = _worker["stop"].is_set
     if should_stop():
         return "stopped"
-    return train_run(spec, _worker["pack"], folder, _worker["device"], should_stop, checkpoint_seconds)
+    pack, world, place = _worker["pack"], _worker["world"], _worker["place"]
+    return train_run(spec, pack, folder, world, should_stop, checkpoint_seconds, place)

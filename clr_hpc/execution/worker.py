@@ -10,9 +10,8 @@ from clr_hpc.durable import write_json
 from clr_hpc.spec.run import RunSpec
 
 if TYPE_CHECKING:
-    import torch
-
     from clr_hpc.data.packed import Pack
+    from clr_hpc.training.world import World
 
 Outcome = Literal["done", "failed", "stopped", "in use"]
 """``stopped``: a checkpoint is saved and nothing is lost. ``in use``: another process trains it."""
@@ -22,11 +21,14 @@ def train_run(
     spec: RunSpec,
     pack: "Pack",
     folder: Path,
-    device: "torch.device",
+    world: "World",
     should_stop: Callable[[], bool],
     checkpoint_seconds: float,
+    place: str,
 ) -> Outcome:
     """Train a run, or go on with it, or do nothing where its result is there.
+
+    ``place`` says to people where it is trained, such as ``lane 2``.
 
     A run that raises leaves ``result.json`` with status ``failed``, the reason and the traceback, and can be
     tried again. Only an interrupt from the keyboard comes through.
@@ -42,9 +44,9 @@ def train_run(
         return "done"
     started = time.monotonic()
     try:
-        with run_folder.open(spec, describe_environment(device)):
+        with run_folder.open(spec, describe_environment(world.device), place):
             try:
-                prepared = PreparedRun(spec, pack, device)
+                prepared = PreparedRun(spec, pack, world.device)
                 write_json(folder / "architecture.json", describe_layers(prepared.model, spec.training.image_size))
                 result = train(prepared, run_folder, should_stop, checkpoint_seconds)
             except StoppedError:

@@ -10,6 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clr_hpc.durable import write_json, written_whole
 from clr_hpc.spec.run import RunSpec
 
@@ -30,7 +33,7 @@ class RunFolder:
         self._writer: SummaryWriter | None = None
         self._lock: int | None = None
 
-    def open(self, spec: RunSpec, environment: dict[str, Any]) -> Self:
+    def open(self, spec: RunSpec, environment: dict[str, Any], place: str) -> Self:  # noqa: ARG002
         """Make the folder, lock it, and write spec and environment.
 
         Raises:
@@ -66,7 +69,7 @@ class RunFolder:
     def record_step(self, samples: int, **values: float | None) -> None:
         """Append a training step's values and draw them in TensorBoard."""
         self._append({"kind": "step", "samples": samples, **values})
-        for tag in ("loss", "lr", "momentum", "images_per_second"):
+        for tag in ("loss", "lr", "momentum", "gradient_norm", "images_per_second"):
             self._scalar(f"training/{tag}", values.get(tag), samples)
 
     def record_epoch(
@@ -77,6 +80,18 @@ class RunFolder:
         self._append({**position, **metrics, "elapsed_seconds": elapsed})
         for tag in ("loss", "accuracy", "auroc", "average_precision"):
             self._scalar(f"{tag}/{split}", metrics[tag], samples)
+
+    def record_inputs(self, images: NDArray[np.float32], samples: int) -> None:
+        """Show a few training images ``(N, H, W)`` in [0, 1], as the model sees them, in TensorBoard."""
+        if self._writer is not None:
+            self._writer.add_images("inputs", images[:, None], samples)
+
+    def record_answers(
+        self, samples: int, split: str, labels: NDArray[np.float32], scores: NDArray[np.float32]
+    ) -> None:
+        """Draw a split's precision-recall curve in TensorBoard, from labels and scores ``(N,)`` in [0, 1]."""
+        if self._writer is not None:
+            self._writer.add_pr_curve(f"precision_recall/{split}", labels, scores, samples)
 
     def finish(self, result: dict[str, Any], spec: RunSpec) -> None:
         """Write the result, after which the run counts as finished, and its hyperparameters for TensorBoard."""

@@ -18,6 +18,7 @@ from clr_hpc.models.one_class.threshold import threshold
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.spec.study import Study
 from clr_hpc.training.checkpoint import load_tensors
+from clr_hpc.training.world import World
 
 CPU = torch.device("cpu")
 METHODS = ["deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours"]
@@ -50,7 +51,7 @@ def runs_of(pack: Pack, **of_retraining: str) -> list[RunSpec]:
 
 
 def train(spec: RunSpec, pack: Pack, runs_folder: Path) -> str:
-    return train_run(spec, pack, runs_folder / spec.name, CPU, lambda: False, 1e9)
+    return train_run(spec, pack, runs_folder / spec.name, World.alone(CPU), lambda: False, 1e9, "test")
 
 
 def result(spec: RunSpec, runs_folder: Path) -> dict[str, Any]:
@@ -71,7 +72,9 @@ def test_retraining_starts_from_what_was_chosen(
 ) -> None:
     baseline, _, retrained, *_ = runs_of(small_pack, weights=weights, optimizer=optimizer)
     shutil.copytree(finished / baseline.name, tmp_path / baseline.name)
-    outcome = train_run(retrained, small_pack, tmp_path / retrained.name, CPU, lambda: True, 1e9)
+    outcome = train_run(
+        retrained, small_pack, tmp_path / retrained.name, World.alone(CPU), lambda: True, 1e9, "test"
+    )
     assert outcome == "stopped"
     (first_checkpoint,) = (tmp_path / retrained.name / "checkpoints").glob("*.safetensors")
     after_one_step, _ = load_tensors(first_checkpoint)
@@ -96,7 +99,7 @@ def test_continued_momenta_make_another_first_step(finished: Path, small_pack: P
         baseline, _, retrained, *_ = runs_of(small_pack, optimizer=optimizer)
         shutil.copytree(finished / baseline.name, tmp_path / optimizer / baseline.name)
         folder = tmp_path / optimizer / retrained.name
-        train_run(retrained, small_pack, folder, CPU, lambda: True, 1e9)
+        train_run(retrained, small_pack, folder, World.alone(CPU), lambda: True, 1e9, "test")
         stems.append(load_tensors(baseline_file(folder, "last"))[0]["model.backbone.conv_stem.weight"])
     assert not torch.equal(*stems)
 

@@ -18,6 +18,7 @@ from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.environment import describe_environment
 from clr_hpc.training.run_folder import RunFolder, latest_metrics, read_metrics
+from clr_hpc.training.world import World
 
 CPU = torch.device("cpu")
 POLICY = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
@@ -56,7 +57,7 @@ def after(steps: int) -> Callable[[], bool]:
 def run(
     spec: RunSpec, pack: Pack, folder: Path, should_stop: Callable[[], bool] = never, seconds: float = 1e9
 ) -> str:
-    return train_run(spec, pack, folder, CPU, should_stop, seconds)
+    return train_run(spec, pack, folder, World.alone(CPU), should_stop, seconds, "test")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ def test_a_pack_of_smaller_images_is_an_error(small_pack: Pack, tmp_path: Path) 
 
 def test_a_run_that_another_process_trains_is_not_touched(small_pack: Pack, tmp_path: Path) -> None:
     spec = make_spec(small_pack)
-    with RunFolder(tmp_path / "run").open(spec, describe_environment(CPU)):
+    with RunFolder(tmp_path / "run").open(spec, describe_environment(CPU), "test"):
         assert run(spec, small_pack, tmp_path / "run") == "in use"
     assert not (tmp_path / "run" / "result.json").exists()
 

@@ -1,0 +1,119 @@
+"""Which run a lane trains next. Pure: the lanes of a cluster and those of the simulator ask the same queue."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+
+@dataclass(frozen=True)
+class QueuedRun:
+    """A run as far as order is concerned."""
+
+    name: str
+    seconds: float
+    """What it is predicted to take in the lane it is planned for."""
+    after: str | None = None
+    """The run whose end it waits for: its baseline."""
+
+
+class StudyQueue:
+    """Hands out runs to lanes in their planned order; an idle lane takes from the longest remainder.
+
+    A run is handed out once, and again only when its lane was lost. Whatever becomes of a run, those that wait
+    for it may start when it has ended: each says for itself that its baseline failed.
+    """
+
+    def __init__(self, planned: Sequence[Sequence[QueuedRun]]) -> None:
+        """Take the runs of each lane, in the order in which it is to train them.
+
+        Raises:
+            ValueError: a run is planned twice.
+        """
+        self._lane_of: dict[str, int] = {}
+        self._position: dict[str, int] = {}
+        self._run: dict[str, QueuedRun] = {}
+        self._waiting: dict[str, list[str]] = {}
+        self._ready: list[list[tuple[int, str]]] = [[] for _ in planned]
+        self._remaining = [0.0 for _ in planned]
+        """Seconds of each lane's runs that nobody has taken."""
+        self._under_way: dict[int, str] = {}
+        for lane, runs in enumerate(planned):
+            for position, run in enumerate(runs):
+                if run.name in self._run:
+                    raise ValueError(f"{run.name} is planned twice")
+                self._run[run.name], self._lane_of[run.name] = run, lane
+                self._position[run.name] = position
+                self._remaining[lane] += run.seconds
+        for run in self._run.values():
+            if run.after in self._run:
+                self._waiting.setdefault(run.after, []).append(run.name)
+            else:
+                self._ready[self._lane_of[run.name]].append((self._position[run.name], run.name))
+        for ready in self._ready:
+            heapify(ready)
+        self._longest: list[tuple[float, int]] = []
+        for lane in range(len(planned)):
+            self._offer(lane)
+        self._left = len(self._run)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every run has ended."""
+        return self._left == 0
+
+    @property
+    def under_way(self) -> dict[int, str]:
+        """The run that each lane trains."""
+        return dict(self._under_way)
+
+    def take(self, lane: int) -> QueuedRun | None:
+        """Return the run that a lane trains next, or the one it has already; None where all wait or are taken.
+
+        ``lane`` may be one that the plan didn't know: it takes from the others.
+        """
+        if lane in self._under_way:
+            return self._run[self._under_way[lane]]
+        source = lane if lane < len(self._ready) and self._ready[lane] else self._longest_remainder()
+        if source is None:
+            return None
+        _, name = heappop(self._ready[source])
+        run = self._run[name]
+        self._remaining[source] -= run.seconds
+        self._offer(source)
+        self._under_way[lane] = name
+        return run
+
+    def ended(self, lane: int) -> Iterable[str]:
+        """Count a lane's run as ended, and return the names of those that waited for it."""
+        name = self._under_way.pop(lane)
+        self._left -= 1
+        released = self._waiting.pop(name, [])
+        for waiting in released:
+            self._make_ready(waiting)
+        return released
+
+    def lost(self, lane: int) -> str | None:
+        """Give the run of a lane that is gone back to be taken by another; return its name."""
+        name = self._under_way.pop(lane, None)
+        if name is not None:
+            self._remaining[self._lane_of[name]] += self._run[name].seconds
+            self._make_ready(name)
+        return name
+
+    def _make_ready(self, name: str) -> None:
+        lane = self._lane_of[name]
+        heappush(self._ready[lane], (self._position[name], name))
+        self._offer(lane)
+
+    def _offer(self, lane: int) -> None:
+        if self._ready[lane]:
+            heappush(self._longest, (-self._remaining[lane], lane))
+
+    def _longest_remainder(self) -> int | None:
+        """Return the lane with the most seconds left among those that have something ready."""
+        while self._longest:
+            seconds, lane = self._longest[0]
+            if self._ready[lane] and -seconds == self._remaining[lane]:
+                return lane
+            heappop(self._longest)
+        return None
