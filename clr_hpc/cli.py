@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clr_hpc.cli_pack import pack_app
+from clr_hpc.cli_plan import plan
 from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
+app.command()(plan)
 
 StudyFile = Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.")]
 Results = Annotated[Path, typer.Option(help="Folder in which each study has its own.")]

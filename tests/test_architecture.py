@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": {"spec", "durable", "data", "schedule", "models", "training"},
     "reporting": {"spec", "durable"},
 }
-AT_THE_TOP = {"cli", "cli_pack", "cli_refusal", "run_display"}
+AT_THE_TOP = {"cli", "cli_pack", "cli_plan", "cli_refusal", "plan_display", "run_display"}
 """Modules of the command line, which import from all."""
 
 
@@ -61,6 +61,10 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         ("import clr_hpc.spec.study", ["torch", "numpy", "pandas", "sklearn", "matplotlib"]),
         ("import clr_hpc.data.manifest", ["torch", "pandas", "pyarrow", "sklearn", "matplotlib"]),
         ("import clr_hpc.execution.inline, clr_hpc.execution.study_folder", ["torch", "pandas", "sklearn"]),
+        (
+            "import clr_hpc.execution.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
+            ["torch", "pandas", "sklearn", "matplotlib"],
+        ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
         ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),
         ("import clr_hpc.training.loop, clr_hpc.execution.worker", ["ray", "submitit"]),

@@ -37,11 +37,11 @@ class Processes:
     def for_this_machine(cls, count: int | None) -> "Processes":
         """Use all GPUs, else all cores that this process may use; ``count`` overrides how many runs at a time."""
         cores = usable_cores()
-        chosen = count or _visible_gpus() or cores
+        chosen = count or visible_gpus() or cores
         return cls(chosen, max(1, cores // chosen))
 
 
-def _visible_gpus() -> int:
+def visible_gpus() -> int:
     """Count the GPUs that CUDA will show, without loading it."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:

@@ -1,8 +1,14 @@
 """Which run a lane trains next. Pure: the lanes of a cluster and those of the simulator ask the same queue."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+
+NOTHING = 1e-6
+"""Seconds; sums of planned times miss zero by rounding."""
+PATIENCE = 100
+"""Times that a lane is told to wait while nothing is under way: then those it waits for will not come."""
 
 
 @dataclass(frozen=True)
@@ -19,16 +25,27 @@ class QueuedRun:
 class StudyQueue:
     """Hands out runs to lanes in their planned order; an idle lane takes from the longest remainder.
 
+    Help must help: a lane that waits for a baseline of its own plan leaves other lanes their runs, and a slow lane
+    leaves a faster one what others wait for, and what it would end later than the faster lane ends all of its own.
+    A lane that is gone, or can't be had, is reported as ``lost``, so that its runs are anybody's.
+
     A run is handed out once, and again only when its lane was lost. Whatever becomes of a run, those that wait
     for it may start when it has ended: each says for itself that its baseline failed.
     """
 
-    def __init__(self, planned: Sequence[Sequence[QueuedRun]]) -> None:
+    def __init__(self, planned: Sequence[Sequence[QueuedRun]], speeds: Sequence[float] | None = None) -> None:
         """Take the runs of each lane, in the order in which it is to train them.
 
+        Args:
+            planned: (lanes,) the runs of each.
+            speeds: (lanes,) how fast each is, in any unit; None: all alike.
+
         Raises:
-            ValueError: a run is planned twice.
+            ValueError: a run is planned twice, or there isn't a speed for each lane.
         """
+        self._speeds = [1.0] * len(planned) if speeds is None else list(speeds)
+        if len(self._speeds) != len(planned):
+            raise ValueError(f"{len(self._speeds)} speeds for {len(planned)} lanes; give one for each")
         self._lane_of: dict[str, int] = {}
         self._position: dict[str, int] = {}
         self._run: dict[str, QueuedRun] = {}
@@ -37,6 +54,11 @@ class StudyQueue:
         self._remaining = [0.0 for _ in planned]
         """Seconds of each lane's runs that nobody has taken."""
         self._under_way: dict[int, str] = {}
+        self._present_by_speed = Counter(self._speeds)
+        self._in_vain: Counter[int] = Counter()
+        """How often each lane was told to wait while nothing was under way."""
+        self._lost: set[int] = set()
+        """Lanes that are gone and haven't asked since."""
         for lane, runs in enumerate(planned):
             for position, run in enumerate(runs):
                 if run.name in self._run:
@@ -71,10 +93,15 @@ class StudyQueue:
 
         ``lane`` may be one that the plan didn't know: it takes from the others.
         """
+        self._note_presence(lane)
         if lane in self._under_way:
             return self._run[self._under_way[lane]]
-        source = lane if lane < len(self._ready) and self._ready[lane] else self._longest_remainder()
+        own = lane < len(self._ready) and bool(self._ready[lane])
+        source = lane if own else self._longest_remainder()
         if source is None:
+            return None
+        if not own and self._leaves_to_others(lane, source):
+            self._in_vain[lane] += not self._under_way
             return None
         _, name = heappop(self._ready[source])
         run = self._run[name]
@@ -93,12 +120,36 @@ class StudyQueue:
         return released
 
     def lost(self, lane: int) -> str | None:
-        """Give the run of a lane that is gone back to be taken by another; return its name."""
+        """Give the run of a lane that is gone, or never came, back to be taken by another; return its name."""
+        if lane < len(self._speeds) and lane not in self._lost:
+            self._lost.add(lane)
+            self._present_by_speed[self._speeds[lane]] -= 1
         name = self._under_way.pop(lane, None)
         if name is not None:
             self._remaining[self._lane_of[name]] += self._run[name].seconds
             self._make_ready(name)
         return name
+
+    def _note_presence(self, lane: int) -> None:
+        if lane in self._lost:
+            self._lost.remove(lane)
+            self._present_by_speed[self._speeds[lane]] += 1
+
+    def _leaves_to_others(self, lane: int, source: int) -> bool:
+        """Say whether ``lane`` is not to help ``source``, though it is idle.
+
+        Where nothing is under way any more, it helps whatever comes of it: those it would wait for may never come.
+        """
+        nobody_comes = not self._under_way and (self._left < len(self._run) or self._in_vain[lane] >= PATIENCE)
+        if lane >= len(self._speeds) or nobody_comes:
+            return False
+        if self._remaining[lane] > NOTHING and source not in self._lost:
+            return True  # what it waits for is soon there, and the plan knew of this gap
+        own, planned = self._speeds[lane], self._speeds[source]
+        if own >= planned or not any(lanes for speed, lanes in self._present_by_speed.items() if speed >= planned):
+            return False
+        run = self._run[self._ready[source][0][1]]
+        return run.name in self._waiting or run.seconds * planned / own > self._remaining[source]
 
     def _make_ready(self, name: str) -> None:
         lane = self._lane_of[name]

@@ -16,6 +16,7 @@ from clr_hpc.spec.study import Study
 from clr_hpc.spec.study_file import StudyError, load_study
 from clr_hpc.spec.task import BinaryTask
 
+PLAN_FORMAT_VERSION = 1
 Status = Literal["done", "failed", "unfinished", "missing"]
 """``unfinished``: has a folder and no result (running, interrupted or killed). ``missing``: has no folder."""
 
@@ -63,14 +64,16 @@ class StudyRecord:
     """Names in ``runs/`` that study.yaml does not ask for: left by an earlier version of the study."""
     test: TestImages
     """All images of the test split that any run has scored."""
+    plan: dict[str, Any] = field(default_factory=dict)
+    """plan.json; empty where nothing was planned."""
 
 
 def read_study(folder: Path) -> StudyRecord:
     """Read the folder of one study.
 
     Raises:
-        ReportError: ``study.yaml`` or ``pack.json`` is absent or damaged. Damage inside one run's folder makes
-            that run alone unreadable.
+        ReportError: ``study.yaml`` or ``pack.json`` is absent or damaged, or ``plan.json`` is damaged. Damage
+            inside one run's folder makes that run alone unreadable.
     """
     study_file, pack_file = folder / "study.yaml", folder / "pack.json"
     for file in (study_file, pack_file):
@@ -93,7 +96,26 @@ def read_study(folder: Path) -> StudyRecord:
     planned = {spec.name for spec in specs}
     found = sorted(path.name for path in (folder / "runs").glob("*") if path.is_dir())
     strangers = tuple(name for name in found if name not in planned)
-    return StudyRecord(study.name, study, study_file.read_text(), pack, runs, strangers, numbering.test_images())
+    return StudyRecord(
+        study.name,
+        study,
+        study_file.read_text(),
+        pack,
+        runs,
+        strangers,
+        numbering.test_images(),
+        _read_plan(folder / "plan.json"),
+    )
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    try:
+        plan = _read_object(file)
+        if plan and plan["format_version"] != PLAN_FORMAT_VERSION:
+            raise ValueError(f"format_version {plan['format_version']}, known is {PLAN_FORMAT_VERSION}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReportError(f"{file} is not a plan ({error!r}); delete it, the report does without") from error
+    return plan
 
 
 def _place_of_task(spec: RunSpec) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from clr_hpc.reporting.collect import StudyRecord
 from clr_hpc.reporting.compare import Comparison
 from clr_hpc.reporting.control import ArmContrast
 from clr_hpc.reporting.cost import ArmCost, Saving
+from clr_hpc.reporting.planned import Prediction
 from clr_hpc.reporting.scoring import LAST, ResultRow, ScoredRun, Setting
 from clr_hpc.reporting.slices import SliceRow
 from clr_hpc.reporting.statistics import Interval
@@ -182,6 +183,11 @@ def epochs_csv(runs: Iterable[ScoredRun]) -> str:
         for run in runs
         for line in run.record.epochs
     )
+
+
+def predicted_csv(prediction: Prediction) -> str:
+    """Return one row a run of the plan that is done: its lane, and its training time against the predicted one."""
+    return _csv(asdict(run) | {"ratio": run.ratio} for run in prediction.runs)
 
 
 def labels_csv(study: StudyRecord) -> str:

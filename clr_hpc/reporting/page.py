@@ -28,6 +28,7 @@ from clr_hpc.reporting.drawings import (
 )
 from clr_hpc.reporting.evaluation import Evaluation
 from clr_hpc.reporting.frame import legend
+from clr_hpc.reporting.planned import against_plan, deviation_table, prediction_table, prediction_text
 from clr_hpc.reporting.provenance import environments
 from clr_hpc.reporting.svg import arm_styles
 
@@ -37,6 +38,7 @@ def render(evaluation: Evaluation) -> str:
     study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
     styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
     contrasts = binary.compared
+    prediction = against_plan(study)
     environment = Environment(
         loader=PackageLoader("clr_hpc.reporting", "."),
         autoescape=True,
@@ -82,6 +84,9 @@ def render(evaluation: Evaluation) -> str:
         one_class_contrast_table=contrast_tables.contrast_table(one_class.compared, "one-class-contrasts"),
         slice_table=contrast_tables.slice_table(evaluation.slices),
         failure_table=tables.failure_table(evaluation.runs),
+        deviation_table=deviation_table(study),
+        prediction=prediction_text(prediction) if prediction else "",
+        prediction_table=prediction_table(prediction) if prediction else None,
         label_table=tables.label_table(study),
         label_figure=dot_figures.label_counts(tables.label_counts(study)),
         architectures=list(architectures(study)),

@@ -8,6 +8,7 @@ from clr_hpc.reporting.collect import read_study
 from clr_hpc.reporting.evaluation import Evaluation, evaluate
 from clr_hpc.reporting.latex import paper_tables
 from clr_hpc.reporting.page import render
+from clr_hpc.reporting.planned import against_plan
 
 
 def write_report(study_folder: Path) -> Path:
@@ -37,7 +38,9 @@ def _tables(evaluation: Evaluation) -> dict[str, str]:
         evaluation.frequent_name: evaluation.frequent,
         "one-class": evaluation.one_class.comparison,
     }
-    return {
+    prediction = against_plan(evaluation.study)
+    predicted = {"predicted.csv": csv_files.predicted_csv(prediction)} if prediction else {}
+    return predicted | {
         "results.csv": csv_files.results_csv(row for kind in kinds for row in kind.rows),
         "arms.csv": csv_files.comparisons_csv("compared_over", arms),
         "contrasts.csv": csv_files.contrasts_csv(contrast for kind in kinds for contrast in kind.contrasts),

@@ -1,0 +1,147 @@
+"""How close the planner comes to the lower bound, from 1 to 10,000 GPUs, and how long it takes to plan.
+
+    python benchmarks/plan.py
+
+The study is the article's grid, ``jobs/paper.yaml``, on NIH ChestX-ray14 with the official split. Nothing is
+trained: the rates below are assumptions, in the range of a data-centre GPU of 2022. The simulator drives the queue
+that real lanes take their runs from. "Failing": each lane fails once a day on average,
+is back after a minute and loses at most a minute's work. "Uneven": lanes also differ in speed, by about 10 %.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from clr_hpc.data.label_counts import LabelCounts
+from clr_hpc.data.manifest import Counts, SplitCounts
+from clr_hpc.execution.forecast import Forecast
+from clr_hpc.execution.plan import make_plan
+from clr_hpc.execution.rates import Rate, RateTable
+from clr_hpc.execution.simulation import Conditions, simulate
+from clr_hpc.execution.workload import WorkItem, work_of
+from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.spec.resources import Resources
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study_file import load_study
+
+PAPER = Path(__file__).parents[1] / "jobs" / "paper.yaml"
+GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 10_000)
+GPUS_PER_NODE = 8
+MOST_WORKERS = 8
+LANE_START_SECONDS = 20.0
+IMAGES = {"train": (77_872, 45_450), "validation": (8_652, 5_050), "test": (25_596, 9_861)}
+"""Of the official split, a tenth of its training patients held out: all, and those without a finding."""
+TRAINED_PER_SECOND = {"mobilenet_v1": 6_000, "alexnet": 9_000, "densenet121": 1_800, "autoencoder": 6_000}
+"""ASSUMED, one GPU, 224 × 224, batch 64, bfloat16; evaluation is taken to be three times as fast."""
+FAILING = Conditions(failures_per_lane_day=1.0, restart_seconds=60.0, checkpoint_seconds=60.0)
+UNEVEN = replace(FAILING, speed_spread=0.1)
+SEEDS = (0, 1, 2)
+
+
+def counts() -> Counts:
+    splits = {}
+    for name, (images, without_finding) in IMAGES.items():
+        labels = {
+            pathology: LabelCounts(positive=images // 20, negative=images - images // 20)
+            for pathology in PATHOLOGIES
+        }
+        labels[NO_FINDING] = LabelCounts(positive=without_finding, negative=images - without_finding)
+        splits[name] = SplitCounts(images=images, patients=images // 4, labels=labels)
+    return Counts(images=112_120, patients=30_805, rejected=0, splits=splits)
+
+
+def assumed_rates() -> RateTable:
+    rates = tuple(
+        Rate(
+            network=network,
+            image_size=224,
+            batch_size=64,
+            precision="bfloat16",
+            gpus_per_worker=1,
+            images_per_second=per_second,
+            evaluated_per_second=3 * per_second,
+            start_seconds=2,
+            epoch_seconds=0.2,
+            memory_bytes=8 * 2**30,
+        )
+        for network, per_second in TRAINED_PER_SECOND.items()
+    )
+    return RateTable(rates=rates, lane_start_seconds=LANE_START_SECONDS)
+
+
+def forecast_on(work: tuple[WorkItem, ...], gpus: int) -> Forecast:
+    nodes = gpus // GPUS_PER_NODE if gpus % GPUS_PER_NODE == 0 else 1
+    resources = Resources(gpus=gpus, cpus=gpus, nodes=nodes)
+    return Forecast(work, assumed_rates(), resources, resources.shapes(MOST_WORKERS))
+
+
+def row(work: tuple[WorkItem, ...], gpus: int) -> str:
+    forecast = forecast_on(work, gpus)
+    plan = make_plan(forecast, LANE_START_SECONDS)
+    plain, hard = plan.lower_bound_seconds, LANE_START_SECONDS + plan.bound.hard_seconds
+
+    def simulated(conditions: Conditions) -> float:
+        return statistics.mean(simulate(plan, forecast, conditions, seed).makespan_seconds for seed in SEEDS)
+
+    failing, uneven = simulated(FAILING), simulated(UNEVEN)
+    lanes = Counter(lane.shape.workers for lane in plan.lanes)
+    cut = " + ".join(f"{number:,} × {workers}" for workers, number in sorted(lanes.items()))
+    ratios = (
+        plan.makespan_seconds / plain,
+        plan.makespan_seconds / hard,
+        simulated(Conditions()) / plain,
+        failing / plain,
+        uneven / plan.makespan_seconds,
+    )
+    hours = f"{plan.makespan_seconds / 3600:,.2f}"
+    return f"| {gpus:,} | {cut} | {hours} | " + " | ".join(f"{ratio:.3f}" for ratio in ratios) + " |"
+
+
+def copies(work: tuple[WorkItem, ...], runs: int) -> tuple[WorkItem, ...]:
+    """Return ``runs`` runs or a few less: the study several times, under other names."""
+    return tuple(
+        replace(item, name=f"{copy}.{item.name}", after=f"{copy}.{item.after}" if item.after else None)
+        for copy in range(runs // len(work))
+        for item in work
+    )
+
+
+def seconds_of(do: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpus", type=int, nargs="*", default=GPUS)
+    parser.add_argument("--runs", type=int, default=100_000, help="of the study that planning is timed on")
+    arguments = parser.parse_args()
+    study = load_study(PAPER)
+    specs: tuple[RunSpec, ...] = study.runs("0" * 64)
+    work = work_of(specs, counts())
+    print(f"Python {platform.python_version()}; {len(work):,} runs; hours are predicted makespans\n")
+    print(
+        "| GPUs | lanes × workers | hours | plan / bound | plan / hard bound | carried out / bound "
+        "| failing / bound | failing and uneven / plan |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for gpus in arguments.gpus:
+        print(row(work, gpus), flush=True)
+    many = copies(work, arguments.runs)
+    expanding = seconds_of(lambda: [spec.name for spec in study.runs("0" * 64)]) / len(work) * len(many)
+    print(f"\nPlanning {len(many):,} runs, in units of expanding as many from a study ({expanding:.1f} s):\n")
+    print("| GPUs | planning / expanding |")
+    print("|---|---|")
+    for gpus in (8, 1024, 10_000):
+        planning = seconds_of(lambda gpus=gpus: make_plan(forecast_on(many, gpus)))
+        print(f"| {gpus:,} | {planning / expanding:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The command ``clr-hpc plan``, and the planning that ``clr-hpc run`` begins with."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clr_hpc.cli_refusal import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from clr_hpc.execution.plan import Plan
+    from clr_hpc.execution.rates import RateTable
+    from clr_hpc.execution.workload import Kind
+    from clr_hpc.spec.resources import LaneShape, Resources
+    from clr_hpc.spec.run import RunSpec
+
+RAY_TRAIN_START_SECONDS = 14.0
+"""What a trainer takes before its first step, besides the start of its processes: 13.6 to 14.1 s on an idle
+machine of 2 cores with Ray 2.60, measured with a trainer that does nothing."""
+MOST_WORKERS = 8
+"""Of a lane, where the nodes have as many GPUs."""
+RUNS_PER_GPU = (1, 2, 4)
+"""How many one-worker lanes may share a GPU."""
+
+
+class PlannedPlace(StrEnum):
+    """Where a study can be planned."""
+
+    HERE = "here"
+    RAY = "ray"
+
+
+def plan(
+    study_file: Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a key of the study: --set epochs=2", metavar="KEY=VALUE"),
+    ] = None,
+    on: Annotated[PlannedPlace, typer.Option(help="Where it would be trained.")] = PlannedPlace.HERE,
+    results: Annotated[Path, typer.Option(help="Folder in which each study has its own.")] = Path("results"),
+    gpus: Annotated[int | None, typer.Option(min=0, help="In all. Those of this machine.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="In all. Those of this machine.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines that these are in, all alike.")] = 1,
+    rates: Annotated[
+        Path | None, typer.Option(help="Recorded rates, where the hardware isn't at hand; see docs/plan.md.")
+    ] = None,
+    chart: Annotated[Path | None, typer.Option(help="Also draw the plan, as .png, .svg or .html.")] = None,
+) -> None:
+    """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
+    from rich.console import Console
+
+    from clr_hpc.data.manifest import PackError, open_manifest
+    from clr_hpc.execution.gantt import save_chart
+    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.plan_display import show_plan
+    from clr_hpc.spec.study_file import StudyError, load_study
+
+    console = Console()
+    try:
+        study = load_study(study_file, tuple(overrides or ()))
+        pack_folder = Path(study.pack)
+        runs = study.runs(open_manifest(pack_folder, verify=False).checksum)
+        missing = StudyFolder(results / study.name).unfinished(runs)
+        resources = _resources(gpus, cpus, nodes)
+        made = plan_runs(missing, pack_folder, on, resources, results / "rates", rates, console)
+        console.print(f"{study.name}: {len(runs)} runs, {len(runs) - len(missing)} done before", highlight=False)
+        show_plan(console, made)
+        if chart is not None:
+            save_chart(made, chart, f"{study.name}: {len(missing):,} runs on {_told(resources)}")
+            console.print(f"chart: {chart}", highlight=False, soft_wrap=True)
+    except (StudyError, PackError, OSError, ValueError) as error:
+        refuse(error)
+
+
+def plan_runs(
+    runs: "Sequence[RunSpec]",
+    pack_folder: Path,
+    place: str,
+    resources: "Resources",
+    rates_folder: Path,
+    rates_file: Path | None,
+    console: "Console",
+    lanes: "Sequence[LaneShape] | None" = None,
+) -> "Plan":
+    """Plan the training of runs; without ``rates_file``, rates are measured on this machine where need be.
+
+    Args:
+        runs: those that are not done.
+        pack_folder: of the study's pack.
+        place: ``here``: one worker a lane. ``ray``: lanes of several workers and lanes that share a GPU, too.
+        resources: of the place.
+        rates_folder: where measured rates are kept.
+        rates_file: recorded rates to plan with instead.
+        console: to say on what is being measured.
+        lanes: where they are given, only the runs are shared out among them.
+
+    Raises:
+        RatesError: no rate is known for a kind of run, and none can be measured here.
+    """
+    from clr_hpc.data.manifest import read_manifest
+    from clr_hpc.execution.forecast import Forecast
+    from clr_hpc.execution.plan import make_plan
+    from clr_hpc.execution.rates import RateTable, read_rates
+    from clr_hpc.execution.workload import work_of
+
+    shapes = _shapes(place, resources, lanes)
+    if rates_file is not None:
+        table = read_rates(rates_file)
+    else:
+        table = (
+            _measured(runs, pack_folder, resources, shapes, rates_folder, console) if runs else RateTable(rates=())
+        )
+    work = work_of(runs, read_manifest(pack_folder).counts)
+    forecast = Forecast(work, table, resources, shapes)
+    start_seconds = table.lane_start_seconds + (RAY_TRAIN_START_SECONDS if place == "ray" else 0.0)
+    return make_plan(forecast, start_seconds, lanes)
+
+
+def _shapes(place: str, resources: "Resources", lanes: "Sequence[LaneShape] | None") -> "tuple[LaneShape, ...]":
+    if lanes is not None:
+        return tuple(dict.fromkeys(lanes))
+    if place == "here":
+        return resources.shapes()
+    return resources.shapes(MOST_WORKERS, RUNS_PER_GPU)
+
+
+def _measured(
+    runs: "Sequence[RunSpec]",
+    pack_folder: Path,
+    resources: "Resources",
+    shapes: "Sequence[LaneShape]",
+    rates_folder: Path,
+    console: "Console",
+) -> "RateTable":
+    from clr_hpc.execution.probe import rates_here
+    from clr_hpc.execution.rates import RatesError
+    from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.spec.resources import LaneShape
+
+    here = resources_here()
+    if resources.gpus and not here.gpus:
+        raise RatesError("this machine has no GPU to measure on; give --rates FILE, or plan where one is")
+    # one worker is measured with its neighbours: as many as a node of the place has, as far as this machine goes
+    cpus = min(here.cpus, resources.cpus // resources.nodes)
+    at_hand = here.model_copy(update={"gpus": here.gpus if resources.gpus else 0, "cpus": cpus})
+    alone = [shape.model_copy(update={"workers": 1}) for shape in shapes]
+    with console.status("measuring") as status:
+
+        def say(kind: "Kind", shape: "LaneShape") -> None:
+            status.update(f"measuring {kind.text}, {LaneShape.model_validate(shape).text}")
+
+        return rates_here(runs, pack_folder, at_hand, tuple(dict.fromkeys(alone)), rates_folder, say)
+
+
+def _resources(gpus: int | None, cpus: int | None, nodes: int) -> "Resources":
+    """Return what was asked for; what wasn't is this machine's, and with GPUs a CPU for each of them."""
+    from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.spec.resources import Resources
+
+    here = resources_here()
+    if gpus is None:
+        gpus = here.gpus if cpus is None else 0
+    if cpus is None:
+        cpus = here.cpus if gpus <= here.gpus else max(gpus, nodes)
+    return Resources(gpus=gpus, cpus=cpus, nodes=nodes, memory_bytes_per_gpu=here.memory_bytes_per_gpu)
+
+
+def _told(resources: "Resources") -> str:
+    unit = resources.trains_on
+    return f"{resources.capacity:,} {unit}{'s' if resources.capacity > 1 else ''}"

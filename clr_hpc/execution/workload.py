@@ -1,0 +1,115 @@
+"""How much there is to do in each run, counted from the study and its pack alone: nothing is opened or trained."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from clr_hpc.data.manifest import Counts
+from clr_hpc.data.splits import SplitName
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.task import Autoencoder, DeepSvdd
+
+SNAPSHOTS_KEPT = 5
+"""As many as ``clr_hpc.training.cycle_ends`` keeps, which a login node without torch can't import."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What decides how fast a run is trained."""
+
+    network: str
+    """The architecture; ``autoencoder`` for that method's own network."""
+    image_size: int
+    batch_size: int
+    precision: str
+
+    @property
+    def text(self) -> str:
+        """What people read: ``densenet121, 224 px, batch 64, bfloat16``."""
+        return f"{self.network}, {self.image_size} px, batch {self.batch_size}, {self.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The work of a run. Many runs of a study have the same."""
+
+    kind: Kind
+    epochs: int
+    training_images: int
+    """Images seen in training, over all epochs."""
+    evaluated_images: int
+    """Images evaluated on the way, at the ends of epochs."""
+    final_images: int
+    """Images evaluated after the last step: all splits, for each model that the run ends with."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A run as far as planning is concerned."""
+
+    name: str
+    load: Load
+    after: str | None = None
+    """The baseline whose end it waits for."""
+    stage: str = "scratch"
+
+
+def work_of(runs: Iterable[RunSpec], counts: Counts) -> tuple[WorkItem, ...]:
+    """Return the work of each run on a pack that holds ``counts``.
+
+    A run that stops early does less than this. Fitting a detector to features is not counted, the passes over the
+    images for it are.
+    """
+    return tuple(
+        WorkItem(spec.name, _load(spec, counts), spec.start.baseline.name if spec.start else None, spec.stage)
+        for spec in runs
+    )
+
+
+def _load(spec: RunSpec, counts: Counts) -> Load:
+    known = {split: _known_images(spec, counts, split) for split in counts.splits}
+    learned = known.get("train", 0)
+    if spec.task.kind == "one_class":
+        learned = counts.splits["train"].labels[spec.task.normal].positive
+    training = spec.training
+    kind = Kind(_network(spec), training.image_size, training.batch_size, training.precision)
+    if spec.is_fitted:
+        return Load(kind, 0, 0, 0, sum(known.values()) + learned)
+    batch = min(training.batch_size, learned) or 1
+    pretraining_epochs, first_passes = _before_the_first_step(spec)
+    return Load(
+        kind=kind,
+        epochs=training.epochs,
+        training_images=learned // batch * batch * training.epochs + learned * pretraining_epochs,
+        evaluated_images=training.epochs * (known.get("train", 0) + known.get("validation", 0))
+        + learned * first_passes,
+        final_images=_final_images(spec, sum(known.values()), learned),
+    )
+
+
+def _before_the_first_step(spec: RunSpec) -> tuple[int, int]:
+    """Return the epochs of pretraining, and the passes over the training images that only look at them."""
+    if spec.task.kind == "one_class" and isinstance(spec.task.method, DeepSvdd):
+        return spec.task.method.pretraining_epochs, 1
+    return 0, 0
+
+
+def _network(spec: RunSpec) -> str:
+    own = spec.task.kind == "one_class" and isinstance(spec.task.method, Autoencoder)
+    return "autoencoder" if own else spec.architecture
+
+
+def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
+    """Return the images of a split whose label in the run's task is known."""
+    label = spec.task.pathology if spec.task.kind == "binary" else spec.task.normal
+    images = counts.splits[split].labels[label]
+    return images.positive + images.negative
+
+
+def _final_images(spec: RunSpec, all_images: int, learned: int) -> int:
+    half_cycle = getattr(spec.policy, "half_cycle_epochs", None)
+    cycles = 0 if half_cycle is None else int(spec.training.epochs / (2 * half_cycle) + 1e-9)
+    kept = min(cycles, SNAPSHOTS_KEPT)
+    if kept < 2:
+        return all_images
+    # the last model, each snapshot, and the averaged weights, which first go through the training images
+    return all_images * (kept + 2) + learned

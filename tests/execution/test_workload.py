@@ -1,0 +1,94 @@
+"""What planning counts must be what training does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clr_hpc.data.packed import Pack
+from clr_hpc.execution.rates import Rate
+from clr_hpc.execution.worker import train_run
+from clr_hpc.execution.workload import Kind, work_of
+from clr_hpc.spec.optimizer import Sgd
+from clr_hpc.spec.policy import Constant, Triangular
+from clr_hpc.spec.run import RunSpec, Start
+from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.world import World
+
+TRIANGULAR = Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=0.5)
+BASELINE: dict[str, Any] = {
+    "task": {"kind": "binary", "pathology": "cardiomegaly"},
+    "stage": "baseline",
+    "architecture": "mobilenet_v1",
+    "optimizer": Sgd(),
+    "policy": Constant(lr_max=0.01),
+    "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
+}
+
+
+def make(pack: Pack, **changes: Any) -> RunSpec:
+    return RunSpec.model_validate(BASELINE | {"pack_checksum": pack.manifest.checksum} | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"policy": TRIANGULAR, "stage": "scratch"},
+        {"task": {"kind": "one_class", "method": {"name": "deep_svdd"}}, "stage": "scratch"},
+        {"task": {"kind": "one_class", "method": {"name": "autoencoder"}}, "stage": "scratch"},
+    ],
+)
+def test_images_are_counted_as_a_run_counts_them(
+    changes: dict[str, Any], small_pack: Pack, tmp_path: Path
+) -> None:
+    spec = make(small_pack, **changes)
+    seen = dict.fromkeys(("trained", "evaluated"), 0)
+    (item,) = work_of([spec], small_pack.manifest.counts)
+    assert (
+        train_run(spec, small_pack, tmp_path / spec.name, World.alone(torch.device("cpu")), bool, 1e9, "")
+        == "done"
+    )
+    result = json.loads((tmp_path / spec.name / "result.json").read_text())
+    seen["trained"] = result["samples"]
+    metrics = [json.loads(line) for line in (tmp_path / spec.name / "metrics.jsonl").read_text().splitlines()]
+    seen["evaluated"] = sum(entry["images"] for entry in metrics if entry["kind"] == "epoch")
+    prepared = PreparedRun(spec, small_pack, torch.device("cpu"))
+    learned = len(prepared.data.training)
+    assert item.load.training_images == seen["trained"]
+    first_look = learned if spec.task.name.endswith("deep_svdd") else 0
+    assert item.load.evaluated_images == seen["evaluated"] + first_look
+    everything = sum(result["models"]["last"][split]["images"] for split in ("train", "validation", "test"))
+    snapshots = len(list((tmp_path / spec.name / "snapshots").glob("*.safetensors")))
+    more = (snapshots + 1) * everything + learned if snapshots >= 2 else 0
+    assert item.load.final_images == everything + more
+
+
+def test_a_fit_passes_over_the_images_and_takes_no_step(small_pack: Pack) -> None:
+    baseline = make(small_pack)
+    task = {"kind": "one_class", "method": {"name": "one_class_svm"}}
+    fit = make(small_pack, stage="fit", task=task, start=Start(baseline=baseline))
+    first, second = work_of([baseline, fit], small_pack.manifest.counts)
+    assert second.after == first.name
+    assert (second.load.epochs, second.load.training_images) == (0, 0)
+    assert second.load.final_images > len(small_pack.index)
+    assert second.load.kind == first.load.kind
+
+
+def test_seconds_add_up() -> None:
+    kind = Kind("alexnet", 64, 32, "float32")
+    rate = Rate(
+        network=kind.network,
+        image_size=kind.image_size,
+        batch_size=kind.batch_size,
+        images_per_second=10,
+        evaluated_per_second=20,
+        start_seconds=3,
+        epoch_seconds=0.5,
+    )
+    from clr_hpc.execution.workload import Load
+
+    load = Load(kind, epochs=4, training_images=100, evaluated_images=40, final_images=60)
+    assert rate.training_seconds(load) == 2 + 10 + 2
+    assert rate.seconds(load) == 3 + 14 + 3
