@@ -14,6 +14,7 @@ import typer
 from clr_hpc.cli_pack import pack_app
 from clr_hpc.cli_plan import plan
 from clr_hpc.cli_refusal import refuse
+from clr_hpc.cli_watch import status, tensorboard
 
 if TYPE_CHECKING:
     from clr_hpc.execution.worker import Outcome
@@ -148,6 +149,10 @@ def report(study_file: StudyFile, results: Results = Path("results")) -> None:
     except (StudyError, ReportError) as error:
         refuse(error)
     typer.echo(f"report: {path}")
+
+
+app.command()(status)
+app.command()(tensorboard)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class RunDisplay:
         for spec in runs:
             if spec not in self._lines:
                 self._lines[spec] = self._progress.add_task(
-                    _describe(spec), total=spec.training.epochs, detail="starting"
+                    describe_run(spec), total=spec.training.epochs, detail="starting"
                 )
                 self._started.setdefault(spec, time.monotonic())
             newest = latest_metrics(self._runs_folder / spec.name)
@@ -68,15 +68,16 @@ class RunDisplay:
         folder = self._runs_folder / spec.name
         result = RunFolder(folder).result() or {}
         if outcome == "done":
-            summary = f"[green]done[/]    {_describe(spec)}  {_summary(result)}"
+            summary = f"[green]done[/]    {describe_run(spec)}  {_summary(result)}"
         elif outcome == "failed":
-            summary = f"[red]failed[/]  {_describe(spec)}  {result.get('reason')}"
+            summary = f"[red]failed[/]  {describe_run(spec)}  {result.get('reason')}"
         else:
-            summary = f"[yellow]in use[/]  {_describe(spec)}  another process trains it"
+            summary = f"[yellow]in use[/]  {describe_run(spec)}  another process trains it"
         self._console.print(summary, soft_wrap=True, highlight=False)
 
 
-def _describe(spec: RunSpec) -> str:
+def describe_run(spec: RunSpec) -> str:
+    """Name a run for people."""
     parts = (
         title(spec.task.name).replace("-", ", "),
         spec.architecture,

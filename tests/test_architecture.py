@@ -18,7 +18,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": {"spec", "durable", "data", "schedule", "models", "training"},
     "reporting": {"spec", "durable"},
 }
-AT_THE_TOP = {"cli", "cli_pack", "cli_plan", "cli_refusal", "plan_display", "run_display"}
+AT_THE_TOP = {
+    "cli",
+    "cli_pack",
+    "cli_plan",
+    "cli_refusal",
+    "cli_watch",
+    "plan_display",
+    "run_display",
+    "status_display",
+}
 """Modules of the command line, which import from all."""
 
 
@@ -64,6 +73,10 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         (
             "import clr_hpc.execution.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
             ["torch", "pandas", "sklearn", "matplotlib"],
+        ),
+        (
+            "import clr_hpc.execution.status, clr_hpc.status_display, clr_hpc.execution.tensorboard_view",
+            ["torch", "numpy", "pandas", "sklearn", "tensorboard"],
         ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
         ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),

@@ -3,6 +3,7 @@
 The formats are those of docs/architecture.md, "A run folder".
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -10,46 +11,61 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clr_hpc.durable import write_json, written_whole
 from clr_hpc.spec.run import RunSpec
+from clr_hpc.training.lease import Lease, LeaseLostError, LeaseTiming, RunInUseError
+from clr_hpc.training.lease_file import LeaseHolder
+from clr_hpc.training.metrics_file import latest_metrics, read_metrics
+from clr_hpc.training.run_events import RunEvents
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
+    import numpy as np
+    from numpy.typing import NDArray
 
-
-class RunInUseError(Exception):
-    """Another process trains this run."""
+__all__ = ["LeaseLostError", "RunFolder", "RunInUseError", "latest_metrics", "read_metrics"]
 
 
 class RunFolder:
-    """The folder of one run, held by one process at a time while it is open."""
+    """The folder of one run, held by one process at a time while it is open.
 
-    def __init__(self, path: Path) -> None:
-        """Name the folder; ``open`` makes and locks it."""
+    Processes of one machine are kept apart by a lock of the kernel on ``.lock``; machines, by ``lease.json``.
+    """
+
+    def __init__(self, path: Path, timing: LeaseTiming | None = None) -> None:
+        """Name the folder; ``open`` makes it and takes the run."""
         self.path = path
-        self._writer: SummaryWriter | None = None
+        self._timing = timing or LeaseTiming()
+        self._spec: RunSpec | None = None
+        self._events: RunEvents | None = None
         self._lock: int | None = None
+        self._lease: Lease | None = None
 
-    def open(self, spec: RunSpec, environment: dict[str, Any], place: str) -> Self:  # noqa: ARG002
-        """Make the folder, lock it, and write spec and environment.
+    def open(self, spec: RunSpec, environment: dict[str, Any], place: str) -> Self:
+        """Make the folder, take the run for this process, and write spec and environment.
+
+        Waits, up to ``stale_seconds`` of the timing, where a machine that held the run may be dead.
+
+        Args:
+            spec: of the run.
+            environment: what ``describe_environment`` says of this process.
+            place: where it is trained, for people: ``lane 2``.
 
         Raises:
             RunInUseError: another process has it open.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            self._lock = None
-            raise RunInUseError(f"{self.path}: another process trains this run; wait for it or end it") from None
-        write_json(self.path / "spec.json", spec.model_dump(mode="json"))
-        starts = self._read_json("environment.json") or []
-        write_json(self.path / "environment.json", [*starts, environment])
+            alone_on_machine = self._take_lock()
+            lease = Lease(self.path, LeaseHolder.this_process(place), self._timing)
+            lease.acquire(alone_on_machine)
+            self._lease = lease
+            self._spec = spec
+            write_json(self.path / "spec.json", spec.model_dump(mode="json"))
+            starts = self._read_json("environment.json") or []
+            write_json(self.path / "environment.json", [*starts, environment])
+        except BaseException:
+            self._give_up()
+            raise
         return self
 
     def resume_at(self, samples: int) -> float:
@@ -57,47 +73,75 @@ class RunFolder:
 
         Returns:
             Seconds that the run had taken until then, over all its starts.
-        """
-        from torch.utils.tensorboard.writer import SummaryWriter
 
+        Raises:
+            LeaseLostError: see ``confirm_lease``.
+        """
+        self.confirm_lease()
+        assert self._spec is not None, "open comes first"
         kept = [entry for entry in read_metrics(self.path) if entry["samples"] <= samples]
         with written_whole(self.path / "metrics.jsonl") as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
-        self._writer = SummaryWriter(str(self.path), purge_step=samples + 1 if samples else None, flush_secs=30)
+        self._events = RunEvents.begin(self.path, self._spec, samples)
         return max((float(entry["elapsed_seconds"]) for entry in kept), default=0.0)
 
+    def confirm_lease(self) -> None:
+        """Make sure that this run is still this process's: before anything is written into the folder.
+
+        Costs next to nothing. What the methods here write, they confirm themselves.
+
+        Raises:
+            LeaseLostError: another machine has taken the run over, since this process was suspended or cut off
+                from the disk for long; stop and write nothing more.
+        """
+        if self._lease is not None:
+            self._lease.confirm()
+
     def record_step(self, samples: int, **values: float | None) -> None:
-        """Append a training step's values and draw them in TensorBoard."""
+        """Append a training step's values and draw them in TensorBoard.
+
+        Raises:
+            LeaseLostError: see ``confirm_lease``.
+        """
         self._append({"kind": "step", "samples": samples, **values})
-        for tag in ("loss", "lr", "momentum", "gradient_norm", "images_per_second"):
-            self._scalar(f"training/{tag}", values.get(tag), samples)
+        if self._events is not None:
+            self._events.step(samples, values)
 
     def record_epoch(
         self, samples: int, progress: float, split: str, metrics: dict[str, Any], elapsed: float
     ) -> None:
-        """Append a split's metrics at the end of an epoch and draw them in TensorBoard."""
+        """Append a split's metrics at the end of an epoch and draw them in TensorBoard.
+
+        Raises:
+            LeaseLostError: see ``confirm_lease``.
+        """
         position = {"kind": "epoch", "samples": samples, "progress": progress, "split": split}
         self._append({**position, **metrics, "elapsed_seconds": elapsed})
-        for tag in ("loss", "accuracy", "auroc", "average_precision"):
-            self._scalar(f"{tag}/{split}", metrics[tag], samples)
+        if self._events is not None:
+            self._events.epoch(samples, split, metrics)
 
-    def record_inputs(self, images: NDArray[np.float32], samples: int) -> None:
+    def record_inputs(self, images: "NDArray[np.float32]", samples: int) -> None:
         """Show a few training images ``(N, H, W)`` in [0, 1], as the model sees them, in TensorBoard."""
-        if self._writer is not None:
-            self._writer.add_images("inputs", images[:, None], samples)
+        if self._events is not None:
+            self._events.inputs(samples, images)
 
     def record_answers(
-        self, samples: int, split: str, labels: NDArray[np.float32], scores: NDArray[np.float32]
+        self, samples: int, split: str, labels: "NDArray[np.float32]", scores: "NDArray[np.float32]"
     ) -> None:
         """Draw a split's precision-recall curve in TensorBoard, from labels and scores ``(N,)`` in [0, 1]."""
-        if self._writer is not None:
-            self._writer.add_pr_curve(f"precision_recall/{split}", labels, scores, samples)
+        if self._events is not None:
+            self._events.answers(samples, split, labels, scores)
 
-    def finish(self, result: dict[str, Any], spec: RunSpec) -> None:
-        """Write the result, after which the run counts as finished, and its hyperparameters for TensorBoard."""
-        if self._writer is not None and result["status"] == "done":
-            _write_hyperparameters(self._writer, spec, result["validation"])
-        self._close_writer()
+    def finish(self, result: dict[str, Any], spec: RunSpec) -> None:  # noqa: ARG002
+        """Write the result, after which the run counts as finished, and its final metrics for TensorBoard.
+
+        Raises:
+            LeaseLostError: see ``confirm_lease``.
+        """
+        self.confirm_lease()
+        if self._events is not None and result["status"] == "done":
+            self._events.end(result)
+        self._close_events()
         write_json(self.path / "result.json", result)
 
     def result(self) -> dict[str, Any] | None:
@@ -112,83 +156,43 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close event files and give up the lock."""
-        self._close_writer()
+        """Close event files and give the run up."""
+        self._give_up()
+
+    def _take_lock(self) -> bool:
+        """Lock the folder among this machine's processes; return False where the disk has no locks."""
+        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunInUseError(f"{self.path}: another process trains this run; wait for it or end it") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            return False
+        return True
+
+    def _give_up(self) -> None:
+        self._close_events()
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _close_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+    def _close_events(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def _append(self, entry: dict[str, Any]) -> None:
+        self.confirm_lease()
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
-
-    def _scalar(self, tag: str, value: float | None, samples: int) -> None:
-        if self._writer is not None and value is not None:
-            self._writer.add_scalar(tag, value, samples)
 
     def _read_json(self, name: str) -> Any:
         try:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a run's ``metrics.jsonl``; a last line that a kill cut short is left out."""
-    try:
-        text = (folder / "metrics.jsonl").read_text()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def latest_metrics(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the newest step (key ``step``) and the newest metrics of each split (key: its name) of a run.
-
-    Reads the end of the file only, so that many runs can be watched.
-    """
-    newest: dict[str, dict[str, Any]] = {}
-    try:
-        with (folder / "metrics.jsonl").open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            whole_lines = file.read().decode(errors="replace").split("\n")[1 if size > _TAIL_BYTES else 0 : -1]
-    except FileNotFoundError:
-        return newest
-    for line in whole_lines:
-        entry = json.loads(line)
-        newest[entry.get("split", "step")] = entry
-    return newest
-
-
-_TAIL_BYTES = 16_384
-
-
-def _write_hyperparameters(writer: "SummaryWriter", spec: RunSpec, validation: dict[str, Any]) -> None:
-    """Add the spec's choices and final metrics, into the run's own event file rather than a folder beside it."""
-    from torch.utils.tensorboard.summary import hparams
-
-    policy, optimizer = spec.policy.model_dump(), spec.optimizer.model_dump()
-    choices: dict[str, Any] = {
-        "task": spec.task.name,
-        "stage": spec.stage,
-        "architecture": spec.architecture,
-        "optimizer": optimizer.pop("name"),
-        "policy": policy.pop("name"),
-        "seed": spec.seed,
-        "epochs": spec.training.epochs,
-        "batch_size": spec.training.batch_size,
-        **{f"optimizer.{key}": value for key, value in optimizer.items()},
-        **{f"policy.{key}": value for key, value in policy.items() if value is not None},
-    }
-    names = ("loss", "accuracy", "auroc", "average_precision")
-    final = {f"final/{name}": validation[name] for name in names if validation[name] is not None}
-    for summary in hparams(choices, final):  # type: ignore[no-untyped-call]
-        writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
-    for tag, value in final.items():
-        writer.add_scalar(tag, value, 0)

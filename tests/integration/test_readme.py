@@ -42,24 +42,28 @@ def commands(readme: Path) -> list[list[str]]:
     return [block.strip().splitlines() for block in blocks]
 
 
-def run(command: str, folder: Path) -> str:
-    """Run a command of the README with the environment that the tests run in."""
+def environment(folder: Path) -> dict[str, str]:
+    """Return the tests' environment, with this copy of the project."""
     # as in a user's shell: with what `make test` hands down, make would also say which folder it enters and leaves
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     }
-    environment = inherited | {
+    return inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
         "COLUMNS": "200",
     }
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command of the README with the environment that the tests run in."""
     if command.startswith("make "):
         # not a .venv made anew: that it can be is shown by the `make test` that runs this test
         command += f" VENV={Path(sys.executable).parents[1]} INSTALLED=installed"
     outcome = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env=environment,
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -86,7 +90,7 @@ def test_quickstart_ends_with_the_report(copy: Path) -> None:
 def test_the_other_commands(copy: Path) -> None:
     for block in commands(copy / "README.md")[1:]:
         for command in block:
-            if command.startswith("tensorboard"):
+            if command.startswith("clr-hpc tensorboard"):
                 check_tensorboard(command, copy)
             else:
                 run(command, copy)
@@ -94,26 +98,28 @@ def test_the_other_commands(copy: Path) -> None:
 
 def check_tensorboard(command: str, folder: Path) -> None:
     """Start it on a free port and ask it for the runs that it sees."""
-    program = Path(sys.executable).parent / command.split()[0]
     server = subprocess.Popen(
-        [program, *command.split()[1:], "--port", "0"],
+        [*command.split(), "--port", "0"],
         cwd=folder,
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
         assert server.stdout is not None
-        address = next(found[0] for line in server.stdout if (found := re.search(r"http://localhost:\d+/", line)))
+        first_line = server.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+/", first_line)
+        assert address, first_line + server.stdout.read()
+        folders = list((folder / "second" / "quickstart" / "runs").iterdir())
         deadline = time.monotonic() + 60
-        while not (runs := json.load(urllib.request.urlopen(f"{address}data/runs"))):
-            assert time.monotonic() < deadline, "TensorBoard sees no run"
+        while len(runs := json.load(urllib.request.urlopen(f"{address[0]}data/runs"))) <= len(folders):
+            assert time.monotonic() < deadline, f"TensorBoard sees {runs} of {folders}"
             time.sleep(0.5)
     finally:
         server.terminate()
         server.communicate()
-    folders = {path.name for path in (folder / "second" / "quickstart" / "runs").iterdir()}
-    assert {Path(name).name for name in runs} == folders
+    assert "effusion/densenet121/adam/triangular.retrain.seed0" in runs
 
 
 def test_links_lead_somewhere(repository: Path) -> None:

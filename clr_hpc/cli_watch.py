@@ -1,0 +1,100 @@
+"""``clr-hpc status`` and ``clr-hpc tensorboard``: what a study is at, in the terminal and in a browser.
+
+Imports that cost time stand inside the commands, as in ``clr_hpc.cli``.
+"""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clr_hpc.cli_refusal import refuse
+
+REFRESH_SECONDS = 5
+
+StudyFile = Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.")]
+Results = Annotated[Path, typer.Option(help="Folder in which each study has its own.")]
+
+
+def status(
+    study_file: StudyFile,
+    results: Results = Path("results"),
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw it again and again until all runs have ended.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two drawings of --watch.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for programs.")] = False,
+) -> None:
+    """Show what runs, waits, stopped, failed and is done of a study; exit with 1 if a run failed."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from clr_hpc.execution.status import NothingThereError, State, StudyStatus, count
+    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.spec.study_file import StudyError, load_study
+    from clr_hpc.status_display import render
+
+    if watch and as_json:
+        refuse(ValueError("--watch draws for people and --json writes once for programs; give one of them"))
+    try:
+        study = StudyStatus(StudyFolder(results / load_study(study_file).name))
+        runs = study.read()
+    except (StudyError, NothingThereError, OSError) as error:
+        refuse(error)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a file or a pipe has no width that lines should be cut to
+    if as_json:
+        typer.echo(json.dumps({"counts": count(runs), "runs": [run.as_dict() for run in runs]}, indent=2))
+    elif watch:
+        with Live(console=console, auto_refresh=False) as live:
+            try:
+                while True:
+                    live.update(render(study.folder.path, runs, study.folders_of_others), refresh=True)
+                    if all(run.state in (State.DONE, State.FAILED) for run in runs):
+                        break
+                    time.sleep(every)
+                    runs = study.read()
+            except KeyboardInterrupt:
+                pass
+    else:
+        console.print(render(study.folder.path, runs, study.folders_of_others))
+    raise typer.Exit(int(any(run.state == State.FAILED for run in runs)))
+
+
+def tensorboard(
+    study_file: StudyFile,
+    results: Results = Path("results"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 6006,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the default is for this machine alone.")
+    ] = "127.0.0.1",
+) -> None:
+    """Show a study in TensorBoard until Ctrl-C: its runs by pathology, architecture, optimizer and policy."""
+    from clr_hpc.execution.status import NothingThereError
+    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.execution.tensorboard_view import ServerError, TensorBoardView, serve
+    from clr_hpc.spec.study_file import StudyError, load_study
+
+    try:
+        view = TensorBoardView(StudyFolder(results / load_study(study_file).name))
+        view.refresh()
+        address = serve(view.path, host, port)
+    except (StudyError, NothingThereError, ServerError, OSError) as error:
+        refuse(error)
+    typer.echo(f"TensorBoard: {address} (Ctrl-C ends it)")
+    chosen = address.rstrip("/").rpartition(":")[2]
+    if host in ("127.0.0.1", "localhost"):
+        tunnel = f"ssh -N -L {chosen}:{host}:{chosen} {platform.node()}"
+        typer.echo(f"from your own computer: {tunnel}, then open http://127.0.0.1:{chosen}/")
+    try:
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            view.refresh()
+    except KeyboardInterrupt:
+        pass
+    except (StudyError, NothingThereError, OSError) as error:
+        refuse(error)

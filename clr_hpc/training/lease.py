@@ -1,0 +1,202 @@
+"""Who trains a run, on a disk that several machines share: ``lease.json`` in the run's folder.
+
+The protocol:
+
+- A lease names its holder by a random id. It is made aside and linked to its name: it is whole, and made once.
+- Its file's modification time says when it was renewed. A thread of the holder sets it every ``renew_seconds``, on
+  the file that it made: of a lease that took its place it never touches the time.
+- Another machine's lease that was renewed less than ``stale_seconds`` ago holds. One that looks older is watched
+  for ``stale_seconds`` and is dead if nothing renews it meanwhile, whatever the clocks of the machines say. Only
+  one that looks older by more than ``skew_seconds`` besides is dead without being watched. Ages are taken from the
+  disk's own clock.
+- A dead holder has one successor: a taker links its lease to ``.lease.after.<id of the dead>``, which only one can
+  do, and then puts it in the place of ``lease.json``. A taker that dies between the two is the holder by then, and
+  is succeeded like one.
+- The holder reads ``lease.json`` at each renewal, and before it records anything when the last renewal is long
+  past. So a process that was suspended learns that it has lost its run before it writes, not some seconds after.
+
+What it can't promise: between the moment that a holder finds its lease in place and the end of the write that
+follows, the process can still be suspended and succeeded, since no shared disk refuses a former holder's write.
+That is one line or one checkpoint, and checkpoints of one run have the same bytes whoever writes them. Clocks that
+differ by more than ``skew_seconds``, on a disk that takes times from its clients, can make a live lease look dead.
+A disk without hard links can't hold a lease.
+
+Processes of one machine don't need all this: they hold a lock that the kernel gives up with them
+(``clr_hpc.training.run_folder``), so whoever has the lock knows that a lease of the same machine is dead.
+"""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clr_hpc.durable import write_json
+from clr_hpc.training.lease_file import LEASE_FILE, LeaseHolder, SeenLease, read_file, read_lease, successor_path
+
+
+class RunInUseError(Exception):
+    """Another process trains this run."""
+
+
+class LeaseLostError(RunInUseError):
+    """Another process has taken this run over, since this one did not renew its lease."""
+
+
+@dataclass(frozen=True)
+class LeaseTiming:
+    """How often a lease is renewed and when it counts as dead."""
+
+    renew_seconds: float = 10.0
+    stale_seconds: float = 60.0
+    skew_seconds: float = 300.0
+    """Above what the clocks of a cluster differ by: Munge, which SLURM needs, refuses what is 300 s old."""
+
+
+class Lease:
+    """This process's lease on a run's folder."""
+
+    def __init__(self, folder: Path, holder: LeaseHolder, timing: LeaseTiming) -> None:
+        """Name the holder; ``acquire`` makes the lease."""
+        self._folder, self._holder, self._timing = folder, holder, timing
+        self._path = folder / LEASE_FILE
+        self._file = -1
+        self._renewed = 0.0
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name=f"lease of {folder.name}", daemon=True)
+
+    def acquire(self, alone_on_machine: bool) -> None:
+        """Make the lease and begin to renew it; watch for ``stale_seconds`` where another may be dead.
+
+        Args:
+            alone_on_machine: no other process of this machine has the folder open, so that its leases are dead.
+
+        Raises:
+            RunInUseError: another process holds the run.
+        """
+        claim = self._folder / f".lease.claim.{self._holder.holder}"
+        write_json(claim, asdict(self._holder))
+        try:
+            self._file = os.open(claim, os.O_RDONLY)
+            current = read_lease(self._folder)
+            if current is None:
+                self._take_what_is_free(claim)
+            else:
+                if not (alone_on_machine and current.by.machine == self._holder.machine):
+                    self._make_sure_it_is_dead(current)
+                self._succeed(current, claim)
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            claim.unlink(missing_ok=True)
+        self._renewed = _now()
+        self._heart.start()
+
+    def confirm(self) -> None:
+        """Make sure that the run is still this process's, before something is written.
+
+        Costs nothing as long as the renewals keep time; reads the disk where they don't.
+
+        Raises:
+            LeaseLostError: it is another's.
+        """
+        if self._ended.is_set() or _now() - self._renewed > 2 * self._timing.renew_seconds:
+            self._renew()
+
+    def release(self) -> None:
+        """Stop renewing and give the run up, if it is still this process's."""
+        self._ended.set()
+        if self._heart.is_alive():
+            self._heart.join()
+        with suppress(OSError):  # a lease that can't be removed ends by not being renewed
+            if self._file >= 0 and self._is_in_place():
+                self._path.unlink(missing_ok=True)
+        self._close()
+
+    def _take_what_is_free(self, claim: Path) -> None:
+        try:
+            os.link(claim, self._path)
+        except FileExistsError:
+            raise self._in_use(read_lease(self._folder)) from None
+
+    def _make_sure_it_is_dead(self, found: SeenLease) -> None:
+        """Return when nothing renews it.
+
+        Raises:
+            RunInUseError: it is alive, or was so recently that it can't be told.
+        """
+        timing = self._timing
+        self._touch()
+        age = os.fstat(self._file).st_mtime - found.renewed
+        if age < timing.stale_seconds:
+            raise self._in_use(found)
+        if age > timing.stale_seconds + timing.skew_seconds:
+            return
+        watched_since = _now()
+        while _now() - watched_since < timing.stale_seconds:
+            time.sleep(min(1.0, timing.renew_seconds / 2))
+            if (seen := read_lease(self._folder)) != found:
+                raise self._in_use(seen)
+
+    def _succeed(self, dead: SeenLease, claim: Path) -> None:
+        begun = _now()
+        self._touch()
+        succession = successor_path(self._folder, dead.by)
+        try:
+            os.link(claim, succession)
+        except FileExistsError:
+            raise self._in_use(read_lease(self._folder)) from None
+        try:
+            # a faster taker may have done all this before our link was made, and a process that was suspended here
+            # may have been succeeded itself
+            current = read_lease(self._folder, until=self._holder)
+            if current != dead or _now() - begun > self._timing.stale_seconds / 2:
+                raise self._in_use(current)
+            claim.replace(self._path)
+        finally:
+            succession.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._timing.renew_seconds):
+            try:
+                self._renew()
+            except LeaseLostError:
+                self._ended.set()
+            except OSError:  # the disk is away: the next renewal or record tells whether the lease survived that
+                continue
+
+    def _renew(self) -> None:
+        before = _now()  # where the process is suspended in what follows, the renewal counts as old
+        if not self._is_in_place():
+            raise LeaseLostError(
+                f"{self._folder}: {_describe(read_lease(self._folder))} has taken this run over, since this "
+                f"process was away for more than {self._timing.stale_seconds:g} s; nothing more is written here"
+            )
+        self._touch()
+        self._renewed = before
+
+    def _is_in_place(self) -> bool:
+        seen = read_file(self._path)
+        return seen is not None and seen.by.holder == self._holder.holder
+
+    def _touch(self) -> None:
+        os.utime(self._file)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _in_use(self, by: SeenLease | None) -> RunInUseError:
+        return RunInUseError(f"{self._folder}: {_describe(by)} trains this run; wait for it or end it")
+
+
+def _now() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _describe(seen: SeenLease | None) -> str:
+    return "another process" if seen is None else f"process {seen.by.pid} on {seen.by.host} ({seen.by.place})"
