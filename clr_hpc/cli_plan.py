@@ -1,12 +1,12 @@
 """The command ``clr-hpc plan``, and the planning that ``clr-hpc run`` begins with."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
 from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
@@ -27,21 +27,11 @@ RUNS_PER_GPU = (1, 2, 4)
 """How many one-worker lanes may share a GPU."""
 
 
-class PlannedPlace(StrEnum):
-    """Where a study can be planned."""
-
-    HERE = "here"
-    RAY = "ray"
-
-
 def plan(
-    study_file: Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a key of the study: --set epochs=2", metavar="KEY=VALUE"),
-    ] = None,
-    on: Annotated[PlannedPlace, typer.Option(help="Where it would be trained.")] = PlannedPlace.HERE,
-    results: Annotated[Path, typer.Option(help="Folder in which each study has its own.")] = Path("results"),
+    study_file: StudyFile,
+    overrides: Overrides = None,
+    on: Annotated[Place, typer.Option(help="Where it would be trained.")] = Place.HERE,
+    results: Results = Path("results"),
     gpus: Annotated[int | None, typer.Option(min=0, help="In all. Those of this machine.")] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="In all. Those of this machine.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Machines that these are in, all alike.")] = 1,
@@ -65,7 +55,7 @@ def plan(
         pack_folder = Path(study.pack)
         runs = study.runs(open_manifest(pack_folder, verify=False).checksum)
         missing = StudyFolder(results / study.name).unfinished(runs)
-        resources = _resources(gpus, cpus, nodes)
+        resources = resources_of(gpus, cpus, nodes)
         made = plan_runs(missing, pack_folder, on, resources, results / "rates", rates, console)
         console.print(f"{study.name}: {len(runs)} runs, {len(runs) - len(missing)} done before", highlight=False)
         show_plan(console, made)
@@ -156,7 +146,7 @@ def _measured(
         return rates_here(runs, pack_folder, at_hand, tuple(dict.fromkeys(alone)), rates_folder, say)
 
 
-def _resources(gpus: int | None, cpus: int | None, nodes: int) -> "Resources":
+def resources_of(gpus: int | None, cpus: int | None, nodes: int = 1) -> "Resources":
     """Return what was asked for; what wasn't is this machine's, and with GPUs a CPU for each of them."""
     from clr_hpc.execution.this_machine import resources_here
     from clr_hpc.spec.resources import Resources

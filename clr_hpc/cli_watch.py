@@ -11,12 +11,10 @@ from typing import Annotated
 
 import typer
 
+from clr_hpc.cli_options import Results, StudyFile
 from clr_hpc.cli_refusal import refuse
 
 REFRESH_SECONDS = 5
-
-StudyFile = Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.")]
-Results = Annotated[Path, typer.Option(help="Folder in which each study has its own.")]
 
 
 def status(

@@ -1,10 +1,12 @@
 """Fixtures that all tests share: where the real images are, and a small pack."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from trial_study import TrialStudy
 
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
@@ -43,3 +45,9 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     folder = tmp_path_factory.mktemp("packs") / "phantom"
     build_pack(PhantomSource(images=200), folder, 64, SeededSplit(validation_fraction=0.3, test_fraction=0.1))
     return Pack.open(folder)
+
+
+@pytest.fixture
+def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., TrialStudy]:
+    """Return a function that writes a study of two short runs on the small pack, with changes."""
+    return lambda **changes: TrialStudy.write(tmp_path, **{"pack": str(small_pack.folder), **changes})

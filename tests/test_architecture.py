@@ -20,9 +20,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 AT_THE_TOP = {
     "cli",
+    "cli_options",
     "cli_pack",
     "cli_plan",
     "cli_refusal",
+    "cli_run",
     "cli_watch",
     "plan_display",
     "run_display",

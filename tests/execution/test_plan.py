@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from made_up import item, make_forecast, table
 
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.gantt import save_chart
@@ -12,7 +13,6 @@ from clr_hpc.execution.plan import Plan, make_plan
 from clr_hpc.execution.plan_file import plan_as_json, write_plan
 from clr_hpc.execution.rates import SERIAL_SHARE, Rate, RatesError, RateTable, read_rates, write_rates
 from clr_hpc.spec.resources import LaneShape, Resources
-from tests.execution.made_up import item, make_forecast, table
 
 WIDE_SPEED = 1 / (SERIAL_SHARE + (1 - SERIAL_SHARE) / 4)
 """Of a lane of four workers."""

@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import item, table
 
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.plan import Plan, make_plan
 from clr_hpc.execution.simulation import Conditions, Simulation, simulate
 from clr_hpc.execution.workload import WorkItem
 from clr_hpc.spec.resources import Resources
-from tests.execution.made_up import item, table
 
 NETWORKS = ("densenet121", "alexnet")
 CALM = Conditions()

@@ -1,0 +1,130 @@
+"""What the lanes of a study share: who trains which run, what became of it, and what to do when a lane dies.
+
+It knows no cluster. Ray Train's lanes ask it through an actor; the run folders are the truth, and this is lost
+without harm when the command that started it is killed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from clr_hpc.durable import write_json
+from clr_hpc.execution.study_queue import StudyQueue
+from clr_hpc.execution.worker import Outcome, failure
+from clr_hpc.spec.run import RunSpec
+
+DEATHS_WITHOUT_PROGRESS = 3
+"""After so many, a run counts as the cause and fails."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened since it was last asked for."""
+
+    ended: tuple[tuple[RunSpec, Outcome], ...]
+    under_way: dict[int, str]
+    """The name of the run that each lane trains."""
+    is_finished: bool
+    lanes_started: dict[int, int]
+    """How often each lane has started."""
+
+
+@dataclass
+class _Deaths:
+    count: int = 0
+    samples: int = -1
+    """Of the newest checkpoint when the last one was counted."""
+
+
+class Dispatcher:
+    """Answers the lanes of one study, one call after the other."""
+
+    def __init__(self, queue: StudyQueue, specs: Mapping[str, RunSpec], runs_folder: Path) -> None:
+        """Hand out the runs of ``queue``, whose specs are found by their names."""
+        self._queue = queue
+        self._specs = specs
+        self._runs_folder = runs_folder
+        self._nodes_of: dict[int, tuple[str, ...]] = {}
+        self._starts: dict[int, int] = {}
+        self._deaths: dict[str, _Deaths] = {}
+        self._handed_back: set[str] = set()
+        self._gone_nodes: set[str] = set()
+        self._ended: list[tuple[RunSpec, Outcome]] = []
+        self._stopping = False
+
+    def lane_started(self, lane: int, nodes: tuple[str, ...]) -> None:
+        """Hear that a lane is up on these nodes; had it a run under way, it died while training that.
+
+        A run under which lanes die again and again, without a newer checkpoint in between, fails.
+        """
+        self._nodes_of[lane] = nodes
+        self._starts[lane] = self._starts.get(lane, 0) + 1
+        name = self._queue.under_way.get(lane)
+        if name is None:
+            return
+        deaths = self._deaths.setdefault(name, _Deaths())
+        samples = newest_checkpoint(self._runs_folder / name)
+        deaths.count = deaths.count + 1 if samples <= deaths.samples else 1
+        deaths.samples = samples
+        if deaths.count >= DEATHS_WITHOUT_PROGRESS:
+            reason = ChildProcessError(
+                f"a process that trained it died {deaths.count} times without getting further than "
+                f"{max(samples, 0)} samples; when memory is short the kernel kills processes: look into the "
+                "system log, or lower training.batch_size"
+            )
+            folder = self._runs_folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "result.json", failure(reason, 0.0))
+            self.run_ended(lane, "failed")
+
+    def next_run(self, lane: int) -> RunSpec | Literal["wait", "finished"]:
+        """Return what a lane is to train next; ``wait``: ask again, since others must end first."""
+        if self._stopping or self._queue.is_finished:
+            return "finished"
+        run = self._queue.take(lane)
+        return "wait" if run is None else self._specs[run.name]
+
+    def run_ended(self, lane: int, outcome: Outcome) -> None:
+        """Hear what became of the run that a lane has.
+
+        A run that was handed back because a node is gone can still be held by a process that has not noticed yet:
+        then it is in use for a while, and is handed out again.
+        """
+        name = self._queue.under_way[lane]
+        if outcome == "stopped" or (outcome == "in use" and name in self._handed_back):
+            self._queue.lost(lane)
+            return
+        self._queue.ended(lane)
+        self._ended.append((self._specs[name], outcome))
+
+    def news(self, alive_nodes: frozenset[str] | None = None) -> News:
+        """Return what happened since the last call; runs of lanes on nodes that are gone are handed back first."""
+        if alive_nodes is not None:
+            for lane, nodes in list(self._nodes_of.items()):
+                if not alive_nodes.issuperset(nodes):
+                    self._gone_nodes.update(set(nodes) - alive_nodes)
+                    self.lane_gone(lane)
+        ended, self._ended = tuple(self._ended), []
+        return News(ended, self._queue.under_way, self._queue.is_finished, dict(self._starts))
+
+    def lane_gone(self, lane: int) -> None:
+        """Hand what a lane that is gone, or never came, was to train to the others."""
+        self._nodes_of.pop(lane, None)
+        name = self._queue.lost(lane)
+        if name is not None:
+            self._handed_back.add(name)
+
+    def stop(self) -> None:
+        """Have every lane save its run and end."""
+        self._stopping = True
+
+    def must_stop(self, node: str) -> bool:
+        """Say to a worker whether ``stop`` was called, or its node counts as gone and its run is another's."""
+        return self._stopping or node in self._gone_nodes
+
+
+def newest_checkpoint(run_folder: Path) -> int:
+    """Return the samples seen at a run's newest checkpoint, -1 without one."""
+    files = (run_folder / "checkpoints").glob("*.safetensors")
+    return max((int(file.stem) for file in files), default=-1)

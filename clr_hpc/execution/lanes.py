@@ -1,0 +1,86 @@
+"""How many lanes a cluster has room for."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
+from clr_hpc.spec.resources import LaneShape, Resources
+from clr_hpc.spec.run import RunSpec
+
+
+class LaneError(ValueError):
+    """The lanes that were asked for can't be had; the message says why."""
+
+
+@dataclass(frozen=True)
+class NodeCapacity:
+    """What a node of a cluster has for lanes."""
+
+    node: str
+    cpus: float
+    gpus: float
+
+
+def fitting(shapes: Iterable[LaneShape], nodes: Iterable[NodeCapacity]) -> list[LaneShape]:
+    """Return the leading shapes that find room beside each other on the nodes.
+
+    Ray waits for ever for a worker group that finds no room, so no more are asked for.
+    """
+    free = [[node.cpus, node.gpus] for node in nodes]
+    found = []
+    for shape in shapes:
+        if not all(_place(shape, free) for _ in range(shape.workers)):
+            break
+        found.append(shape)
+    return found
+
+
+def _place(shape: LaneShape, free: list[list[float]]) -> bool:
+    slack = 1e-9  # fractions of a GPU add up to a whole one but for rounding
+    for room in free:
+        if room[0] + slack >= shape.cpus_per_worker and room[1] + slack >= shape.gpus_per_worker:
+            room[0] -= shape.cpus_per_worker
+            room[1] -= shape.gpus_per_worker
+            return True
+    return False
+
+
+def shapes_without_plan(resources: Resources, lanes: int | None, workers: int | None) -> list[LaneShape]:
+    """Cut a place into equal lanes.
+
+    Args:
+        resources: of the place.
+        lanes: how many; None: as many as there are GPUs, or CPUs, for their workers.
+        workers: of each; None: one.
+
+    Raises:
+        LaneError: there is less than a CPU for each worker, or workers of a lane would share a GPU.
+    """
+    workers = workers or 1
+    lanes = lanes or max(1, resources.capacity // workers)
+    total = lanes * workers
+    if total > resources.cpus:
+        raise LaneError(
+            f"{lanes} lanes of {workers} workers need {total} CPUs; there are {resources.cpus}: ask for fewer"
+        )
+    gpus = min(1.0, resources.gpus / total)
+    if workers > 1 and 0 < gpus < 1:
+        raise LaneError(
+            f"{lanes} lanes of {workers} workers need {total} GPUs, since workers of a lane can't share one; "
+            f"there are {resources.gpus}: ask for fewer, or for lanes of one worker"
+        )
+    return [LaneShape(workers=workers, cpus_per_worker=resources.cpus // total, gpus_per_worker=gpus)] * lanes
+
+
+def queue_without_plan(runs: Sequence[RunSpec]) -> StudyQueue:
+    """Return a queue of runs in the order given, which any lane takes from."""
+    names = {spec.name for spec in runs}
+    baselines = (spec.start.baseline.name if spec.start else None for spec in runs)
+    queued = [
+        QueuedRun(spec.name, 1.0, baseline if baseline in names else None)
+        for spec, baseline in zip(runs, baselines, strict=True)
+    ]
+    # planned for a lane that is not there, so that they are anybody's
+    queue = StudyQueue([queued])
+    queue.lost(0)
+    return queue

@@ -1,0 +1,117 @@
+"""What lanes are told, without a cluster."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clr_hpc.execution.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher, newest_checkpoint
+from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
+from clr_hpc.spec.run import RunSpec
+
+SPEC = RunSpec.model_validate(
+    {
+        "pack_checksum": "0" * 64,
+        "task": {"kind": "binary", "pathology": "effusion"},
+        "architecture": "mobilenet_v1",
+        "optimizer": {"name": "sgd"},
+        "stage": "scratch",
+        "policy": {"name": "constant", "lr_max": 0.1},
+        "training": {"epochs": 1, "image_size": 32},
+    }
+)
+SPECS = {spec.name: spec for spec in (SPEC.model_copy(update={"seed": seed}) for seed in range(3))}
+NAMES = list(SPECS)
+
+
+@pytest.fixture
+def dispatcher(tmp_path: Path) -> Dispatcher:
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+    return Dispatcher(StudyQueue([[QueuedRun(name, 1.0) for name in NAMES]]), SPECS, tmp_path)
+
+
+def test_lanes_get_every_run_once_and_are_then_told_that_it_is_over(dispatcher: Dispatcher) -> None:
+    given = []
+    for lane in (0, 1, 0):
+        spec = dispatcher.next_run(lane)
+        assert isinstance(spec, RunSpec)
+        given.append(spec.name)
+        dispatcher.run_ended(lane, "done")
+    assert sorted(given) == sorted(NAMES)
+    assert dispatcher.next_run(0) == dispatcher.next_run(7) == "finished"
+    news = dispatcher.news()
+    assert news.is_finished
+    assert [(spec.name, outcome) for spec, outcome in news.ended] == [(name, "done") for name in given]
+    assert dispatcher.news().ended == (), "told once"
+
+
+def test_a_lane_that_restarts_goes_on_with_its_run(dispatcher: Dispatcher) -> None:
+    dispatcher.lane_started(0, ("a",))
+    before = dispatcher.next_run(0)
+    dispatcher.lane_started(0, ("b",))
+    assert dispatcher.next_run(0) is before
+    assert dispatcher.news().lanes_started == {0: 2}
+
+
+def test_a_run_that_kills_its_lane_again_and_again_fails(dispatcher: Dispatcher, tmp_path: Path) -> None:
+    dispatcher.lane_started(0, ("a",))
+    guilty = dispatcher.next_run(0)
+    assert isinstance(guilty, RunSpec)
+    for _ in range(DEATHS_WITHOUT_PROGRESS):
+        assert dispatcher.news().ended == ()
+        assert dispatcher.next_run(0) is guilty
+        dispatcher.lane_started(0, ("a",))
+    assert dispatcher.news().ended == ((guilty, "failed"),)
+    result = json.loads((tmp_path / guilty.name / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "died 3 times without getting further than 0 samples" in result["reason"]
+    assert dispatcher.next_run(0) is not guilty
+
+
+def test_a_run_that_gets_further_each_time_is_never_given_up(dispatcher: Dispatcher, tmp_path: Path) -> None:
+    dispatcher.lane_started(0, ("a",))
+    unlucky = dispatcher.next_run(0)
+    assert isinstance(unlucky, RunSpec)
+    checkpoints = tmp_path / unlucky.name / "checkpoints"
+    checkpoints.mkdir()
+    for samples in range(100, 100 + 3 * DEATHS_WITHOUT_PROGRESS):
+        (checkpoints / f"{samples:012d}.safetensors").touch()
+        assert newest_checkpoint(checkpoints.parent) == samples
+        dispatcher.lane_started(0, ("a",))
+        assert dispatcher.next_run(0) is unlucky
+
+
+def test_the_run_of_a_node_that_is_gone_goes_to_another_lane(dispatcher: Dispatcher) -> None:
+    dispatcher.lane_started(0, ("a", "b"))
+    dispatcher.lane_started(1, ("c",))
+    lost, kept = dispatcher.next_run(0), dispatcher.next_run(1)
+    assert isinstance(lost, RunSpec)
+    assert isinstance(kept, RunSpec)
+    news = dispatcher.news(alive_nodes=frozenset({"a", "c"}))
+    assert news.under_way == {1: kept.name}
+    assert dispatcher.must_stop("b"), "its worker may not have noticed"
+    assert not dispatcher.must_stop("c")
+    dispatcher.run_ended(1, "done")
+    assert dispatcher.next_run(1) is lost
+    # until that worker has let go of the run it is in use, and is handed out again
+    dispatcher.run_ended(1, "in use")
+    assert [spec for spec, _ in dispatcher.news().ended] == [kept]
+    assert dispatcher.next_run(1) is lost
+
+
+def test_a_run_that_somebody_else_trains_is_left_to_them(dispatcher: Dispatcher) -> None:
+    theirs = dispatcher.next_run(0)
+    dispatcher.run_ended(0, "in use")
+    assert dispatcher.news().ended == ((theirs, "in use"),)
+    assert dispatcher.next_run(0) is not theirs
+
+
+def test_after_a_stop_nothing_is_handed_out_and_what_stopped_has_not_ended(dispatcher: Dispatcher) -> None:
+    dispatcher.next_run(0)
+    dispatcher.stop()
+    assert dispatcher.must_stop("anywhere")
+    dispatcher.run_ended(0, "stopped")
+    assert dispatcher.next_run(0) == "finished"
+    news = dispatcher.news()
+    assert (news.ended, news.under_way, news.is_finished) == ((), {}, False)

@@ -1,0 +1,81 @@
+"""A small study that is run as a user would: the command in a process of its own, its folders, its results."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+WAIT_SECONDS = 180
+STUDY = {
+    "name": "trial",
+    "pathologies": ["cardiomegaly"],
+    "optimizers": ["sgd"],
+    "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.01}},
+    "stages": {"scratch": {"policies": ["constant", {"name": "triangular", "half_cycle_epochs": 1}]}},
+    "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
+}
+
+
+@dataclass(frozen=True)
+class TrialStudy:
+    """``study.yaml`` in a folder, with ``results/`` beside it."""
+
+    file: Path
+
+    @classmethod
+    def write(cls, folder: Path, **changes: Any) -> "TrialStudy":
+        folder.mkdir(exist_ok=True)
+        (folder / "study.yaml").write_text(yaml.safe_dump(STUDY | changes))
+        return cls(folder / "study.yaml")
+
+    def command(self, *options: str, on: str = "here") -> list[str]:
+        start = [sys.executable, "-m", "clr_hpc.cli", "run", str(self.file), "--on", on]
+        return [*start, "--no-plan", "--results", str(self.file.parent / "results"), *options]
+
+    def run(self, *options: str, on: str = "here") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*options, on=on), capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+        )
+
+    def copied_to(self, folder: Path) -> "TrialStudy":
+        """Return the same study in another folder, without results."""
+        folder.mkdir()
+        (folder / "study.yaml").write_text(self.file.read_text())
+        return TrialStudy(folder / "study.yaml")
+
+    def folders(self) -> list[Path]:
+        """Return the run folders that are there."""
+        return sorted((self.file.parent / "results" / "trial" / "runs").glob("*"))
+
+    def results(self) -> list[dict[str, Any]]:
+        return [json.loads((folder / "result.json").read_text()) for folder in self.folders()]
+
+    def checksums(self) -> dict[str, str]:
+        """Return the checksum of each run's last checkpoint."""
+        named = zip(self.folders(), self.results(), strict=True)
+        return {folder.name: result["checkpoint_sha256"] for folder, result in named}
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.05)
+
+
+def children_of(process: subprocess.Popen[Any]) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(number) for number in found.stdout.split()]
+
+
+def is_alive(process_id: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process_id}/status").read_text()
+    except FileNotFoundError:
+        return False
