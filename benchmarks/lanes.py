@@ -4,7 +4,7 @@
 
 Some three minutes on 2 cores. Every run is two short epochs of MobileNetV1 on phantom films of 32 × 32. A gap
 lasts from the result of a run to the first step of the next, as seen from outside: reading the spec, building the
-model, opening the run folder are in it. With one trainer a run, it lasts from the trainer's start to the first step.
+model, opening the run folder are in it. With one trainer a run, it lasts from its start to the first step.
 """
 
 import tempfile

@@ -2,8 +2,8 @@
 
 import pytest
 
-from clr_hpc.execution.lanes import NodeCapacity, fitting
-from clr_hpc.spec.resources import LaneShape
+from clr_hpc.execution.lanes import LaneError, NodeCapacity, fitting, shapes_without_plan
+from clr_hpc.spec.resources import LaneShape, Resources
 
 NARROW, WIDE = LaneShape(), LaneShape(workers=2)
 THIRD = LaneShape(gpus_per_worker=1 / 3)
@@ -25,3 +25,32 @@ def test_no_more_lanes_than_have_room(
 ) -> None:
     capacities = [NodeCapacity(str(number), *node) for number, node in enumerate(nodes)]
     assert fitting(shapes, capacities) == shapes[:count]
+
+
+@pytest.mark.parametrize(
+    ("resources", "lanes", "workers", "expected"),
+    [
+        (Resources(cpus=4), None, None, [LaneShape()] * 4),
+        (Resources(cpus=4), 2, None, [LaneShape(cpus_per_worker=2)] * 2),
+        (Resources(cpus=4), None, 2, [LaneShape(workers=2)] * 2),
+        (Resources(cpus=16, gpus=2), None, None, [LaneShape(cpus_per_worker=8, gpus_per_worker=1)] * 2),
+        (Resources(cpus=16, gpus=2), 4, 1, [LaneShape(cpus_per_worker=4, gpus_per_worker=0.5)] * 4),
+        (Resources(cpus=16, gpus=8), 2, 4, [LaneShape(workers=4, cpus_per_worker=2, gpus_per_worker=1)] * 2),
+    ],
+)
+def test_a_place_is_cut_into_equal_lanes(
+    resources: Resources, lanes: int | None, workers: int | None, expected: list[LaneShape]
+) -> None:
+    assert shapes_without_plan(resources, lanes, workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "lanes", "workers", "reason"),
+    [
+        (Resources(cpus=2), 3, 1, "need 3 CPUs; there are 2"),
+        (Resources(cpus=16, gpus=2), 2, 2, "need 4 GPUs"),
+    ],
+)
+def test_lanes_that_cannot_be_had_are_refused(resources: Resources, lanes: int, workers: int, reason: str) -> None:
+    with pytest.raises(LaneError, match=reason):
+        shapes_without_plan(resources, lanes, workers)
