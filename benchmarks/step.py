@@ -42,6 +42,7 @@ from clr_hpc.training.environment import describe_environment
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.step_log import StepLog
+from clr_hpc.training.world import World
 
 SIZE, BATCH = 64, 32
 STEPS_A_TURN, TURNS = 15, 12
@@ -60,8 +61,9 @@ def ours(pack: Pack, folder: Path) -> Steps:
         policy=Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=1),
         training=Training(epochs=1000, batch_size=BATCH, image_size=SIZE),
     )
-    run = PreparedRun(spec, pack, CPU)
+    run = PreparedRun(spec, pack, World.alone(CPU))
     run_folder = RunFolder(folder).open(spec, describe_environment(CPU), "benchmark")
+    run.make_ready(rate_factor=1.0)
     log = StepLog(run, run_folder, run_folder.resume_at(0))
     samples = 0
 
@@ -69,9 +71,9 @@ def ours(pack: Pack, folder: Path) -> Steps:
         nonlocal samples
         for _ in range(count):
             lr, momentum = run.set_rate(run.epochs(samples))
-            loss, batch_size = run.step(samples)
-            samples += batch_size
-            log.step(samples, loss, lr, momentum, batch_size)
+            loss = run.step(samples)
+            samples += run.batch_size
+            log.step(samples, loss, lr, momentum)
 
     return steps
 

@@ -1,16 +1,19 @@
 """What every place calls: train one run in its folder and leave a result there, whatever happens."""
 
+import gc
+import itertools
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clr_hpc.durable import write_json
 from clr_hpc.spec.run import RunSpec
 
 if TYPE_CHECKING:
     from clr_hpc.data.packed import Pack
+    from clr_hpc.training.failure import Cause
+    from clr_hpc.training.run_folder import RunFolder
     from clr_hpc.training.world import World
 
 Outcome = Literal["done", "failed", "stopped", "in use"]
@@ -28,35 +31,107 @@ def train_run(
 ) -> Outcome:
     """Train a run, or go on with it, or do nothing where its result is there.
 
-    ``place`` says to people where it is trained, such as ``lane 2``.
+    Several processes call it together, each with its own world of the same store, and get the same outcome. Only
+    the first touches ``folder``. ``place`` says to people where it is trained, such as ``lane 2``.
 
-    A run that raises leaves ``result.json`` with status ``failed``, the reason and the traceback, and can be
-    tried again. Only an interrupt from the keyboard comes through.
+    A run that raises, in whichever process, leaves ``result.json`` with status ``failed``, the reason and the
+    traceback, and can be tried again. One that diverges or runs out of memory is tried again at once: see
+    ``clr_hpc.training.setbacks``.
+
+    Raises:
+        WorldBrokenError: another process was lost. The run has no result; started anew it goes on from its
+            checkpoint.
+        KeyboardInterrupt: the keyboard said so.
     """
-    from clr_hpc.models.layers import describe_layers
-    from clr_hpc.training.environment import describe_environment
-    from clr_hpc.training.loop import StoppedError, train
-    from clr_hpc.training.prepared_run import PreparedRun
-    from clr_hpc.training.run_folder import RunFolder, RunInUseError
+    from clr_hpc.training.failure import RankFailedError
+    from clr_hpc.training.run_folder import RunFolder
 
-    run_folder = RunFolder(folder)
+    run_folder, started = RunFolder(folder), time.monotonic()
+    ended: Outcome | None = None
+    is_open = False
+    with run_folder:
+        for attempt in itertools.count():
+            try:
+                with world.together(attempt):
+                    if not is_open:
+                        ended = world.from_first(lambda: _open(run_folder, spec, world, place))
+                        is_open = True
+                    else:
+                        ended = world.from_first(lambda: ended)  # noqa: B023
+                    return ended or _attempt(spec, pack, run_folder, world, should_stop, checkpoint_seconds)
+            except RankFailedError as failure:
+                if not is_open:
+                    raise
+                cause = failure.cause
+            # the error is gone, and with it the frames that held the model
+            _free_memory()
+            if world.is_first:
+                ended = _after_failure(cause, spec, pack, run_folder, world, time.monotonic() - started)
+    raise AssertionError("attempts are endless")
+
+
+def _open(run_folder: "RunFolder", spec: RunSpec, world: "World", place: str) -> Outcome | None:
+    """Open the folder, or return the outcome where there is nothing to train."""
+    from clr_hpc.training.environment import describe_environment
+    from clr_hpc.training.run_folder import RunInUseError
+
     if is_done(run_folder.result()):
         return "done"
-    started = time.monotonic()
     try:
-        with run_folder.open(spec, describe_environment(world.device), place):
-            try:
-                prepared = PreparedRun(spec, pack, world.device)
-                write_json(folder / "architecture.json", describe_layers(prepared.model, spec.training.image_size))
-                result = train(prepared, run_folder, should_stop, checkpoint_seconds)
-            except StoppedError:
-                return "stopped"
-            except Exception as error:
-                result = failure(error, time.monotonic() - started)
-            run_folder.finish(result, spec)
+        run_folder.open(spec, describe_environment(world.device) | {"processes": world.size}, place)
     except RunInUseError:
         return "in use"
-    return "done" if is_done(result) else "failed"
+    return None
+
+
+def _attempt(
+    spec: RunSpec,
+    pack: "Pack",
+    run_folder: "RunFolder",
+    world: "World",
+    should_stop: Callable[[], bool],
+    checkpoint_seconds: float,
+) -> Outcome:
+    from clr_hpc.training.loop import StoppedError, train
+    from clr_hpc.training.shared_folder import SharedFolder
+
+    world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
+    try:
+        result = train(spec, pack, SharedFolder(run_folder, world, checkpoint_seconds), should_stop)
+    except StoppedError:
+        return "stopped"
+    if world.is_first:
+        run_folder.finish(result, spec)
+    return "done"
+
+
+def _after_failure(
+    cause: "Cause", spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", seconds: float
+) -> Outcome | None:
+    """Let the run go back to where it can go on, or write down that it failed."""
+    from clr_hpc.training.sampling import make_sampler
+    from clr_hpc.training.setbacks import NoWayOnError, go_back
+    from clr_hpc.training.task_data import task_data
+
+    reason = cause.reason
+    if cause.kind != "error":
+        try:
+            batch_size = make_sampler(spec, task_data(spec.task, pack).training).batch_size
+            go_back(cause.kind, run_folder.path, spec, batch_size, world.size)
+        except NoWayOnError as tried:
+            reason = f"{reason}; {tried}"
+        else:
+            return None
+    run_folder.finish(_failed(reason, cause.traceback, seconds), spec)
+    return "failed"
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_done(result: dict[str, Any] | None) -> bool:
@@ -66,9 +141,8 @@ def is_done(result: dict[str, Any] | None) -> bool:
 
 def failure(error: BaseException, seconds: float) -> dict[str, Any]:
     """Return the result of a run that raised."""
-    return {
-        "status": "failed",
-        "reason": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
-        "seconds": round(seconds, 3),
-    }
+    return _failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), seconds)
+
+
+def _failed(reason: str, trace: str, seconds: float) -> dict[str, Any]:
+    return {"status": "failed", "reason": reason, "traceback": trace, "seconds": round(seconds, 3)}

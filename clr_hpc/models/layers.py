@@ -36,7 +36,7 @@ def describe_layers(model: nn.Module, image_size: int) -> dict[str, Any]:
     ]
     was_training = network.training
     parameter = next(network.parameters())
-    network.eval()(torch.zeros(1, 1, image_size, image_size, device=parameter.device))
+    network.eval()(parameter.new_zeros(1, 1, image_size, image_size))
     network.train(was_training)
     for hook in hooks:
         hook.remove()

@@ -2,9 +2,17 @@
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from clr_hpc.spec.frozen import FrozenSpec
 from clr_hpc.spec.optimizer import Optimizer
@@ -53,6 +61,17 @@ class Initialisation(FrozenSpec):
         return self
 
 
+class RateScaling(FrozenSpec):
+    """Rates that grow with the batch: every rate is multiplied by batch_size / reference_batch_size.
+
+    The linear scaling rule of Goyal et al. 2017 (arXiv:1706.02677).
+    """
+
+    rule: Literal["linear"] = "linear"
+    reference_batch_size: PositiveInt
+    """The batch size that the policy's rates are meant for."""
+
+
 class Training(FrozenSpec):
     """How long and on what a model is trained: all that is neither task, model, optimizer nor policy."""
 
@@ -71,6 +90,21 @@ class Training(FrozenSpec):
     """Stop after this many epochs without a lower validation loss; None never does."""
     gradient_clip_norm: NonNegativeFloat = 0.0
     """Largest L2 norm of the gradient; 0 does not clip."""
+    rate_scaling: RateScaling | None = None
+    """None: the policy's rates are taken as they are, whatever the batch size."""
+
+    @property
+    def rate_scale(self) -> float:
+        """What every rate of the policy is multiplied by."""
+        return 1.0 if self.rate_scaling is None else self.batch_size / self.rate_scaling.reference_batch_size
+
+    @model_serializer(mode="wrap")
+    def _without_scaling_that_is_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # the ids of runs from before there was any stay as they were
+        values: dict[str, Any] = serialise(self)
+        if self.rate_scaling is None:
+            del values["rate_scaling"]
+        return values
 
 
 Stage = Literal["baseline", "retrain", "control", "scratch", "fit"]

@@ -7,6 +7,7 @@ optimizer's state and the progress; order, augmentation and dropout are function
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,20 @@ class DamagedCheckpointError(Exception):
     """A checkpoint's bytes are not those that were written."""
 
 
+RATE_CUT = 3
+"""What every rate is divided by when training has diverged."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A fall back to a checkpoint, from which the run went on with lower rates."""
+
+    samples: int
+    """Samples seen at that checkpoint."""
+    lr_max: float
+    """The policy's highest rate from there on."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a run is, and what it has seen on the way that later decisions need."""
@@ -36,6 +51,31 @@ class Progress:
     best_progress: float = 0.0
     """Epochs at which it was."""
     epochs_without_improvement: int = 0
+    divergences: tuple[Divergence, ...] = ()
+    micro_batches: int = 1
+    """Parts that a batch is trained in, one after the other, because memory was short for all of it."""
+
+    @property
+    def rate_factor(self) -> float:
+        """What every rate is multiplied by."""
+        return float(RATE_CUT) ** -len(self.divergences)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "Progress":
+        """Read what ``dataclasses.asdict`` gave."""
+        divergences = tuple(Divergence(**entry) for entry in values.get("divergences", ()))
+        return cls(**values | {"divergences": divergences})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The newest checkpoint that can be used."""
+
+    progress: Progress
+    tensors: dict[str, Tensor]
+    """Empty where there is none, or where it is that of a run that goes back to its beginning."""
+    passed_over: tuple[str, ...]
+    """A line for each newer one that is damaged or holds values that are not finite."""
 
 
 class Checkpoints:
@@ -49,23 +89,18 @@ class Checkpoints:
         """Return the file of the checkpoint after ``samples`` samples."""
         return self.folder / f"{samples:012d}.safetensors"
 
-    def save(self, model: nn.Module, optimizer: Optimizer | None, progress: Progress) -> str:
-        """Write a checkpoint, drop all but the last two, and return its SHA-256."""
+    def save(self, tensors: dict[str, Tensor], progress: Progress) -> str:
+        """Write a checkpoint of ``state_tensors``, drop all but the last two, and return its SHA-256."""
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
-        tensors = model_tensors(model) | (optimizer_tensors(optimizer) if optimizer else {})
         checksum = save_tensors(path, tensors, asdict(progress))
         for old in self._newest_first()[KEPT:]:
             _checksum_file(old).unlink(missing_ok=True)
             old.unlink()
         return checksum
 
-    def load_latest(self, model: nn.Module, optimizer: Optimizer | None) -> tuple[Progress, list[str]]:
-        """Put the newest undamaged checkpoint into model and optimizer.
-
-        Returns:
-            Its progress (zero samples when there is none), and a line for each damaged one that was passed over.
-        """
+    def latest(self) -> Checkpoint:
+        """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
         complaints = []
         for path in self._newest_first():
             try:
@@ -73,11 +108,11 @@ class Checkpoints:
             except DamagedCheckpointError as error:
                 complaints.append(str(error))
                 continue
-            model.load_state_dict(model_weights(tensors))
-            if optimizer is not None:
-                restore_optimizer(optimizer, tensors)
-            return Progress(**metadata), complaints
-        return Progress(), complaints
+            if not all_finite(tensors.values()):
+                complaints.append(f"{path}: it holds values that are not finite")
+                continue
+            return Checkpoint(Progress.parse(metadata), tensors, tuple(complaints))
+        return Checkpoint(Progress(), {}, tuple(complaints))
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"), reverse=True)
@@ -130,6 +165,17 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 def model_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the ``state_dict`` of the model in a file's tensors."""
     return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+
+
+def state_tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Tensor]:
+    """Return all that a checkpoint holds besides the progress."""
+    return model_tensors(model) | (optimizer_tensors(optimizer) if optimizer else {})
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Say whether no tensor holds an infinite or undefined value; waits for the device once."""
+    finite = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    return not finite or bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all())
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -43,6 +43,13 @@ class Snapshots:
             old.with_name(old.name + ".sha256").unlink(missing_ok=True)
             old.unlink()
 
+    def forget_after(self, samples: int) -> None:
+        """Drop models of later than ``samples``: the run goes back and will come to others."""
+        for file in self._files():
+            if int(file.stem) > samples:
+                file.with_name(file.name + ".sha256").unlink(missing_ok=True)
+                file.unlink()
+
     def weights(self) -> list[dict[str, Tensor]]:
         """Return the ``state_dict`` of each, the oldest first.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.training.sampling import LabelledRows
+from clr_hpc.training.world import World
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,19 @@ def evaluate(
     split: LabelledRows,
     load: Callable[[NDArray[np.int64]], Tensor],
     decision: float | None,
+    world: World,
     batch_size: int = 256,
 ) -> Evaluation:
     """Evaluate a model on all images of a split, in evaluation mode, and leave it in the mode it was in.
+
+    Each process takes its share of the images; all get the answers on all of them.
 
     Args:
         model: of any task.
         split: which rows, and their labels.
         load: gives the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, without augmentation.
         decision: scores from here on count as label 1 in the accuracy; None leaves the accuracy undefined.
+        world: the processes that have the model.
         batch_size: images at once; it changes results by rounding only.
 
     Raises:
@@ -65,18 +70,20 @@ def evaluate(
     start = time.perf_counter()
     was_training = model.training
     model.eval()
-    losses, scores = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-    for first in range(0, len(split), batch_size):
-        chosen = slice(first, first + batch_size)
+    share = world.share(len(split))
+    answers = [np.empty((2, 0), np.float32)]
+    for first in range(share.start, share.stop, batch_size):
+        chosen = slice(first, min(first + batch_size, share.stop))
         images = load(split.rows[chosen])
         labels = torch.from_numpy(split.labels[chosen]).to(images.device)
         outputs = model(images)
-        losses.append(model.losses(outputs, images, labels)[model.has_loss(labels)].cpu().numpy())
-        scores.append(model.scores(outputs, images).cpu().numpy())
+        both = torch.stack([model.losses(outputs, images, labels), model.scores(outputs, images)])
+        answers.append(both.float().cpu().numpy())
     model.train(was_training)
-    all_scores = np.concatenate(scores)
-    metrics = measure(all_scores, split, decision, np.concatenate(losses), time.perf_counter() - start)
-    return Evaluation(metrics, all_scores)
+    losses, scores = world.concatenate(np.concatenate(answers, axis=1), len(split))
+    losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
+    metrics = measure(scores, split, decision, losses, time.perf_counter() - start)
+    return Evaluation(metrics, scores)
 
 
 def measure(

@@ -11,12 +11,13 @@ import torch
 from clr_hpc.data.splits import SplitName
 from clr_hpc.durable import written_whole
 from clr_hpc.models.one_class.threshold import threshold
-from clr_hpc.spec.task import OneClassTask
-from clr_hpc.training.checkpoint import Progress, model_tensors, save_tensors
-from clr_hpc.training.cycle_ends import Snapshots, load_average
+from clr_hpc.spec.task import BinaryTask, OneClassTask
+from clr_hpc.training.checkpoint import Progress
+from clr_hpc.training.cycle_ends import load_average
 from clr_hpc.training.metrics import Evaluation, measure
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import RunFolder, read_metrics
+from clr_hpc.training.run_folder import read_metrics
+from clr_hpc.training.shared_folder import SharedFolder
 from clr_hpc.training.start import baseline_result
 from clr_hpc.training.step_log import StepLog
 
@@ -25,19 +26,23 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Evaluations = dict[str, Evaluation]
 
 
-def outcome(
-    run: PreparedRun, folder: RunFolder, progress: Progress, snapshots: Snapshots, log: StepLog
-) -> dict[str, Any]:
-    """Evaluate the run's models, once on the test split, write their predictions, and return the result."""
+def outcome(run: PreparedRun, folder: SharedFolder, progress: Progress, log: StepLog) -> dict[str, Any]:
+    """Evaluate the run's models, once on the test split, write their predictions, and return the result.
+
+    All processes evaluate; the first one writes.
+    """
     seconds = log.elapsed_seconds  # of training: a cyclical run has more models to evaluate from here on
     models: dict[str, dict[str, Any]] = {}
     tables = []
-    for name, evaluations in _models(run, folder.path, snapshots):
+    for name, evaluations in _models(run, folder):
         models[name] = {split: evaluations[split].metrics.as_dict() for split in SPLITS}
         models[name]["threshold"] = _threshold(run, evaluations["train"])
         tables.append(_predictions(run, name, evaluations))
-    with written_whole(folder.path / "predictions.parquet") as aside:
-        pd.concat(tables, ignore_index=True).to_parquet(aside, index=False)
+        if name == "last" and run.world.is_first:
+            _draw_answers(run, folder, progress.samples, evaluations["validation"])
+    if run.world.is_first:
+        with written_whole(folder.path / "predictions.parquet") as aside:
+            pd.concat(tables, ignore_index=True).to_parquet(aside, index=False)
     epochs = run.epochs(progress.samples)
     return {
         "status": "done",
@@ -50,15 +55,15 @@ def outcome(
         "models": models,
         "threshold": models["last"]["threshold"],
         "cost": _cost(run, progress.samples, seconds),
-        "target": _target(run, folder.path),
+        "target": _target(run, folder.path) if run.world.is_first else None,
         "seconds": seconds,
     }
 
 
-def _models(run: PreparedRun, folder: Path, snapshots: Snapshots) -> Iterator[tuple[str, Evaluations]]:
+def _models(run: PreparedRun, folder: SharedFolder) -> Iterator[tuple[str, Evaluations]]:
     """Yield the last model and, where two cycles ended or more, the snapshot ensemble and the averaged weights."""
     yield "last", _with_held_out_scores(run, run.evaluate(*SPLITS))
-    kept = snapshots.weights()
+    kept = folder.snapshots()
     if len(kept) < 2:
         return
     members = []
@@ -67,7 +72,7 @@ def _models(run: PreparedRun, folder: Path, snapshots: Snapshots) -> Iterator[tu
         members.append(run.evaluate(*SPLITS))
     yield "snapshots", {split: _mean(run, split, [member[split] for member in members]) for split in SPLITS}
     load_average(run.model, kept, run.training_images())
-    save_tensors(folder / "swa.safetensors", model_tensors(run.model), {"snapshots": len(kept)})
+    folder.save_average(run.model, len(kept))
     yield "swa", run.evaluate(*SPLITS)
 
 
@@ -88,6 +93,13 @@ def _with_held_out_scores(run: PreparedRun, evaluations: Evaluations) -> Evaluat
     scores = train.scores.copy()
     scores[run.data.trained_on] = held_out.cpu().numpy()
     return evaluations | {"train": Evaluation(train.metrics, scores)}
+
+
+def _draw_answers(run: PreparedRun, folder: SharedFolder, samples: int, validation: Evaluation) -> None:
+    """Record what a precision-recall curve is drawn from; a one-class score is no probability."""
+    labels = run.data.splits["validation"].labels
+    if isinstance(run.spec.task, BinaryTask) and len(labels):
+        folder.folder.record_answers(samples, "validation", labels, validation.scores)
 
 
 def _threshold(run: PreparedRun, train: Evaluation) -> float | None:
@@ -115,12 +127,13 @@ def _predictions(run: PreparedRun, model: str, evaluations: Evaluations) -> pd.D
 
 def _cost(run: PreparedRun, samples: int, seconds: float) -> dict[str, float]:
     on_gpu = run.device.type == "cuda"
+    hours = seconds * run.world.size / 3600
     return {
         "steps": samples // run.batch_size,
         "images": samples,
         "seconds": seconds,
-        "cpu_hours": 0.0 if on_gpu else seconds * torch.get_num_threads() / 3600,
-        "gpu_hours": seconds / 3600 if on_gpu else 0.0,
+        "cpu_hours": 0.0 if on_gpu else hours * torch.get_num_threads(),
+        "gpu_hours": hours if on_gpu else 0.0,
     }
 
 

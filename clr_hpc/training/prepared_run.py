@@ -1,14 +1,15 @@
 """One run made ready: its model, optimizer and data, and the few things that the loop asks of them."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.preparation import draw_changes, prepare
@@ -20,13 +21,14 @@ from clr_hpc.models.task_model import TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.spec.task import BinaryTask
-from clr_hpc.training.checkpoint import Progress, model_weights, restore_optimizer
+from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.metrics import Evaluation, evaluate
 from clr_hpc.training.optimizers import build_optimizer
 from clr_hpc.training.randomness import Stream, generator, seed_dropout
 from clr_hpc.training.sampling import LabelledRows, make_sampler
-from clr_hpc.training.start import baseline_tensors
+from clr_hpc.training.shared_layers import Part, averaging_gradients, sharing_copy
 from clr_hpc.training.task_data import TaskData, task_data
+from clr_hpc.training.world import World
 
 EVALUATION_BATCH = 256
 
@@ -34,11 +36,18 @@ EVALUATION_BATCH = 256
 class PreparedRun:
     """A run before its first step."""
 
-    def __init__(self, spec: RunSpec, pack: Pack, device: torch.device) -> None:
+    def __init__(self, spec: RunSpec, pack: Pack, world: World, micro_batches: int = 1) -> None:
         """Build the model on the device and find the run's images in the pack.
 
+        Args:
+            spec: what is trained.
+            pack: what it is trained on.
+            world: the processes that train it.
+            micro_batches: parts that a batch is trained in, one after the other.
+
         Raises:
-            ValueError: the pack's images are smaller than the model's input.
+            ValueError: the pack's images are smaller than the model's input, or a batch is smaller than it would
+                have parts.
             EmptyTaskError: the training split has nothing to learn from.
             InitialisationError: the weights to start from can't be had.
         """
@@ -47,34 +56,64 @@ class PreparedRun:
                 f"image_size={spec.training.image_size} is larger than the pack's {pack.manifest.size} pixels; "
                 "lower image_size or pack the source again with a larger --size"
             )
-        self.spec, self.pack, self.device = spec, pack, device
+        self.spec, self.pack, self.world, self.device = spec, pack, world, world.device
+        self.micro_batches = micro_batches
         self.data: TaskData = task_data(spec.task, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
-        self.model = _build_model(spec, self.data.training).to(device)
+        if self.batch_size < world.size * micro_batches:
+            raise ValueError(
+                f"a batch of {self.batch_size} images can't be shared by {world.size} processes in "
+                f"{micro_batches} micro-batches; raise batch_size or train with fewer processes"
+            )
+        self.model = _build_model(spec, self.data.training).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.optimizer = (
             build_optimizer(spec.optimizer, self.model.parameters()) if self.model.takes_steps else None
         )
         self.decision = 0.5 if isinstance(spec.task, BinaryTask) else None
+        self._rate_factor = 1.0
+        self._clipped_norm: Tensor | None = None
+        self._network: nn.Module = self.model
+        self._part = Part(slice(0, self.batch_size), self.batch_size)
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.model.modules())
         self._autocast = partial(
-            torch.autocast, device.type, dtype=torch.bfloat16, enabled=spec.training.precision == "bfloat16"
+            torch.autocast, self.device.type, dtype=torch.bfloat16, enabled=spec.training.precision == "bfloat16"
         )
 
-    def begin(self, runs_folder: Path) -> None:
-        """Take the baseline's weights where the run starts from one, and what the model must know beforehand.
+    def begin(self, baseline: dict[str, Tensor] | None) -> None:
+        """Take a baseline's tensors where the run starts from one, and learn what the model must know beforehand.
 
-        Raises:
-            BaselineError: the baseline is missing, failed or damaged.
+        All processes do the same, and in the end have what the first one has.
         """
-        if self.spec.start is not None:
-            tensors = baseline_tensors(self.spec.start, runs_folder)
-            self.model.start_from(model_weights(tensors))
+        if self.spec.start is not None and baseline is not None:
+            self.model.start_from(model_weights(baseline))
             if self.optimizer is not None and self.spec.start.optimizer == "continued":
-                restore_optimizer(self.optimizer, tensors)
+                restore_optimizer(self.optimizer, baseline)
         with self._autocast():
             self.model.prepare(_Again(self), self.data.training_patients)
+        if self.world.size > 1:
+            self.restore(self.world.tensors_from_first(lambda: state_tensors(self.model, self.optimizer)))
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take the state of a checkpoint."""
+        self.model.load_state_dict(model_weights(tensors))
+        if self.optimizer is not None:
+            restore_optimizer(self.optimizer, tensors)
+
+    def make_ready(self, rate_factor: float) -> None:
+        """Make the network that steps go through, from the weights that it has now.
+
+        Args:
+            rate_factor: what the policy's rates are multiplied by, besides the scaling that the spec asks for.
+        """
+        if self.optimizer is None:
+            return
+        self._rate_factor = rate_factor * self.spec.training.rate_scale
+        if self.world.size > 1 or self.micro_batches > 1:
+            self._network = sharing_copy(self.model, self._part, self.world.size)
+        if self.world.size > 1:
+            self._network = averaging_gradients(self._network)
 
     def epochs(self, samples: int) -> float:
         """Return the progress that ``samples`` samples seen make, in epochs."""
@@ -88,37 +127,89 @@ class PreparedRun:
         return stopped_early or all_done or not self.model.takes_steps
 
     def set_rate(self, epochs: float) -> tuple[float, float | None]:
-        """Set the policy's rate after ``epochs`` into the optimizer; return it and the momentum in force."""
+        """Set the rate after ``epochs`` into the optimizer; return it and the momentum in force."""
         assert self.optimizer is not None
-        return apply_policy(self.optimizer, self.spec.policy, epochs)
+        for group in self.optimizer.param_groups:
+            group["lr_scale"] = self._rate_factor
+        _, momentum = apply_policy(self.optimizer, self.spec.policy, epochs)
+        return float(self.optimizer.param_groups[0]["lr"]), momentum
 
-    def step(self, samples_seen: int) -> tuple[Tensor, int]:
-        """Train on the batch after ``samples_seen``; return its mean loss, still on the device, and its size."""
+    def step(self, samples_seen: int) -> Tensor:
+        """Train on the batch after ``samples_seen``.
+
+        Returns:
+            A loss, still on the device, whose mean over the processes is that over the batch.
+        """
         assert self.optimizer is not None
         rows, labels = self._sampler.batch(samples_seen)
-        changes = draw_changes(
-            self.spec.training.augmentation,
-            len(rows),
-            generator(self.spec.seed, Stream.AUGMENTATION, samples_seen),
-        )
-        images = self.load(rows, changes)
-        if self._has_dropout:
-            seed_dropout(self.spec.seed, samples_seen)
-        with self._autocast():
-            outputs = self.model(images)
-        loss = self.model.losses(outputs, images, torch.from_numpy(labels).to(self.device)).mean()
+        changes = self._changes(samples_seen)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.spec.training.gradient_clip_norm:
-            clip_grad_norm_(self.model.parameters(), self.spec.training.gradient_clip_norm)
+        losses = []
+        for number, images in enumerate(self._parts()):
+            if self._has_dropout:
+                seed_dropout(self.spec.seed, samples_seen)
+            self._part.images = images
+            with self._averaging(is_last=number == self.micro_batches - 1):
+                inputs = self.load(rows[images], None if changes is None else changes[images])
+                losses.append(self._accumulate(inputs, torch.from_numpy(labels[images]).to(self.device)))
+        clip_norm = self.spec.training.gradient_clip_norm
+        if clip_norm:
+            self._clipped_norm = clip_grad_norm_(self.model.parameters(), clip_norm)
         self.optimizer.step()
-        return loss.detach(), len(rows)
+        return sum(losses[1:], losses[0])
+
+    def gradient_norm(self) -> float:
+        """Return the L2 norm of the last step's gradient, before clipping; waits for the device."""
+        if self._clipped_norm is not None:
+            return float(self._clipped_norm)
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        return float(get_total_norm(gradients))
+
+    def _parts(self) -> Iterator[slice]:
+        """Yield which images of a batch this process takes in each micro-batch: a share of each, at least one."""
+        for number in range(self.micro_batches):
+            first, end = (self.batch_size * (number + more) // self.micro_batches for more in (0, 1))
+            share = self.world.share(end - first)
+            yield slice(first + share.start, first + share.stop)
+
+    def _averaging(self, is_last: bool) -> AbstractContextManager[None]:
+        """Leave the averaging of gradients over processes to the last micro-batch of a batch."""
+        if is_last or not isinstance(self._network, DistributedDataParallel):
+            return nullcontext()
+        return self._network.no_sync()
+
+    def _accumulate(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self._autocast():
+            outputs = self._network(images)
+        # gradients are averaged over processes, and the shares of a batch need not be equal
+        loss = self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.world.size)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _changes(self, samples_seen: int) -> NDArray[np.float32] | None:
+        random = generator(self.spec.seed, Stream.AUGMENTATION, samples_seen)
+        return draw_changes(self.spec.training.augmentation, self.batch_size, random)
+
+    def first_inputs(self, count: int) -> NDArray[np.float32]:
+        """Return images ``(N, H, W)`` in [0, 1] of the first batch, augmented, for people to look at."""
+        rows, changes = self._sampler.batch(0)[0][:count], self._changes(0)
+        images = self.load(rows, None if changes is None else changes[:count]).squeeze(1)
+        normalisation = self.spec.training.normalisation
+        grey: NDArray[np.float32] = images.mul(normalisation.std).add(normalisation.mean).clamp(0, 1).cpu().numpy()
+        return grey
+
+    def state_is_finite(self) -> bool:
+        """Say whether all that a checkpoint would hold is finite in all processes; waits for the device."""
+        (broken,) = self.world.any(not all_finite(state_tensors(self.model, self.optimizer).values()))
+        return not broken
 
     def evaluate(self, *splits: SplitName) -> dict[str, Evaluation]:
         """Evaluate on splits, in evaluation mode and without augmentation."""
         with self._autocast():
             return {
-                split: evaluate(self.model, self.data.splits[split], self.load, self.decision, EVALUATION_BATCH)
+                split: evaluate(
+                    self.model, self.data.splits[split], self.load, self.decision, self.world, EVALUATION_BATCH
+                )
                 for split in splits
             }
 

@@ -79,6 +79,7 @@ class RunFolder:
         """
         self.confirm_lease()
         assert self._spec is not None, "open comes first"
+        self._close_events()
         kept = [entry for entry in read_metrics(self.path) if entry["samples"] <= samples]
         with written_whole(self.path / "metrics.jsonl") as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept))

@@ -3,10 +3,12 @@
 import math
 import time
 
+import numpy as np
 from torch import Tensor
 
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder
+from clr_hpc.training.world import DisagreementError
 
 RECORDS_PER_EPOCH = 20
 
@@ -30,32 +32,60 @@ class StepLog:
     def restart_window(self) -> None:
         """Forget what was summed; what happened meanwhile doesn't count as training time."""
         self._loss_sum: Tensor | None = None
-        self._steps = self._samples = 0
+        self._steps = 0
         self._window_started = time.monotonic()
 
-    def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None, batch_size: int) -> None:
+    def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> None:
         """Count a step that ended at ``samples`` samples seen.
 
         Raises:
-            FloatingPointError: the mean loss since the last record is not finite.
+            FloatingPointError: the mean loss since the last record, or the gradient, is not finite.
+            DisagreementError: the processes have taken the step with different rates.
         """
         self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
         self._steps += 1
-        self._samples += batch_size
+        self._lr, self._momentum = lr, momentum
         if samples % self._record_every_samples:
             return
-        mean_loss = float(self._loss_sum) / self._steps
-        if not math.isfinite(mean_loss):
-            raise FloatingPointError(
-                f"the loss is {mean_loss} after {samples} samples at lr={lr:g}: training diverged; lower lr_max"
+        mean_loss, gradient_norm = self.require_finite(samples), self._run.gradient_norm()
+        if not math.isfinite(gradient_norm):
+            raise self._diverged("the gradient's norm", gradient_norm, samples)
+        if self._run.world.is_first:
+            self._folder.record_step(
+                samples,
+                progress=self._run.epochs(samples),
+                loss=mean_loss,
+                lr=lr,
+                momentum=momentum,
+                gradient_norm=gradient_norm,
+                images_per_second=round(
+                    self._steps * self._run.batch_size / (time.monotonic() - self._window_started), 1
+                ),
+                elapsed_seconds=self.elapsed_seconds,
             )
-        self._folder.record_step(
-            samples,
-            progress=self._run.epochs(samples),
-            loss=mean_loss,
-            lr=lr,
-            momentum=momentum,
-            images_per_second=round(self._samples / (time.monotonic() - self._window_started), 1),
-            elapsed_seconds=self.elapsed_seconds,
-        )
         self.restart_window()
+
+    def require_finite(self, samples: int) -> float | None:
+        """Return the mean loss since the last record, over all processes; None where no step was taken since.
+
+        Raises:
+            FloatingPointError: it is not finite.
+            DisagreementError: the processes have taken the last step with different rates.
+        """
+        if self._loss_sum is None:
+            return None
+        everyones = self._run.world.gather([float(self._loss_sum) / self._steps, self._lr, self._momentum or 0.0])
+        if (everyones[:, 1:] != everyones[0, 1:]).any():
+            raise DisagreementError(
+                f"after {samples} samples the rates and momenta of the processes differ: "
+                f"{everyones[:, 1:].tolist()} by rank; they must run the same code"
+            )
+        mean_loss = float(np.mean(everyones[:, 0]))
+        if not math.isfinite(mean_loss):
+            raise self._diverged("the loss", mean_loss, samples)
+        return mean_loss
+
+    def _diverged(self, what: str, value: float, samples: int) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} is {value} after {samples} samples at lr={self._lr:g}: training diverged; lower lr_max"
+        )

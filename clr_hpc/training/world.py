@@ -1,8 +1,30 @@
-"""The processes that train one run together."""
+"""The processes that train one run together: what they say to each other, and what becomes of all when one fails.
 
+Gradients and batch norm go through torch's default process group. Small control messages go through it too, as CPU
+tensors over gloo, so that none of them waits for the device.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+
+from clr_hpc.training.failure import Cause, RankFailedError, WorldBrokenError, is_lost_connection
+
+T = TypeVar("T")
+_CAUSE = "cause"
+
+
+class DisagreementError(Exception):
+    """Processes that train one run together differ in what must be the same; the message says in what."""
 
 
 @dataclass(frozen=True)
@@ -12,8 +34,183 @@ class World:
     rank: int
     size: int
     device: torch.device
+    store: Store | None = None
+    """Where the processes find each other: one that no other run uses, such as a ``PrefixStore`` with a number."""
+    timeout_seconds: float = 300.0
+    """How long one waits for the others before it takes them for lost."""
+
+    def __post_init__(self) -> None:
+        """Check that several processes can find each other.
+
+        Raises:
+            ValueError: the rank is none of these, or there is no store for several.
+        """
+        if not 0 <= self.rank < self.size:
+            raise ValueError(f"rank={self.rank} must be from 0 to size - 1 = {self.size - 1}")
+        if self.size > 1 and self.store is None:
+            raise ValueError(f"{self.size} processes need a store to find each other; give a torch TCPStore")
 
     @classmethod
     def alone(cls, device: torch.device) -> "World":
         """Return the world of one process."""
         return cls(0, 1, device)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that reads and writes the run's folder."""
+        return self.rank == 0
+
+    @contextmanager
+    def together(self, attempt: int) -> Iterator[None]:
+        """Form the process group, and leave it however the block ends. A single process needs none.
+
+        Args:
+            attempt: a number that this world has not used before, the same in all processes.
+
+        Raises:
+            RankFailedError: the block raised in this process or in another; all get the same cause.
+            WorldBrokenError: another process is gone without having said why.
+        """
+        store = self._join(attempt)
+        try:
+            yield
+        except Exception as error:
+            raise self._failure(error, store) from error
+        except BaseException:
+            self._abort()
+            raise
+        else:
+            if store is not None:
+                # whoever leaves first would cut off those who still read its last message
+                self._say_goodbye(store)
+        finally:
+            if store is not None and dist.is_initialized():
+                dist.destroy_process_group()
+
+    def share(self, count: int, rank: int | None = None) -> slice:
+        """Return which of ``count`` things are a rank's: disjoint, in rank order, all of them, even to one."""
+        rank = self.rank if rank is None else rank
+        return slice(rank * count // self.size, (rank + 1) * count // self.size)
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Say for each flag whether any process raised it."""
+        if self.size == 1:
+            return flags
+        raised = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in raised.tolist())
+
+    def gather(self, numbers: Sequence[float]) -> NDArray[np.float64]:
+        """Return the numbers ``(k,)`` of all processes as ``(size, k)``."""
+        own = torch.tensor(numbers, dtype=torch.float64)
+        if self.size == 1:
+            return own.numpy()[None]
+        everyones = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(everyones, own)
+        return torch.stack(everyones).numpy()
+
+    def concatenate(self, own: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """Put the processes' shares of ``count`` things, ``(..., share)`` each, together to ``(..., count)``."""
+        if self.size == 1:
+            return own
+        padded = torch.zeros(*own.shape[:-1], -(-count // self.size))
+        padded[..., : own.shape[-1]] = torch.from_numpy(own)
+        everyones = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(everyones, padded)
+        shares = [self.share(count, rank) for rank in range(self.size)]
+        parts = [
+            part.numpy()[..., : share.stop - share.start] for part, share in zip(everyones, shares, strict=True)
+        ]
+        return np.concatenate(parts, axis=-1)
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns in the first process; the others don't call it."""
+        if self.size == 1:
+            return make()
+        box: list[Any] = [make() if self.is_first else None]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        value: T = box[0]
+        return value
+
+    def tensors_from_first(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the tensors that ``make`` returns in the first process, on the CPU; the others don't call it."""
+        from safetensors.torch import load, save
+
+        if self.size == 1:
+            return make()
+        packed = b""
+        if self.is_first:
+            packed = save({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()})
+        length = self.from_first(lambda: len(packed))
+        message = torch.empty(length, dtype=torch.uint8)
+        if self.is_first:
+            message = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        dist.broadcast(message, src=0)
+        return load(message.numpy().tobytes())
+
+    def agree(self, what: str, value: object) -> None:
+        """Check that all processes have the same value.
+
+        Raises:
+            DisagreementError: they have not.
+        """
+        if self.size == 1:
+            return
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        if any(other != values[0] for other in values):
+            raise DisagreementError(
+                f"the processes of this run differ in {what}: {', '.join(map(str, values))} by rank; "
+                "they must see the same shared disk and run the same code"
+            )
+
+    def _join(self, attempt: int) -> Store | None:
+        if self.size == 1:
+            return None
+        assert self.store is not None
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.set_device(self.device)
+        store = PrefixStore(f"attempt{attempt}", self.store)
+        try:
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if cuda else "gloo",
+                store=store,
+                rank=self.rank,
+                world_size=self.size,
+                timeout=timedelta(seconds=self.timeout_seconds),
+            )
+        except RuntimeError as error:
+            raise WorldBrokenError(
+                f"rank {self.rank} of {self.size} could not join the others: {error}"
+            ) from error
+        return store
+
+    def _failure(self, error: Exception, store: Store | None) -> Exception:
+        """Return the error that all processes raise, the first one's, and leave the group so that they notice."""
+        own = Cause.of(error, self.rank, self.size)
+        if store is None:
+            return RankFailedError(own)
+        lost = is_lost_connection(error)
+        try:
+            if not lost:
+                return RankFailedError(Cause.parse(store.compare_set(_CAUSE, "", own.as_json())))
+            if store.check([_CAUSE]):
+                return RankFailedError(Cause.parse(store.get(_CAUSE)))
+        except RuntimeError as of_store:
+            return WorldBrokenError(f"rank {self.rank} of {self.size} lost the store: {of_store}")
+        finally:
+            self._abort()
+        return WorldBrokenError(f"rank {self.rank} of {self.size} lost another that said nothing: {error}")
+
+    def _abort(self) -> None:
+        """End what is under way on this side: NCCL's kernels would wait for the others for ever."""
+        if dist.is_initialized() and dist.group.WORLD is not None:
+            dist.group.WORLD.abort()
+
+    def _say_goodbye(self, store: Store) -> None:
+        """Wait until all processes have left the block."""
+        try:
+            dist.all_reduce(torch.zeros(1))
+        except RuntimeError as error:
+            raise self._failure(error, store) from error

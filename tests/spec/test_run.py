@@ -117,3 +117,18 @@ def test_a_run_starts_from_a_baseline_only() -> None:
 def test_momenta_are_those_of_the_last_weights() -> None:
     with pytest.raises(ValidationError, match="needs weights: last"):
         Start(baseline=spec(stage="baseline"), weights="best", optimizer="continued")
+
+
+def test_rates_scale_with_the_batch_over_the_reference() -> None:
+    assert Training(epochs=1, batch_size=256).rate_scale == 1
+    assert Training(epochs=1, batch_size=256, rate_scaling={"reference_batch_size": 32}).rate_scale == 8
+    with pytest.raises(ValidationError, match="greater than 0"):
+        Training(epochs=1, rate_scaling={"rule": "linear", "reference_batch_size": 0})
+    with pytest.raises(ValidationError, match="linear"):
+        Training(epochs=1, rate_scaling={"rule": "square", "reference_batch_size": 32})
+
+
+def test_scaling_is_part_of_the_id_where_it_is_on() -> None:
+    scaled = spec(training=Training(epochs=2, image_size=64, rate_scaling={"reference_batch_size": 16}))
+    assert scaled.run_id != spec(training=Training(epochs=2, image_size=64)).run_id
+    assert RunSpec.model_validate_json(scaled.model_dump_json()) == scaled

@@ -7,7 +7,18 @@ import torch
 from torch import nn
 
 from clr_hpc.spec.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
-from clr_hpc.training.checkpoint import Checkpoints, DamagedCheckpointError, Progress, load_tensors, save_tensors
+from clr_hpc.training.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    DamagedCheckpointError,
+    Divergence,
+    Progress,
+    load_tensors,
+    model_weights,
+    restore_optimizer,
+    save_tensors,
+    state_tensors,
+)
 from clr_hpc.training.optimizers import build_optimizer
 
 OPTIMIZERS: list[Optimizer] = [
@@ -44,17 +55,19 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) ->
 @pytest.mark.parametrize("spec", OPTIMIZERS, ids=repr)
 def test_going_on_from_a_checkpoint_equals_never_having_stopped(spec: Optimizer, tmp_path: Path) -> None:
     model, optimizer = trained(spec, steps=3)
-    Checkpoints(tmp_path / "c").save(model, optimizer, Progress(samples=24))
+    Checkpoints(tmp_path / "c").save(state_tensors(model, optimizer), Progress(samples=24))
     fresh_model, fresh_optimizer = trained(spec, steps=0)
-    progress, damaged = Checkpoints(tmp_path / "c").load_latest(fresh_model, fresh_optimizer)
-    assert (progress, damaged) == (Progress(samples=24), [])
+    latest = Checkpoints(tmp_path / "c").latest()
+    assert (latest.progress, latest.passed_over) == (Progress(samples=24), ())
+    fresh_model.load_state_dict(model_weights(latest.tensors))
+    restore_optimizer(fresh_optimizer, latest.tensors)
     for step in range(3, 6):
         train_step(model, optimizer, step)
         train_step(fresh_model, fresh_optimizer, step)
     for name, value in model.state_dict().items():
         assert torch.equal(value, fresh_model.state_dict()[name]), name
-    one = Checkpoints(tmp_path / "one").save(model, optimizer, Progress(samples=48))
-    other = Checkpoints(tmp_path / "other").save(fresh_model, fresh_optimizer, Progress(samples=48))
+    one = Checkpoints(tmp_path / "one").save(state_tensors(model, optimizer), Progress(samples=48))
+    other = Checkpoints(tmp_path / "other").save(state_tensors(fresh_model, fresh_optimizer), Progress(samples=48))
     assert one == other, "the same state must give the same bytes"
 
 
@@ -62,7 +75,7 @@ def test_two_are_kept(tmp_path: Path) -> None:
     model, optimizer = trained(Sgd(), steps=1)
     checkpoints = Checkpoints(tmp_path / "c")
     for samples in (8, 16, 24, 32):
-        checkpoints.save(model, optimizer, Progress(samples=samples))
+        checkpoints.save(state_tensors(model, optimizer), Progress(samples=samples))
     kept = sorted(path.name for path in (tmp_path / "c").iterdir())
     assert kept == [f"{samples:012d}.safetensors{end}" for samples in (24, 32) for end in ("", ".sha256")]
 
@@ -88,21 +101,38 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 ) -> None:
     model, optimizer = trained(Sgd(), steps=1)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(model, optimizer, Progress(samples=8))
+    checkpoints.save(state_tensors(model, optimizer), Progress(samples=8))
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     train_step(model, optimizer, 1)
-    checkpoints.save(model, optimizer, Progress(samples=16))
+    checkpoints.save(state_tensors(model, optimizer), Progress(samples=16))
     damage(tmp_path / "000000000016.safetensors")
-    progress, damaged = checkpoints.load_latest(model, optimizer)
-    assert progress.samples == 8
-    assert len(damaged) == 1
-    assert "000000000016.safetensors" in damaged[0]
-    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    latest = checkpoints.latest()
+    assert latest.progress.samples == 8
+    (line,) = latest.passed_over
+    assert "000000000016.safetensors" in line
+    assert all(torch.equal(value, weights[name]) for name, value in model_weights(latest.tensors).items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_checkpoint_that_is_not_finite_is_passed_over(value: float, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save({"model.a": torch.zeros(3)}, Progress(samples=8))
+    broken = {"model.a": torch.tensor([0, value, 0]), "model.n": torch.ones(1).long()}
+    checkpoints.save(broken, Progress(samples=16))
+    latest = checkpoints.latest()
+    assert latest.progress.samples == 8
+    assert "not finite" in latest.passed_over[0]
+
+
+def test_progress_is_read_as_it_was_written(tmp_path: Path) -> None:
+    progress = Progress(24, 0.5, 1.0, 2, (Divergence(8, 0.1), Divergence(8, 0.1 / 3)), micro_batches=4)
+    Checkpoints(tmp_path).save({}, progress)
+    assert Checkpoints(tmp_path).latest().progress == progress
+    assert progress.rate_factor == pytest.approx(1 / 9)
 
 
 def test_nothing_to_load_is_the_beginning(tmp_path: Path) -> None:
-    model, optimizer = trained(Sgd(), steps=0)
-    assert Checkpoints(tmp_path / "c").load_latest(model, optimizer) == (Progress(), [])
+    assert Checkpoints(tmp_path / "c").latest() == Checkpoint(Progress(), {}, ())
 
 
 def test_checksum_file_is_what_sha256sum_reads(tmp_path: Path) -> None:

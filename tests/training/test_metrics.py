@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from clr_hpc.models.binary import BinaryClassifier
 from clr_hpc.training.metrics import evaluate
 from clr_hpc.training.sampling import LabelledRows
+from clr_hpc.training.world import World
+
+ALONE = World.alone(torch.device("cpu"))
 
 
 class ReadsTheLogit(nn.Module):
@@ -34,7 +37,7 @@ def split_with(*labels: float) -> LabelledRows:
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_metrics_by_hand(batch_size: int) -> None:
     model = BinaryClassifier(ReadsTheLogit()).train()
-    evaluation = evaluate(model, split_with(1, 0, 1, 0, 0), load, 0.5, batch_size)
+    evaluation = evaluate(model, split_with(1, 0, 1, 0, 0), load, 0.5, ALONE, batch_size)
     metrics = evaluation.metrics
     assert metrics.accuracy == pytest.approx(4 / 5)
     assert metrics.auroc == 1
@@ -48,13 +51,13 @@ def test_metrics_by_hand(batch_size: int) -> None:
 
 
 def test_one_class_leaves_ranking_undefined() -> None:
-    metrics = evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 0, 0, 0, 0), load, 0.5).metrics
+    metrics = evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 0, 0, 0, 0), load, 0.5, ALONE).metrics
     assert (metrics.auroc, metrics.average_precision) == (None, None)
     assert metrics.accuracy == pytest.approx(2 / 5)
 
 
 def test_an_empty_split_has_no_metrics() -> None:
-    metrics = evaluate(BinaryClassifier(ReadsTheLogit()), split_with(), load, 0.5).metrics
+    metrics = evaluate(BinaryClassifier(ReadsTheLogit()), split_with(), load, 0.5, ALONE).metrics
     assert (metrics.loss, metrics.accuracy, metrics.images) == (None, None, 0)
 
 
@@ -63,4 +66,4 @@ def test_scores_that_are_not_finite_are_an_error() -> None:
         return torch.full((len(rows), 1, 1, 1), torch.nan)
 
     with pytest.raises(FloatingPointError, match="lower lr_max"):
-        evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 1), load_nan, 0.5)
+        evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 1), load_nan, 0.5, ALONE)

@@ -1,0 +1,88 @@
+"""How a run goes on after it diverged or ran out of memory: from its newest checkpoint, in another way.
+
+What was changed stands in the checkpoint's progress, so it survives a kill.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.training.checkpoint import (
+    RATE_CUT,
+    Checkpoints,
+    DamagedCheckpointError,
+    Divergence,
+    Progress,
+    load_tensors,
+)
+from clr_hpc.training.cycle_ends import Snapshots
+from clr_hpc.training.failure import Kind
+
+DIVERGENCES_BORNE = 3
+SMALLEST_MICRO_BATCH = 2
+"""Images: batch norm can't take a single one."""
+
+
+class NoWayOnError(Exception):
+    """There is nothing left to try; the message says what was tried and what may help."""
+
+
+def go_back(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes: int) -> None:
+    """Let the run in ``folder`` go on from its newest usable checkpoint, or from its beginning, in another way.
+
+    After a divergence every rate is divided by three, so a wave keeps its shape. After memory ran out the
+    micro-batches are halved.
+
+    Args:
+        kind: of what happened.
+        folder: of the run.
+        spec: of the run.
+        batch_size: images of a global batch.
+        processes: that train the run together.
+
+    Raises:
+        NoWayOnError: the rates were lowered three times, or the micro-batches are as small as they can be.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints")
+    latest = checkpoints.latest()
+    if kind == "diverged":
+        progress = _with_lower_rates(latest.progress, spec)
+    else:
+        progress = _with_smaller_micro_batches(latest.progress, batch_size, processes)
+    Snapshots(folder / "snapshots").forget_after(progress.samples)
+    checkpoints.save(latest.tensors, _with_best_on_disk(progress, folder / "best.safetensors"))
+
+
+def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:
+    if len(progress.divergences) == DIVERGENCES_BORNE:
+        raise NoWayOnError(
+            f"it went back to a checkpoint {DIVERGENCES_BORNE} times and divided its rates by {RATE_CUT} each time"
+        )
+    lr_max = spec.policy.lr_max * spec.training.rate_scale * progress.rate_factor / RATE_CUT
+    return replace(progress, divergences=(*progress.divergences, Divergence(progress.samples, lr_max)))
+
+
+def _with_smaller_micro_batches(progress: Progress, batch_size: int, processes: int) -> Progress:
+    parts = 2 * progress.micro_batches
+    if batch_size // parts < max(SMALLEST_MICRO_BATCH, processes):
+        raise NoWayOnError(
+            f"not even micro-batches of {batch_size // progress.micro_batches} images fit into memory; "
+            "lower image_size, take a smaller architecture or a device with more memory"
+        )
+    return replace(progress, micro_batches=parts)
+
+
+def _with_best_on_disk(progress: Progress, best: Path) -> Progress:
+    """Count the best weights that are kept as the best so far: those of the checkpoint's time may be gone."""
+    try:
+        _, metadata = load_tensors(best)
+    except DamagedCheckpointError:
+        return replace(progress, best_loss=None, best_progress=0.0, epochs_without_improvement=0)
+    if metadata["progress"] == progress.best_progress:
+        return progress
+    return replace(
+        progress,
+        best_loss=metadata["validation_loss"],
+        best_progress=metadata["progress"],
+        epochs_without_improvement=0,
+    )
