@@ -82,6 +82,7 @@ class _Probe:
         import torch
 
         from clr_hpc.training.prepared_run import PreparedRun
+        from clr_hpc.training.world import World
 
         self._torch, self._device, self._disk = torch, device, disk
         if device.type == "cuda":
@@ -89,7 +90,8 @@ class _Probe:
             torch.cuda.reset_peak_memory_stats(device)
         with self._timed() as building:
             # of a fitted run the network alone counts: its passes over the images
-            self._run = PreparedRun(spec, pack, device)
+            self._run = PreparedRun(spec, pack, World.alone(device))
+            self._run.make_ready(rate_factor=1.0)
             self._samples = 0
             self._takes_steps = self._run.optimizer is not None
         self._start_seconds = building[0]
@@ -146,10 +148,11 @@ class _Probe:
         return len(rows) / taken[0]
 
     def _saving_seconds(self) -> float:
-        from clr_hpc.training.checkpoint import Checkpoints, Progress
+        from clr_hpc.training.checkpoint import Checkpoints, Progress, state_tensors
 
         with tempfile.TemporaryDirectory(dir=self._disk) as folder, self._timed() as taken:
-            Checkpoints(Path(folder) / "checkpoints").save(self._run.model, self._run.optimizer, Progress())
+            tensors = state_tensors(self._run.model, self._run.optimizer)
+            Checkpoints(Path(folder) / "checkpoints").save(tensors, Progress())
         return taken[0]
 
     def _memory_bytes(self) -> int:
@@ -159,8 +162,8 @@ class _Probe:
         return kibibytes * 1024
 
     def _step(self) -> None:
-        _, images = self._run.step(self._samples)
-        self._samples += images
+        self._run.step(self._samples)
+        self._samples += self._run.batch_size
 
     def _wait(self) -> None:
         if self._device.type == "cuda":

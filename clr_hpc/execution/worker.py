@@ -5,6 +5,7 @@ import itertools
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -81,7 +82,8 @@ def _open(run_folder: "RunFolder", spec: RunSpec, world: "World", place: str) ->
         run_folder.open(spec, describe_environment(world.device) | {"processes": world.size}, place)
     except RunInUseError:
         return "in use"
-    return None
+    # another machine may have ended it while its lease was waited for
+    return "done" if is_done(run_folder.result()) else None
 
 
 def _attempt(
@@ -101,7 +103,7 @@ def _attempt(
     except StoppedError:
         return "stopped"
     if world.is_first:
-        run_folder.finish(result, spec)
+        run_folder.finish(result | {"ended": _now()})
     return "done"
 
 
@@ -109,10 +111,13 @@ def _after_failure(
     cause: "Cause", spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", seconds: float
 ) -> Outcome | None:
     """Let the run go back to where it can go on, or write down that it failed."""
+    from clr_hpc.training.lease import LeaseLostError
     from clr_hpc.training.sampling import make_sampler
     from clr_hpc.training.setbacks import NoWayOnError, go_back
     from clr_hpc.training.task_data import task_data
 
+    if cause.kind == "lease lost":
+        return "in use"
     reason = cause.reason
     if cause.kind != "error":
         try:
@@ -122,7 +127,10 @@ def _after_failure(
             reason = f"{reason}; {tried}"
         else:
             return None
-    run_folder.finish(_failed(reason, cause.traceback, seconds), spec)
+    try:
+        run_folder.finish(_failed(reason, cause.traceback, seconds))
+    except LeaseLostError:
+        return "in use"
     return "failed"
 
 
@@ -145,4 +153,9 @@ def failure(error: BaseException, seconds: float) -> dict[str, Any]:
 
 
 def _failed(reason: str, trace: str, seconds: float) -> dict[str, Any]:
-    return {"status": "failed", "reason": reason, "traceback": trace, "seconds": round(seconds, 3)}
+    seconds = round(seconds, 3)
+    return {"status": "failed", "reason": reason, "traceback": trace, "seconds": seconds, "ended": _now()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-Kind = Literal["diverged", "out of memory", "error"]
+from clr_hpc.training.lease import LeaseLostError
+
+Kind = Literal["diverged", "out of memory", "lease lost", "error"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class WorldBrokenError(Exception):
 def _kind(error: BaseException) -> Kind:
     if isinstance(error, FloatingPointError):
         return "diverged"
+    if isinstance(error, LeaseLostError):
+        return "lease lost"
     return "out of memory" if isinstance(error, torch.OutOfMemoryError) else "error"
 
 

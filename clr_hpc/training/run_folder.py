@@ -133,7 +133,7 @@ class RunFolder:
         if self._events is not None:
             self._events.answers(samples, split, labels, scores)
 
-    def finish(self, result: dict[str, Any], spec: RunSpec) -> None:  # noqa: ARG002
+    def finish(self, result: dict[str, Any]) -> None:
         """Write the result, after which the run counts as finished, and its final metrics for TensorBoard.
 
         Raises:

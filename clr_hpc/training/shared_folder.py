@@ -26,7 +26,10 @@ from clr_hpc.training.world import World
 
 
 class SharedFolder:
-    """The checkpoints and models of a run. What reads is called by all processes together."""
+    """The checkpoints and models of a run. What reads is called by all processes together.
+
+    Whatever writes raises ``LeaseLostError`` where another machine has taken the run over.
+    """
 
     def __init__(self, folder: RunFolder, world: World, checkpoint_seconds: float) -> None:
         """Use a folder that the first process has open; a checkpoint is due so many seconds after the last."""
@@ -73,6 +76,7 @@ class SharedFolder:
         """Save a checkpoint and return its SHA-256, None in the processes that don't write."""
         if not self.world.is_first:
             return None
+        self.folder.confirm_lease()
         checksum = self._checkpoints.save(state_tensors(model, optimizer), progress)
         self._saved_at = time.monotonic()
         return checksum
@@ -80,15 +84,18 @@ class SharedFolder:
     def save_snapshot(self, model: nn.Module, samples: int) -> None:
         """Keep the model at the end of a cycle."""
         if self.world.is_first:
+            self.folder.confirm_lease()
             self._snapshots.save(model, samples)
 
     def save_best(self, model: nn.Module, progress: Progress) -> None:
         """Keep the model as the best so far."""
         if self.world.is_first:
+            self.folder.confirm_lease()
             best = {"progress": progress.best_progress, "validation_loss": progress.best_loss}
             save_tensors(self.path / "best.safetensors", model_tensors(model), best)
 
     def save_average(self, model: nn.Module, snapshots: int) -> None:
         """Keep the mean of so many snapshots."""
         if self.world.is_first:
+            self.folder.confirm_lease()
             save_tensors(self.path / "swa.safetensors", model_tensors(model), {"snapshots": snapshots})

@@ -91,13 +91,12 @@ class InventedStudy:
                     "models": {"last": {"test": metrics(0.65)}},
                     "seconds": spec.training.epochs * SECONDS_PER_EPOCH,
                 },
-                spec,
             )
 
     def fail(self, spec: RunSpec, reason: str) -> None:
         """Let a run fail in its second epoch."""
         with self.begin(spec, 1.2) as folder:
-            folder.finish({"status": "failed", "reason": reason, "traceback": "...", "seconds": 5.0}, spec)
+            folder.finish({"status": "failed", "reason": reason, "traceback": "...", "seconds": 5.0})
 
     def stop(self, spec: RunSpec, epochs: float, saved_at: float | None) -> None:
         """Stop a run, with a checkpoint of an earlier moment or none."""

@@ -250,4 +250,4 @@ def test_tensorboard_reads_each_step_once(small_pack: Pack, tmp_path: Path) -> N
         events.Tags()["scalars"]
     )
     assert "inputs" in events.Tags()["images"]
-    assert "precision_recall/validation" in events.Tags()["tensors"]
+    assert "precision_recall/cardiomegaly/validation" in events.Tags()["tensors"]

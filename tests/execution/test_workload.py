@@ -54,7 +54,7 @@ def test_images_are_counted_as_a_run_counts_them(
     seen["trained"] = result["samples"]
     metrics = [json.loads(line) for line in (tmp_path / spec.name / "metrics.jsonl").read_text().splitlines()]
     seen["evaluated"] = sum(entry["images"] for entry in metrics if entry["kind"] == "epoch")
-    prepared = PreparedRun(spec, small_pack, torch.device("cpu"))
+    prepared = PreparedRun(spec, small_pack, World.alone(torch.device("cpu")))
     learned = len(prepared.data.training)
     assert item.load.training_images == seen["trained"]
     first_look = learned if spec.task.name.endswith("deep_svdd") else 0

@@ -215,7 +215,7 @@ def test_the_holder_notices_that_its_run_was_taken(tmp_path: Path) -> None:
             lambda: folder.record_step(64, loss=0.5, elapsed_seconds=2.0),
             lambda: folder.record_epoch(64, 1.0, "train", {"loss": 0.5}, 2.0),
             lambda: folder.resume_at(0),
-            lambda: folder.finish({"status": "failed"}, SPEC),
+            lambda: folder.finish({"status": "failed"}),
         ):
             with pytest.raises(LeaseLostError, match=r"node2 \(lane 1\) has taken this run over"):
                 write()
