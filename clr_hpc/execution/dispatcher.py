@@ -26,8 +26,6 @@ class News:
     under_way: dict[int, str]
     """The name of the run that each lane trains."""
     is_finished: bool
-    lanes_started: dict[int, int]
-    """How often each lane has started."""
 
 
 @dataclass
@@ -78,6 +76,10 @@ class Dispatcher:
             write_json(folder / "result.json", failure(reason, 0.0))
             self.run_ended(lane, "failed")
 
+    def starts(self, lane: int) -> int:
+        """Return how often a lane has come up."""
+        return self._starts.get(lane, 0)
+
     def next_run(self, lane: int) -> RunSpec | Literal["wait", "finished"]:
         """Return what a lane is to train next; ``wait``: ask again, since others must end first."""
         if self._stopping or self._queue.is_finished:
@@ -106,7 +108,7 @@ class Dispatcher:
                     self._gone_nodes.update(set(nodes) - alive_nodes)
                     self.lane_gone(lane)
         ended, self._ended = tuple(self._ended), []
-        return News(ended, self._queue.under_way, self._queue.is_finished, dict(self._starts))
+        return News(ended, self._queue.under_way, self._queue.is_finished)
 
     def lane_gone(self, lane: int) -> None:
         """Hand what a lane that is gone, or never came, was to train to the others."""

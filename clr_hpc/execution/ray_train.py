@@ -5,7 +5,9 @@ costs some ten seconds, the next run of a warm lane a fraction of one. This is t
 """
 
 import json
+import math
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -43,8 +45,10 @@ WAIT_SECONDS = 0.2
 """Between two questions of a lane for which nothing is ready, and before it tries a run again that was in use."""
 GOODBYE_SECONDS = 20.0
 """For lanes to end by themselves when the study has; then the rest is cut off with the cluster."""
-FRUITLESS_STARTS = 5
-"""A lane that starts so often without ending a run is given up."""
+STOP_SECONDS = 60.0
+"""For runs to be saved after Ctrl-C; one whose lane has just died is saved already."""
+RESTARTS = 4
+"""By Ray Train, after which a lane gets a new trainer, or is given up where its workers never came up."""
 
 
 @dataclass(frozen=True)
@@ -145,36 +149,42 @@ def train_on_ray(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0)(Dispatcher).options(scheduling_strategy=here)
     dispatcher = actor.remote(queue, dict(specs), task.runs_folder)
-    lanes = _Lanes(task, list(shapes), grow, dispatcher)
+    storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
+    lanes = _Lanes(task, storage, list(shapes), grow, dispatcher)
     stopping = threading.Event()
+    stop_by = math.inf
     with _on_interrupt(stopping):
         while True:
             nodes = _nodes()
             lanes.keep_up(nodes)
             lanes.report_those_without_room()
             news: News = ray.get(dispatcher.news.remote(frozenset(node.node for node in nodes)))
-            lanes.give_up_on_fruitless(news)
             on_poll(news.under_way)
             for spec, outcome in news.ended:
                 on_end(spec, outcome)
-            if stopping.is_set():
+            if stopping.is_set() and stop_by == math.inf:
                 ray.get(dispatcher.stop.remote())
-            if news.is_finished or (stopping.is_set() and not news.under_way):
+                stop_by = time.monotonic() + STOP_SECONDS
+            stopped = stopping.is_set() and (not news.under_way or time.monotonic() > stop_by)
+            if news.is_finished or stopped:
                 break
             time.sleep(POLL_SECONDS)
     lanes.join(GOODBYE_SECONDS)
+    shutil.rmtree(storage, ignore_errors=True)
     return news.is_finished
 
 
 class _Lanes:
     """The trainers of a study, each followed by a thread of this process."""
 
-    def __init__(self, task: LaneTask, shapes: list[LaneShape], grow: bool, dispatcher: Any) -> None:
-        self._task, self._shapes, self._grow, self._dispatcher = task, shapes, grow, dispatcher
+    def __init__(
+        self, task: LaneTask, storage: Path, shapes: list[LaneShape], grow: bool, dispatcher: Any
+    ) -> None:
+        self._task, self._storage, self._shapes, self._grow = task, storage, shapes, grow
+        self._dispatcher = dispatcher
         self._threads: list[threading.Thread] = []
-        self._errors: dict[int, BaseException] = {}
-        self._ended_at_start: dict[int, int] = {}
-        self._ended = 0
+        self._errors: dict[int, Exception] = {}
+        self._given_up: set[int] = set()
         self._reported = 0
         """So many lanes have been started or reported as without room."""
 
@@ -197,8 +207,8 @@ class _Lanes:
             thread = threading.Thread(target=self._run, args=(lane, room_for[lane]), daemon=True)
             self._threads.append(thread)
             thread.start()
-        if self._threads and len(self._errors) == len(self._threads):
-            raise ClusterError(f"every lane was given up; the last one said: {self._errors[max(self._errors)]}")
+        if self._threads and len(self._given_up) == len(self._threads):
+            raise ClusterError(f"every lane was given up; the last one said: {self._errors[max(self._given_up)]}")
 
     def report_those_without_room(self) -> None:
         """Let others have the runs of lanes that were planned and have no room."""
@@ -207,17 +217,6 @@ class _Lanes:
         without_room = range(max(len(self._threads), self._reported), len(self._shapes))
         ray.get([self._dispatcher.lane_gone.remote(lane) for lane in without_room])
         self._reported = max(self._reported, len(self._shapes))
-
-    def give_up_on_fruitless(self, news: News) -> None:
-        """Raise when lanes start again and again and no run ends, since something is wrong with all of them.
-
-        Raises:
-            ClusterError: so it is.
-        """
-        self._ended += len(news.ended)
-        for lane, starts in news.lanes_started.items():
-            if starts - self._ended_at_start.get(lane, 0) > FRUITLESS_STARTS + self._ended:
-                raise ClusterError(f"lane {lane} has started {starts} times, and its workers die each time")
 
     def join(self, seconds: float) -> None:
         """Wait until the lanes have ended by themselves."""
@@ -228,14 +227,26 @@ class _Lanes:
     def _run(self, lane: int, shape: LaneShape) -> None:
         import ray
 
-        try:
-            _trainer(replace(self._task, lane=lane, shape=shape), self._dispatcher).fit()
-        except Exception as error:  # whatever it was, the other lanes go on
-            self._errors[lane] = error
-            ray.get(self._dispatcher.lane_gone.remote(lane))
+        starts_before = -1
+        while self._starts(lane) > starts_before:
+            starts_before = self._starts(lane)
+            try:
+                _trainer(replace(self._task, lane=lane, shape=shape), self._storage, self._dispatcher).fit()
+            except Exception as error:  # whatever it was, the other lanes go on
+                self._errors[lane] = error
+            else:
+                return
+        ray.get(self._dispatcher.lane_gone.remote(lane))
+        self._given_up.add(lane)
+
+    def _starts(self, lane: int) -> int:
+        import ray
+
+        starts: int = ray.get(self._dispatcher.starts.remote(lane))
+        return starts
 
 
-def _trainer(task: LaneTask, dispatcher: Any) -> Any:
+def _trainer(task: LaneTask, storage: Path, dispatcher: Any) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -250,8 +261,8 @@ def _trainer(task: LaneTask, dispatcher: Any) -> Any:
         run_config=RunConfig(
             # a name that was used before would be resumed from Ray's own records; ours are the run folders
             name=f"lane-{task.lane}-{uuid4().hex[:8]}",
-            storage_path=str(task.runs_folder.parent / ".ray"),
-            failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=RESTARTS),
         ),
     )
 

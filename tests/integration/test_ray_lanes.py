@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
@@ -19,10 +20,18 @@ from clr_hpc.training.run_folder import read_metrics
 pytestmark = pytest.mark.integration
 pytest.importorskip("ray")
 
-LOSS_TOLERANCE = 2e-3
-"""Of a two-rank run's losses, relative: sums of float32 in another order, over two epochs."""
-BASELINE = {"policies": [{"name": "exponential", "gamma": 0.5}]}
-STAGES = {"baseline": BASELINE, "retrain": {"policies": [{"name": "triangular", "half_cycle_epochs": 1}]}}
+TOLERANCE = 5e-3
+"""Of the losses and metrics of a lane of two. Training multiplies what rounding parts, so rates are low here; that
+nothing but rounding parts them is shown in double precision in tests/training/test_several_processes.py."""
+CALM: dict[str, Any] = {
+    "architectures": ["densenet121"],
+    "training": {"epochs": 2, "image_size": 64, "batch_size": 16},
+    "rates": {"sgd": {"lr_min": 0.00001, "lr_max": 0.0001}},
+    "stages": {
+        "baseline": {"policies": [{"name": "exponential", "gamma": 0.5}], "epochs": 2},
+        "retrain": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}], "epochs": 1},
+    },
+}
 
 
 def steps(folder: Path) -> list[dict[str, float]]:
@@ -34,7 +43,7 @@ def rates(folder: Path) -> list[tuple[float, float]]:
 
 
 def test_lanes_end_where_one_machine_does(write_study: Callable[..., TrialStudy], tmp_path: Path) -> None:
-    here = write_study(stages=STAGES)
+    here = write_study(**CALM)
     narrow, wide = here.copied_to(tmp_path / "narrow"), here.copied_to(tmp_path / "wide")
     assert here.run().returncode == 0
     for study, lanes, workers in ((narrow, "2", "1"), (wide, "1", "2")):
@@ -45,11 +54,11 @@ def test_lanes_end_where_one_machine_does(write_study: Callable[..., TrialStudy]
     for ours, theirs in zip(wide.folders(), here.folders(), strict=True):
         assert rates(ours) == rates(theirs)
         losses = [[entry["loss"] for entry in steps(folder)] for folder in (ours, theirs)]
-        assert losses[0] == pytest.approx(losses[1], rel=LOSS_TOLERANCE)
+        assert losses[0] == pytest.approx(losses[1], abs=TOLERANCE)
     for ours, theirs in zip(wide.results(), here.results(), strict=True):
         for split in ("train", "validation"):
             for metric in ("loss", "auroc"):
-                assert ours[split][metric] == pytest.approx(theirs[split][metric], rel=1e-2)
+                assert ours[split][metric] == pytest.approx(theirs[split][metric], abs=TOLERANCE)
 
 
 def test_a_run_of_two_workers_goes_on_with_one(write_study: Callable[..., TrialStudy], small_pack: Pack) -> None:
