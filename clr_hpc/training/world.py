@@ -4,6 +4,7 @@ Gradients and batch norm go through torch's default process group. Small control
 tensors over gloo, so that none of them waits for the device.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+
+# Its functions hold on to the process group that is there when it is imported, and so to its connections: the
+# others would wait for a process that has long left its group. DDP imports it; here there is no group of ours yet.
+import torch.distributed.nn.functional
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
@@ -20,7 +25,9 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from clr_hpc.training.failure import Cause, RankFailedError, WorldBrokenError, is_lost_connection
 
 T = TypeVar("T")
-_CAUSE = "cause"
+_CAUSE, _LEAVING, _ALL_LEAVE = "cause", "leaving", "all leave"
+WATCH_SECONDS = 0.5
+"""How often a process looks whether another has failed while it waits for it."""
 
 
 class DisagreementError(Exception):
@@ -72,6 +79,9 @@ class World:
             WorldBrokenError: another process is gone without having said why.
         """
         store = self._join(attempt)
+        left = threading.Event()
+        if store is not None:
+            threading.Thread(target=self._leave_with_others, args=(store, left), daemon=True).start()
         try:
             yield
         except Exception as error:
@@ -84,8 +94,22 @@ class World:
                 # whoever leaves first would cut off those who still read its last message
                 self._say_goodbye(store)
         finally:
+            left.set()
             if store is not None and dist.is_initialized():
                 dist.destroy_process_group()
+
+    def _leave_with_others(self, store: Store, left: threading.Event) -> None:
+        """Abort what this process waits for when another has said why it left.
+
+        NCCL's kernels would wait until the time is out, and so does gloo where gradients are on their way.
+        """
+        while not left.wait(WATCH_SECONDS):
+            try:
+                if store.check([_CAUSE]):
+                    self._abort()
+                    return
+            except RuntimeError:  # the store is gone, and who served it
+                return
 
     def share(self, count: int, rank: int | None = None) -> slice:
         """Return which of ``count`` things are a rank's: disjoint, in rank order, all of them, even to one."""
@@ -209,8 +233,11 @@ class World:
             dist.group.WORLD.abort()
 
     def _say_goodbye(self, store: Store) -> None:
-        """Wait until all processes have left the block."""
+        """Wait until all processes have left the block, and until none has a message under way."""
         try:
             dist.all_reduce(torch.zeros(1))
+            if store.add(_LEAVING, 1) == self.size:
+                store.set(_ALL_LEAVE, "")
+            store.wait([_ALL_LEAVE], timedelta(seconds=self.timeout_seconds))
         except RuntimeError as error:
             raise self._failure(error, store) from error
