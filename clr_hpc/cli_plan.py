@@ -105,7 +105,7 @@ def plan_runs(
             _measured(runs, pack_folder, resources, shapes, rates_folder, console) if runs else RateTable(rates=())
         )
     work = work_of(runs, read_manifest(pack_folder).counts)
-    forecast = Forecast(work, table, resources, shapes)
+    forecast = Forecast(work, table, resources, shapes, are_asked_for=lanes is not None)
     start_seconds = table.lane_start_seconds + (RAY_TRAIN_START_SECONDS if place == "ray" else 0.0)
     return make_plan(forecast, start_seconds, lanes)
 

@@ -17,6 +17,7 @@ class Forecast:
         rates: RateTable,
         resources: Resources,
         shapes: Sequence[LaneShape],
+        are_asked_for: bool = False,
     ) -> None:
         """Look up a rate for each kind of work in each shape.
 
@@ -27,6 +28,7 @@ class Forecast:
             rates: of this place.
             resources: of this place.
             shapes: that lanes may have.
+            are_asked_for: the shapes are the user's, who may spread a small batch over more workers than suits it.
 
         Raises:
             RatesError: no shape is left.
@@ -34,11 +36,11 @@ class Forecast:
         """
         self.work, self.resources = tuple(work), resources
         self.loads = loads = list(dict.fromkeys(item.load for item in work))
-        self.shapes = _usable(loads, rates, resources, shapes)
+        self.shapes = _usable(loads, rates, resources, shapes, are_asked_for)
         self._rate: dict[tuple[Load, LaneShape], Rate] = {}
         for load in loads:
             for shape in self.shapes:
-                rate = rates.find(load.kind, shape)
+                rate = rates.find(load.kind, shape, are_asked_for)
                 assert rate is not None  # what _usable saw to
                 self._rate[load, shape] = rate
         number = {load: position for position, load in enumerate(loads)}
@@ -88,12 +90,17 @@ class Forecast:
 
 
 def _usable(
-    loads: Sequence[Load], rates: RateTable, resources: Resources, shapes: Sequence[LaneShape]
+    loads: Sequence[Load],
+    rates: RateTable,
+    resources: Resources,
+    shapes: Sequence[LaneShape],
+    are_asked_for: bool,
 ) -> tuple[LaneShape, ...]:
     refused = []
     usable = []
     for shape in shapes:
-        reasons = [reason for load in loads if (reason := _reason_against(load, shape, rates, resources))]
+        known = [(load, rates.find(load.kind, shape, are_asked_for)) for load in loads]
+        reasons = [reason for load, rate in known if (reason := _reason_against(load, shape, resources, rate))]
         refused += reasons[:1]
         if not reasons:
             usable.append(shape)
@@ -102,8 +109,7 @@ def _usable(
     return tuple(usable)
 
 
-def _reason_against(load: Load, shape: LaneShape, rates: RateTable, resources: Resources) -> str | None:
-    rate = rates.find(load.kind, shape)
+def _reason_against(load: Load, shape: LaneShape, resources: Resources, rate: Rate | None) -> str | None:
     if rate is None:
         return (
             f"no rate for {load.kind.text} in a lane of {shape.text}; "

@@ -95,16 +95,18 @@ class RateTable(FrozenSpec):
     """From the start of a lane's processes to their readiness for a first run."""
     rates: tuple[Rate, ...]
 
-    def find(self, kind: Kind, shape: LaneShape) -> Rate | None:
+    def find(self, kind: Kind, shape: LaneShape, is_asked_for: bool = False) -> Rate | None:
         """Return the rate of a kind in a shape: as measured, else modelled from that of one worker.
 
-        None: not known, or too many workers for its batch.
+        None: not known, or more workers than its batch suits and none that were asked for.
         """
         measured = {_as_measured(rate.shape): rate for rate in self.rates if rate.kind == kind}
         if (found := measured.get(_as_measured(shape))) is not None:
             return found
         alone = measured.get(_as_measured(shape.model_copy(update={"workers": 1})))
-        if alone is None or shape.workers == 1 or kind.batch_size < FEWEST_IMAGES_A_WORKER * shape.workers:
+        if alone is None or shape.workers == 1:
+            return None
+        if kind.batch_size < FEWEST_IMAGES_A_WORKER * shape.workers and not is_asked_for:
             return None
         return alone.with_workers(shape.workers)
 

@@ -12,6 +12,7 @@ from clr_hpc.execution.lower_bound import lower_bound
 from clr_hpc.execution.plan import Plan, make_plan
 from clr_hpc.execution.plan_file import plan_as_json, write_plan
 from clr_hpc.execution.rates import SERIAL_SHARE, Rate, RatesError, RateTable, read_rates, write_rates
+from clr_hpc.execution.workload import Kind, Load, WorkItem
 from clr_hpc.spec.resources import LaneShape, Resources
 
 WIDE_SPEED = 1 / (SERIAL_SHARE + (1 - SERIAL_SHARE) / 4)
@@ -214,3 +215,13 @@ def test_a_chart_of_another_ending_is_refused(tmp_path: Path) -> None:
     plan = make_plan(make_forecast([item("a", 1)], 1))
     with pytest.raises(ValueError, match=r"plan\.pdf ends in \.pdf; a chart can be \.png, \.svg, \.html"):
         save_chart(plan, tmp_path / "plan.pdf", "a")
+
+
+def test_a_small_batch_is_spread_over_many_workers_only_where_these_were_asked_for() -> None:
+    resources, wide = Resources(cpus=4), LaneShape(workers=4)
+    rates = table(batch_size=16)
+    load = WorkItem("run", Load(Kind("densenet121", 64, 16, "float32"), 1, 100, 0, 0), None, "baseline")
+    with pytest.raises(RatesError, match="no rate"):
+        Forecast([load], rates, resources, [wide])
+    plan = make_plan(Forecast([load], rates, resources, [wide], are_asked_for=True), lanes=[wide])
+    assert plan.makespan_seconds == pytest.approx(100 / WIDE_SPEED)
