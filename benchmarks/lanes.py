@@ -21,7 +21,8 @@ from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.execution.ray_train import LaneTask, cluster, train_on_ray
+from clr_hpc.execution.lane_worker import LaneTask
+from clr_hpc.execution.ray_train import cluster, train_on_ray
 from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
 from clr_hpc.spec.resources import LaneShape
 from clr_hpc.spec.run import RunSpec

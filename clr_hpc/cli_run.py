@@ -172,10 +172,11 @@ def _run_here(job: Job, processes: int | None) -> bool:
 
 def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOptions) -> bool:
     from clr_hpc.cli_plan import resources_of
+    from clr_hpc.execution.lane_worker import LaneTask
     from clr_hpc.execution.lanes import LaneError, queue_without_plan, shapes_without_plan
     from clr_hpc.execution.plan_file import write_plan
     from clr_hpc.execution.ray_cluster import ClusterError
-    from clr_hpc.execution.ray_train import LaneTask, cluster, cluster_resources, train_on_ray
+    from clr_hpc.execution.ray_train import cluster, cluster_resources, train_on_ray
 
     own = resources_of(gpus, cpus)
     try:

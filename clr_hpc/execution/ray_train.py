@@ -4,24 +4,21 @@ A lane is one Ray Train ``TorchTrainer``, whose workers drain the study's queue 
 costs some ten seconds, the next run of a warm lane a fraction of one. This is the only file that imports ray.
 """
 
-import json
 import math
-import os
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from clr_hpc.execution.dispatcher import Dispatcher, News
+from clr_hpc.execution.lane_worker import LaneTask, LaneWorker, drain_queue
 from clr_hpc.execution.lanes import NodeCapacity, fitting
 from clr_hpc.execution.ray_cluster import (
     OBJECT_STORE_BYTES,
@@ -30,37 +27,17 @@ from clr_hpc.execution.ray_cluster import (
     private_cluster_folder,
 )
 from clr_hpc.execution.study_queue import StudyQueue
-from clr_hpc.execution.worker import Outcome, train_run
+from clr_hpc.execution.worker import Outcome
 from clr_hpc.spec.resources import LaneShape, Resources
 from clr_hpc.spec.run import RunSpec
 
-if TYPE_CHECKING:
-    import torch
-    from torch.distributed import Store  # type: ignore[attr-defined]
-
 POLL_SECONDS = 0.5
-STOP_POLL_SECONDS = 1.0
-"""How often each worker asks whether to stop: a question a second, not one a step."""
-WAIT_SECONDS = 0.2
-"""Between two questions of a lane for which nothing is ready, and before it tries a run again that was in use."""
 GOODBYE_SECONDS = 20.0
 """For lanes to end by themselves when the study has; then the rest is cut off with the cluster."""
 STOP_SECONDS = 60.0
 """For runs to be saved after Ctrl-C; one whose lane has just died is saved already."""
 RESTARTS = 4
 """By Ray Train, after which a lane gets a new trainer, or is given up where its workers never came up."""
-
-
-@dataclass(frozen=True)
-class LaneTask:
-    """What a lane's workers are told."""
-
-    lane: int
-    shape: LaneShape
-    pack_folder: Path
-    runs_folder: Path
-    checkpoint_seconds: float
-    group_timeout_seconds: float = 300.0
 
 
 @contextmanager
@@ -299,143 +276,27 @@ def _on_interrupt(stopping: threading.Event) -> Iterator[None]:
 
 
 def _drain_queue(config: dict[str, Any]) -> None:
-    """Train what the dispatcher gives until the study has ended: one worker of a lane."""
+    """Be one worker of a lane until the study has ended."""
     import ray
     import torch
-    import torch.distributed as dist
-    from ray import train
-
-    from clr_hpc.data.packed import Pack
-    from clr_hpc.training.world import World
-
-    task: LaneTask = config["task"]
-    rank, size = train.get_context().get_world_rank(), train.get_context().get_world_size()
-    torch.set_num_threads(task.shape.cpus_per_worker)
-    device = _device(task.shape)
-    if dist.is_initialized():
-        dist.destroy_process_group()  # each run has a group of its own, so that it can fail alone
-    node = ray.get_runtime_context().get_node_id()
-    should_stop = _stop_signal(config["dispatcher"], node)
-    pack = Pack.open(task.pack_folder)
-    desk = _Desk(config["dispatcher"], task.lane, rank, size)
-    desk.arrive(node)
-    while (spec := desk.next_run()) is not None:
-        world = World(rank, size, device, desk.store_of_run(), task.group_timeout_seconds)
-        folder, place = task.runs_folder / spec.name, f"lane {task.lane}"
-        desk.run_ended(train_run(spec, pack, folder, world, should_stop, task.checkpoint_seconds, place))
-
-
-def _device(shape: LaneShape) -> "torch.device":
-    import torch
+    from ray.train import get_context
+    from ray.train.collective import broadcast_from_rank_zero
     from ray.train.torch import get_device
 
-    return get_device() if shape.gpus_per_worker > 0 else torch.device("cpu")
+    task: LaneTask = config["task"]
+    dispatcher = config["dispatcher"]
 
+    def call(question: str, *values: Any) -> Any:
+        return ray.get(getattr(dispatcher, question).remote(*values))
 
-def _stop_signal(dispatcher: Any, node: str) -> Callable[[], bool]:
-    """Return a function that says whether to stop, answered from memory: a thread asks the dispatcher."""
-    import ray
-
-    stop = threading.Event()
-
-    def ask() -> None:
-        while not stop.wait(STOP_POLL_SECONDS):
-            try:
-                if ray.get(dispatcher.must_stop.remote(node)):
-                    stop.set()
-            except ray.exceptions.RayError:
-                stop.set()  # nobody is left to train for
-
-    threading.Thread(target=ask, daemon=True).start()
-    return stop.is_set
-
-
-class _Desk:
-    """Where a lane's workers learn what they train next: rank 0 asks the dispatcher and tells the others."""
-
-    def __init__(self, dispatcher: Any, lane: int, rank: int, size: int) -> None:
-        self._dispatcher, self._lane, self._rank, self._size = dispatcher, lane, rank, size
-        self._number = 0
-        self._store = _lane_store(rank) if size > 1 else None
-
-    def arrive(self, node: str) -> None:
-        """Report this lane and the nodes it is on."""
-        import ray
-
-        nodes = [node]
-        if self._store is not None:
-            self._store.set(f"node/{self._rank}", node)
-            nodes = [self._store.get(f"node/{rank}").decode() for rank in range(self._size)]
-        if self._rank == 0:
-            ray.get(self._dispatcher.lane_started.remote(self._lane, tuple(nodes)))
-
-    def next_run(self) -> RunSpec | None:
-        """Wait for the next run; None when the study has ended."""
-        self._number += 1
-        if self._rank == 0:
-            spec = self._ask()
-            self._tell("" if spec is None else spec.model_dump_json())
-            return spec
-        assert self._store is not None
-        text = self._store.get(f"run/{self._number}").decode()
-        return RunSpec.model_validate_json(text) if text else None
-
-    def store_of_run(self) -> "Store | None":
-        """Return a store in which the ranks of the run that was given last find each other."""
-        from torch.distributed import PrefixStore  # type: ignore[attr-defined]
-
-        return None if self._store is None else PrefixStore(f"group/{self._number}", self._store)
-
-    def run_ended(self, outcome: Outcome) -> None:
-        """Report what became of the run that was given last."""
-        import ray
-
-        if self._rank == 0:
-            ray.get(self._dispatcher.run_ended.remote(self._lane, outcome))
-            if outcome == "in use":
-                time.sleep(WAIT_SECONDS)
-
-    def _ask(self) -> RunSpec | None:
-        import ray
-
-        while True:
-            answer = ray.get(self._dispatcher.next_run.remote(self._lane))
-            if answer == "finished":
-                return None
-            if answer != "wait":
-                spec: RunSpec = answer
-                return spec
-            time.sleep(WAIT_SECONDS)
-
-    def _tell(self, text: str) -> None:
-        if self._store is not None:
-            self._store.set(f"run/{self._number}", text)
-
-
-def _lane_store(rank: int) -> "Store":
-    """Return the store that the workers of a lane share while it lives; rank 0 serves it.
-
-    It listens on the address alone by which the node's workers reach each other.
-    """
-    import ray
-    from ray.train.collective import broadcast_from_rank_zero
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    address = ray.util.get_node_ip_address()
-    patience = timedelta(days=7)  # rank 0 may wait long for a run; when it dies the connection breaks at once
-    if rank != 0:
-        host, port = json.loads(broadcast_from_rank_zero(""))
-        return TCPStore(host, port, is_master=False, timeout=patience)
-    listening = socket.create_server((address, 0))
-    port = listening.getsockname()[1]
-    store = TCPStore(
-        address,
-        port,
-        is_master=True,
-        wait_for_workers=False,
-        timeout=patience,
-        master_listen_fd=os.dup(listening.fileno()),
+    context = get_context()
+    worker = LaneWorker(
+        rank=context.get_world_rank(),
+        size=context.get_world_size(),
+        device=get_device() if task.shape.gpus_per_worker > 0 else torch.device("cpu"),
+        node=ray.get_runtime_context().get_node_id(),
+        address=ray.util.get_node_ip_address(),
+        call=call,
+        from_first=broadcast_from_rank_zero,
     )
-    listening.close()
-    broadcast_from_rank_zero(json.dumps([address, port]))
-    return store
+    drain_queue(task, worker)
