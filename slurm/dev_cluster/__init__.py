@@ -1,0 +1,1 @@
+"""A real SLURM on one machine. ``slurm/dev-cluster`` is its command."""
