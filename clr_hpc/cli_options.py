@@ -19,3 +19,4 @@ class Place(StrEnum):
 
     HERE = "here"
     RAY = "ray"
+    SLURM = "slurm"

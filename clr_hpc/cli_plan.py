@@ -113,7 +113,7 @@ def plan_runs(
 def _shapes(place: str, resources: "Resources", lanes: "Sequence[LaneShape] | None") -> "tuple[LaneShape, ...]":
     if lanes is not None:
         return tuple(dict.fromkeys(lanes))
-    if place == "here":
+    if place in ("here", "slurm"):
         return resources.shapes()
     return resources.shapes(MOST_WORKERS, RUNS_PER_GPU)
 

@@ -1,4 +1,4 @@
-"""The command ``clr-hpc run``: train what is missing of a study, here or on a Ray cluster."""
+"""The command ``clr-hpc run``: train what is missing of a study, here, on a Ray cluster or on a SLURM cluster."""
 
 import os
 import shlex
@@ -51,7 +51,9 @@ class Job:
 def run(
     study_file: StudyFile,
     overrides: Overrides = None,
-    on: Annotated[Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster.")] = Place.HERE,
+    on: Annotated[
+        Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster; slurm: a job array.")
+    ] = Place.HERE,
     results: Results = Path("results"),
     processes: Annotated[
         int | None, typer.Option(min=1, help="With --on here: runs at a time; one a GPU, or one a core.")
@@ -70,8 +72,27 @@ def run(
     ] = True,
     rates: Annotated[Path | None, typer.Option(help="Recorded rates to plan with; see docs/plan.md.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
+    site: Annotated[
+        Path | None, typer.Option(help="With --on slurm: the site file; ~/.config/clr-hpc/site.yaml.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, help="With --on slurm: array elements; as the site file says.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --on slurm: print what would be submitted, and don't.")
+    ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="With --on slurm: go on with runs that other code has begun."),
+    ] = False,
 ) -> None:
-    """Train what is missing of a study, on this machine or on a Ray cluster."""
+    """Train what is missing of a study, on this machine or on a Ray cluster, or submit it to a SLURM cluster."""
+    if on is Place.SLURM:
+        from clr_hpc.cli_slurm import SlurmOptions, submit_study
+
+        asked = SlurmOptions(site, parallel, dry_run, accept_changes, checkpoint_seconds, rates)
+        submit_study(study_file, tuple(overrides or ()), results, asked)
+        return
     from rich.console import Console
 
     from clr_hpc.data.manifest import PackError, open_manifest

@@ -4,6 +4,7 @@ Imports that cost time stand inside the commands, as in ``clr_hpc.cli``.
 """
 
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -27,39 +28,59 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for programs.")] = False,
 ) -> None:
     """Show what runs, waits, stopped, failed and is done of a study; exit with 1 if a run failed."""
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
 
-    from clr_hpc.execution.status import NothingThereError, State, StudyStatus, count
+    from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
+    from clr_hpc.execution.slurm_status import SlurmStatus, read_slurm_status, with_jobs
+    from clr_hpc.execution.status import NothingThereError, RunStatus, State, StudyStatus, count
     from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.slurm_display import render_jobs
     from clr_hpc.spec.study_file import StudyError, load_study
     from clr_hpc.status_display import render
 
     if watch and as_json:
         refuse(ValueError("--watch draws for people and --json writes once for programs; give one of them"))
+
+    def look() -> "tuple[list[RunStatus], SlurmStatus | None]":
+        runs = study.read()
+        if not ledger.exists:
+            return runs, None
+        slurm = read_slurm_status(ledger)
+        return with_jobs(runs, slurm), slurm
+
+    def draw() -> Group:
+        jobs = [] if slurm is None else [render_jobs(slurm)]
+        return Group(render(study.folder.path, runs, study.folders_of_others), *jobs)
+
     try:
         study = StudyStatus(StudyFolder(results / load_study(study_file).name))
-        runs = study.read()
-    except (StudyError, NothingThereError, OSError) as error:
+        os.umask(OWNER_ALONE)  # SLURM's answer is kept in the study's folder
+        ledger = Ledger(study.folder.path.absolute())
+        runs, slurm = look()
+    except (StudyError, NothingThereError, LedgerError, OSError) as error:
         refuse(error)
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a file or a pipe has no width that lines should be cut to
     if as_json:
-        typer.echo(json.dumps({"counts": count(runs), "runs": [run.as_dict() for run in runs]}, indent=2))
+        shown: dict[str, object] = {"counts": count(runs), "runs": [run.as_dict() for run in runs]}
+        if slurm is not None:
+            shown["slurm"] = slurm.as_dict()
+        typer.echo(json.dumps(shown, indent=2))
     elif watch:
         with Live(console=console, auto_refresh=False) as live:
             try:
                 while True:
-                    live.update(render(study.folder.path, runs, study.folders_of_others), refresh=True)
+                    live.update(draw(), refresh=True)
                     if all(run.state in (State.DONE, State.FAILED) for run in runs):
                         break
                     time.sleep(every)
-                    runs = study.read()
+                    runs, slurm = look()
             except KeyboardInterrupt:
                 pass
     else:
-        console.print(render(study.folder.path, runs, study.folders_of_others))
+        console.print(draw())
     raise typer.Exit(int(any(run.state == State.FAILED for run in runs)))
 
 

@@ -25,9 +25,11 @@ AT_THE_TOP = {
     "cli_plan",
     "cli_refusal",
     "cli_run",
+    "cli_slurm",
     "cli_watch",
     "plan_display",
     "run_display",
+    "slurm_display",
     "status_display",
 }
 """Modules of the command line, which import from all."""
@@ -58,6 +60,16 @@ def test_every_folder_imports_only_from_what_stands_above_it(repository: Path) -
     assert seen >= set(MAY_IMPORT)
 
 
+@pytest.mark.parametrize(("system", "file"), [("ray", "ray_train.py"), ("submitit", "slurm.py")])
+def test_a_foreign_system_is_imported_by_one_file(system: str, file: str, repository: Path) -> None:
+    importing = {
+        path.relative_to(repository / "clr_hpc").as_posix()
+        for path in (repository / "clr_hpc").rglob("*.py")
+        if any(name.split(".")[0] == system for name in imports(path))
+    }
+    assert importing == {f"execution/{file}"}
+
+
 IMPORTS_OF = """
 import sys
 {statement}
@@ -75,6 +87,10 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         (
             "import clr_hpc.execution.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
             ["torch", "pandas", "sklearn", "matplotlib"],
+        ),
+        (
+            "import submitit, clr_hpc.execution.slurm_submit, clr_hpc.execution.slurm_status",
+            ["torch", "pandas", "sklearn", "matplotlib", "ray"],
         ),
         (
             "import clr_hpc.execution.status, clr_hpc.status_display, clr_hpc.execution.tensorboard_view",

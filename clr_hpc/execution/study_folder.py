@@ -30,9 +30,24 @@ class StudyFolder:
 
     def unfinished(self, runs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
         """Return the runs whose result isn't there or says that they failed."""
-        return tuple(spec for spec in runs if not is_done(self._result(spec)))
+        return tuple(spec for spec in runs if not is_done(self.result(spec)))
 
-    def _result(self, spec: RunSpec) -> dict[str, object] | None:
+    def failures(self, runs: tuple[RunSpec, ...]) -> dict[str, int]:
+        """Return the modification time, in ns, of the result of each of these runs that failed."""
+        results = {spec.name: self.runs / spec.name / "result.json" for spec in self.unfinished(runs)}
+        return {name: path.stat().st_mtime_ns for name, path in results.items() if path.exists()}
+
+    def code_of(self, spec: RunSpec) -> str | None:
+        """Return the checksum of the code that last trained a run; None where it isn't known."""
+        try:
+            starts = json.loads((self.runs / spec.name / "environment.json").read_text())
+        except FileNotFoundError:
+            return None
+        checksum: str | None = starts[-1].get("source_sha256")
+        return checksum
+
+    def result(self, spec: RunSpec) -> dict[str, object] | None:
+        """Return what a run came to; None where it hasn't ended."""
         try:
             result: dict[str, object] = json.loads((self.runs / spec.name / "result.json").read_text())
         except FileNotFoundError:

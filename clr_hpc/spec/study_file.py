@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from clr_hpc.spec.frozen import unknown
+from clr_hpc.spec.mistakes import explain
 from clr_hpc.spec.run import Training
 from clr_hpc.spec.study import Study
 
@@ -39,7 +40,7 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
     try:
         return Study.model_validate(values)
     except ValidationError as error:
-        raise StudyError(f"{path}: " + _explain(error)) from None
+        raise StudyError(f"{path}: " + explain(error)) from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -63,14 +64,3 @@ def _override(values: dict[str, Any], override: str) -> None:
                 f"--set {override}: {name} is not a mapping, so it has no {path[-1]}; set {name} whole"
             )
     values[path[-1]] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """One line a mistake: where it is and what is wrong, without pydantic's type codes and links."""
-    lines = []
-    for mistake in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in mistake["loc"])
-        given = mistake["input"]
-        value = "" if isinstance(given, dict) or mistake["type"] == "value_error" else f" (it is {given!r})"
-        lines.append(f"{place + ': ' if place else ''}{mistake['msg'].removeprefix('Value error, ')}{value}")
-    return "; ".join(lines)

@@ -2,8 +2,8 @@
 
 import os
 import platform
-import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import clr_hpc
+from clr_hpc.training.code_identity import code_identity
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
             **{name: version(name) for name in ("torchvision", "timm", "numpy", "scikit-learn")},
         },
         "clr_hpc": clr_hpc.__version__,
-        **_commit(),
+        **asdict(code_identity()),
     }
 
 
@@ -42,18 +43,3 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _commit() -> dict[str, Any]:
-    """The commit of this code and whether files differ from it; None where it isn't a git checkout."""
-    git = ["git", "-C", str(Path(clr_hpc.__file__).parent)]
-    try:
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "uncommitted_changes": None}
-    return {"commit": commit, "uncommitted_changes": bool(changes.strip())}

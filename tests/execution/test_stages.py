@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from clr_hpc.data.packed import Pack
-from clr_hpc.execution.inline import _next
+from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
 from clr_hpc.models.one_class.threshold import threshold
 from clr_hpc.spec.run import RunSpec
@@ -192,10 +192,11 @@ def test_a_baseline_that_cannot_be_used_fails_what_goes_on_from_it_by_name(
 
 
 def test_a_run_waits_for_its_baseline_and_the_others_do_not(small_pack: Pack) -> None:
-    queue = runs_of(small_pack)
-    baseline, control, _, svdd, *_ = queue
-    assert _next(queue, []) == baseline
-    rest = queue[1:]
-    assert _next(rest, [baseline]) == svdd, "what needs no weights of a baseline goes first"
-    assert _next(rest, []) == control
-    assert _next([control], [baseline]) is None
+    runs = runs_of(small_pack)
+    baseline, control, _, svdd, *_ = runs
+    queue = ListedRuns(runs)
+    assert queue.next_run([]) == baseline
+    assert queue.next_run([baseline]) == svdd, "what needs no weights of a baseline goes first"
+    assert ListedRuns([baseline, control]).next_run([baseline]) is None
+    queue.ended(baseline, "failed")
+    assert queue.next_run([]) == control, "which says for itself that its baseline failed"

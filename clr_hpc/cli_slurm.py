@@ -1,0 +1,225 @@
+"""``clr-hpc run --on slurm``, ``clr-hpc cancel`` and ``clr-hpc logs``: a study on a SLURM cluster.
+
+All of it is for login nodes: nothing here imports torch, and nothing stays open.
+"""
+
+import os
+import shlex
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clr_hpc.cli_options import Results, StudyFile
+from clr_hpc.cli_refusal import refuse
+
+if TYPE_CHECKING:
+    from clr_hpc.execution.slurm_ledger import Ledger
+    from clr_hpc.execution.slurm_records import Submission
+    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.spec.run import RunSpec
+    from clr_hpc.spec.site import Site
+    from clr_hpc.spec.study import Study
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What was asked for with --on slurm."""
+
+    site_file: Path | None
+    parallel: int | None
+    dry_run: bool
+    accept_changes: bool
+    checkpoint_seconds: float
+    rates: Path | None
+
+
+def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, asked: SlurmOptions) -> None:
+    """Submit what is missing of a study and neither queued nor running, and return."""
+    from clr_hpc.data.manifest import PackError, open_manifest
+    from clr_hpc.execution.slurm_controller import SlurmError
+    from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
+    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.spec.site import SiteError, load_site
+    from clr_hpc.spec.study_file import StudyError, load_study
+
+    os.umask(OWNER_ALONE)
+    try:
+        site = load_site(asked.site_file)
+        study = load_study(study_file, overrides)
+        pack_folder = Path(study.pack).absolute()
+        runs = study.runs(open_manifest(pack_folder).checksum)
+        folder = StudyFolder((results / study.name).absolute())
+        _refuse_folder_of_its_own(folder.path, site)
+        ledger = Ledger(folder.path)
+        with ExitStack() as stack:
+            if not asked.dry_run:
+                folder.prepare(study, pack_folder)
+                ledger.prepare()
+                stack.enter_context(ledger.locked())
+            _submit_what_is_left(study, folder, ledger, runs, site, pack_folder, asked)
+    except (StudyError, PackError, SiteError, LedgerError, SlurmError, OSError, ValueError) as error:
+        refuse(error)
+    if not asked.dry_run:
+        watch = shlex.join(["clr-hpc", "status", str(study_file), "--results", str(results)])
+        typer.echo(f"watch: {watch}")
+
+
+def _refuse_folder_of_its_own(study_folder: Path, site: "Site") -> None:
+    if not study_folder.resolve().is_relative_to(site.shared_folder.resolve()):
+        raise ValueError(
+            f"{study_folder} is not in shared_folder={site.shared_folder} of the site file, so that nodes may not "
+            f"see it; give --results {site.shared_folder / 'results'}"
+        )
+
+
+def _submit_what_is_left(
+    study: "Study",
+    folder: "StudyFolder",
+    ledger: "Ledger",
+    runs: "tuple[RunSpec, ...]",
+    site: "Site",
+    pack_folder: Path,
+    asked: SlurmOptions,
+) -> None:
+    from clr_hpc.execution.slurm_records import Submission
+    from clr_hpc.execution.slurm_submit import known_jobs, settle, submit, what_is_left
+    from clr_hpc.training.code_identity import code_identity
+
+    jobs = known_jobs(ledger) if asked.dry_run else settle(ledger)
+    left = what_is_left(folder, runs, ledger, jobs)
+    told = f"{study.name}: {len(runs)} runs, {left.done} done, {left.queued} queued or running"
+    elsewhere = f", {left.running} trained elsewhere" if left.running else ""
+    typer.echo(f"{told}{elsewhere}; in {folder.path}")
+    if not left.runs:
+        typer.echo("nothing to submit")
+        return
+    code = code_identity()
+    _refuse_other_code(folder, left.begun, code.source_sha256, asked.accept_changes)
+    draft = Submission(
+        token="",
+        name="",
+        made="",
+        state="intended",
+        elements=(),
+        failed_before=folder.failures(left.begun),
+        commit=code.commit,
+        source_sha256=code.source_sha256,
+        pack_checksum=runs[0].pack_checksum,
+        pack_folder=str(pack_folder),
+        checkpoint_seconds=asked.checkpoint_seconds,
+        accept_changes=asked.accept_changes,
+        processes=site.processes,
+        threads=site.threads,
+        baseline_wait_seconds=site.baseline_wait_seconds,
+    )
+    if asked.dry_run:
+        _show(draft, left.runs, study, site, ledger, asked)
+    else:
+        submit(left.runs, draft, study.name, site, asked.parallel, ledger, _say_submitted)
+
+
+def _refuse_other_code(
+    folder: "StudyFolder", runs: "tuple[RunSpec, ...]", source_sha256: str, accept_changes: bool
+) -> None:
+    from clr_hpc.execution.slurm_submit import begun_with_other_code
+
+    begun = begun_with_other_code(folder, runs, source_sha256)
+    if not begun:
+        return
+    what = f"{len(begun)} runs were begun with other code than this, the first of them {begun[0].name}"
+    if not accept_changes:
+        raise ValueError(f"{what}; go back to that code, or let them go on with --accept-changes")
+    typer.echo(f"{what}; they go on with --accept-changes")
+
+
+def _say_submitted(submission: "Submission") -> None:
+    runs = sum(len(element) for element in submission.elements)
+    typer.echo(f"job {submission.job}: {runs} runs in {len(submission.elements)} elements")
+
+
+def _show(
+    draft: "Submission",
+    runs: "tuple[RunSpec, ...]",
+    study: "Study",
+    site: "Site",
+    ledger: "Ledger",
+    asked: SlurmOptions,
+) -> None:
+    """Print what would be submitted: sbatch's text, and which runs each element would train."""
+    from clr_hpc.execution.slurm import sbatch_text
+    from clr_hpc.execution.slurm_share import share_out
+    from clr_hpc.execution.slurm_submit import elements_wanted, make_submissions
+
+    shares = share_out(runs, elements_wanted(runs, site, asked.parallel))
+    for submission in make_submissions(draft, shares, study.name):
+        typer.echo(sbatch_text(submission, site, ledger))
+        for index, names in enumerate(submission.elements):
+            typer.echo(f"# element {index}, {site.processes} at a time:")
+            for name in names:
+                typer.echo(f"#   {name}")
+    if asked.rates is not None:
+        _show_plan(runs, Path(study.pack), len(shares), site, asked.rates)
+
+
+def _show_plan(
+    runs: "tuple[RunSpec, ...]", pack_folder: Path, elements: int, site: "Site", rates_file: Path
+) -> None:
+    from rich.console import Console
+
+    from clr_hpc.cli_plan import plan_runs
+    from clr_hpc.plan_display import show_plan
+    from clr_hpc.spec.resources import LaneShape, Resources
+
+    resources = Resources(gpus=site.gpus * elements, cpus=site.cpus * elements, nodes=elements)
+    share = min(1.0, site.gpus / site.processes)
+    lanes = [LaneShape(gpus_per_worker=share, cpus_per_worker=site.threads)] * (site.processes * elements)
+    console = Console()
+    show_plan(console, plan_runs(runs, pack_folder, "here", resources, Path(), rates_file, console, lanes))
+
+
+Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or parts of them; all.")]
+
+
+def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("results")) -> None:
+    """End a study's jobs on a SLURM cluster, or have some of its runs trained no more; what they have is saved."""
+    from clr_hpc.execution.slurm_cancel import cancel_runs, cancel_study
+    from clr_hpc.execution.slurm_controller import SlurmError
+    from clr_hpc.execution.slurm_ledger import OWNER_ALONE, LedgerError
+    from clr_hpc.execution.slurm_study import SlurmStudy
+    from clr_hpc.execution.status import NothingThereError
+    from clr_hpc.spec.study_file import StudyError, load_study
+
+    os.umask(OWNER_ALONE)
+    try:
+        study = SlurmStudy(results / load_study(study_file).name)
+        with study.ledger.locked():
+            jobs = cancel_runs(study, study.find(runs)) if runs else cancel_study(study)
+    except (StudyError, NothingThereError, LedgerError, SlurmError, OSError) as error:
+        refuse(error)
+    for line in jobs:
+        typer.echo(line)
+
+
+def logs(
+    study_file: StudyFile,
+    run: Annotated[str, typer.Argument(help="Name or id of a run, or a part of it.")],
+    results: Results = Path("results"),
+    lines: Annotated[int, typer.Option(min=1, help="Of the end of each file.")] = 50,
+) -> None:
+    """Show what the job printed that trained a run on a SLURM cluster, and why the run failed if it did."""
+    from clr_hpc.execution.slurm_ledger import LedgerError
+    from clr_hpc.execution.slurm_logs import log_of_run
+    from clr_hpc.execution.slurm_study import SlurmStudy
+    from clr_hpc.execution.status import NothingThereError
+    from clr_hpc.spec.study_file import StudyError, load_study
+
+    try:
+        study = SlurmStudy(results / load_study(study_file).name)
+        (spec,) = study.find([run], only_one=True)
+        for line in log_of_run(study, spec, lines):
+            typer.echo(line)
+    except (StudyError, NothingThereError, LedgerError, OSError) as error:
+        refuse(error)

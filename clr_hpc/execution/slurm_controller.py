@@ -1,0 +1,196 @@
+"""What SLURM says of jobs and limits, and what it is told: each call has a time limit.
+
+Three sources, each of which may be missing at a site: `squeue` for jobs that wait or run (and for some minutes for
+those that have ended), `sacct` for those that have ended, and the run folders' leases, which need no SLURM at all.
+"""
+
+import getpass
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TIMEOUT_SECONDS = 10.0
+ENDED = {
+    *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"),
+    *("BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED"),
+}
+COLUMNS = {
+    "JobArrayID": 32,
+    "Name": 96,
+    "State": 24,
+    "Reason": 96,
+    "NodeList": 128,
+    "TimeUsed": 24,
+    "TimeLimit": 24,
+    "RestartCnt": 8,
+}
+
+
+class SlurmError(Exception):
+    """SLURM does not answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An array element, or a job that has only one, as SLURM knows it."""
+
+    job_id: str
+    """``123_4``, or ``123``."""
+    name: str
+    state: str
+    """``PENDING``, ``RUNNING``, …"""
+    reason: str = ""
+    """Why it waits; empty where there is no reason."""
+    nodes: str = ""
+    elapsed: str = ""
+    """``1-02:03:04``; since its last start."""
+    limit: str = ""
+    restarts: int | None = None
+    """None where SLURM doesn't say."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits, runs, or will be queued again."""
+        return self.state not in ENDED
+
+
+def jobs_in_queue(names: Sequence[str]) -> list[Job]:
+    """Return the jobs of these names from squeue, those that ended a short while ago included.
+
+    Raises:
+        SlurmError: it does not answer.
+    """
+    if not names:
+        return []
+    form = ",".join(f"{column}:{width}" for column, width in COLUMNS.items())
+    told = call(
+        ["squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names)}", f"--Format={form}"]
+    )
+    return [_from_squeue(line) for line in told.splitlines() if line.strip()]
+
+
+def _from_squeue(line: str) -> Job:
+    values, at = [], 0
+    for width in COLUMNS.values():
+        values.append(line[at : at + width].strip())
+        at += width
+    job, name, state, reason, nodes, elapsed, limit, restarts = values
+    return Job(
+        job, name, state, _reason(reason), nodes, elapsed, limit, int(restarts) if restarts.isdigit() else None
+    )
+
+
+def jobs_in_accounting(names: Sequence[str], since: str) -> list[Job]:
+    """Return the jobs of these names from sacct.
+
+    Args:
+        names: of the jobs.
+        since: a day, ``2026-01-31``, before which none was submitted.
+
+    Raises:
+        SlurmError: the site keeps no accounts, or it does not answer.
+    """
+    if not names:
+        return []
+    form = "JobID,JobName,State,Reason,NodeList,Elapsed,Timelimit"
+    base = ["sacct", "--noheader", "--parsable2", "--allocations", f"--format={form}"]
+    told = call([*base, f"--name={','.join(names)}", f"--starttime={since}"])
+    jobs = []
+    for line in told.splitlines():
+        job, name, state, reason, nodes, elapsed, limit = line.split("|")[:7]
+        jobs.append(
+            Job(job, name, state.split()[0], _reason(reason), "" if "None" in nodes else nodes, elapsed, limit)
+        )
+    return jobs
+
+
+def _reason(text: str) -> str:
+    return "" if text in ("None", "(null)") else text
+
+
+def cancel_jobs(job_ids: Sequence[str]) -> None:
+    """Have SLURM end jobs; those that have ended already are left alone.
+
+    Raises:
+        SlurmError: it does not answer, or refuses.
+    """
+    if job_ids:
+        call(["scancel", *job_ids])
+
+
+def most_array_elements() -> int | None:
+    """Return the site's MaxArraySize, above which an array's indices can't go; None where it isn't known."""
+    try:
+        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", call(["scontrol", "show", "config"]), re.MULTILINE)
+    except SlurmError:
+        return None
+    return int(found[1]) if found else None
+
+
+def jobs_still_allowed(qos: str | None) -> int | None:
+    """Return how many jobs the user may yet submit under a QOS; None where nothing bounds that or isn't known."""
+    try:
+        told = call(["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,MaxSubmitJobsPerUser"])
+        limits = dict(line.split("|")[:2] for line in told.splitlines() if "|" in line)
+        most = limits.get(qos or "normal", "")
+        if not most.isdigit():
+            return None
+        queued = call(["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--Format=QOS:64"])
+    except SlurmError:
+        return None
+    return max(0, int(most) - sum(line.strip() == (qos or "normal") for line in queued.splitlines()))
+
+
+def requeue(job_id: str, excluded_node: str | None) -> None:
+    """Queue this process's own job again, which ends all its processes, on other nodes if one is named.
+
+    The caller ignores SIGTERM, and so do the commands started here: SLURM sends it at once, and only a job that
+    was queued again can be told to avoid a node.
+
+    Raises:
+        SlurmError: SLURM refuses, such as where the site does not let users queue jobs again.
+    """
+    call(["scontrol", "requeue", job_id])
+    if excluded_node is not None:
+        nodes = {excluded_node, *_excluded_nodes(job_id)}
+        call(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(sorted(nodes))}"])
+
+
+def is_preempted(job_id: str) -> bool:
+    """Say whether a job that is told to end is preempted, rather than cancelled."""
+    try:
+        found = re.search(r"PreemptTime=(\S+)", call(["scontrol", "show", "job", job_id]))
+    except SlurmError:
+        return False
+    return found is not None and found[1] not in ("None", "N/A")
+
+
+def _excluded_nodes(job_id: str) -> list[str]:
+    found = re.search(r"ExcNodeList=(\S+)", call(["scontrol", "show", "job", job_id]))
+    if found is None or found[1] == "(null)":
+        return []
+    return call(["scontrol", "show", "hostnames", found[1]]).split()
+
+
+def call(command: Sequence[str]) -> str:
+    """Run one of SLURM's commands and return what it prints.
+
+    Raises:
+        SlurmError: it isn't installed, fails, or takes longer than ``TIMEOUT_SECONDS``.
+    """
+    environment: dict[str, Any] = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS, env=environment
+        )
+    except FileNotFoundError:
+        raise SlurmError(f"{command[0]} is not installed here; use a login node of the cluster") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{command[0]} has not answered for {TIMEOUT_SECONDS:g} s; try again later") from None
+    if done.returncode:
+        message = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise SlurmError(f"{command[0]}: {message}")
+    return done.stdout

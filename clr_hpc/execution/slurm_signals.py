@@ -1,0 +1,25 @@
+"""What SLURM tells a job by signals."""
+
+import signal
+from types import FrameType
+
+
+class StopSignals:
+    """What SLURM has told this job; only flags are set in the middle of whatever goes on."""
+
+    def __init__(self) -> None:
+        """Hear SIGUSR2 and SIGTERM from now on, in the place of submitit."""
+        self.time_is_up = self.told_to_end = False
+        signal.signal(signal.SIGUSR2, self._on_usr2)
+        signal.signal(signal.SIGTERM, self._on_term)
+
+    @property
+    def any(self) -> bool:
+        """Whether to save and stop."""
+        return self.time_is_up or self.told_to_end
+
+    def _on_usr2(self, _number: int, _frame: FrameType | None) -> None:
+        self.time_is_up = True
+
+    def _on_term(self, _number: int, _frame: FrameType | None) -> None:
+        self.told_to_end = True

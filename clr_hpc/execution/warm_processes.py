@@ -1,0 +1,127 @@
+"""Processes of one machine that stay warm and train one run after the other, several runs at a time."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Literal
+
+from clr_hpc.execution.run_queue import ListedRuns, RunQueue
+from clr_hpc.execution.warm_worker import WorkerTask, leave_failure, start_worker, train_in_worker
+from clr_hpc.execution.worker import Outcome
+from clr_hpc.spec.run import RunSpec
+
+POLL_SECONDS = 0.5
+
+
+def drain(
+    queue: RunQueue,
+    task: WorkerTask,
+    count: int,
+    threads: int,
+    should_stop: Callable[[], bool],
+    on_poll: Callable[[set[RunSpec]], None],
+    on_end: Callable[[RunSpec, Outcome], None],
+) -> bool:
+    """Train what a queue gives until it is finished.
+
+    Args:
+        queue: asked for the next run whenever a process is free.
+        task: what all processes are told.
+        count: runs trained at a time.
+        threads: CPU threads of each.
+        should_stop: asked about twice a second.
+        on_poll: called about twice a second with the runs that are being trained.
+        on_end: called when a run ends.
+
+    Returns:
+        False where ``should_stop`` ended it; every run then under way is saved.
+    """
+    suspects: list[RunSpec] = []
+    while suspects or not queue.is_finished:
+        # when a process dies, all that were under way are suspects: each then runs alone, and the guilty one shows
+        source, at_once = (ListedRuns(suspects[:1]), 1) if suspects else (queue, count)
+        with _Workers(task, at_once, threads) as workers:
+            queue.processes_started()
+            for spec, outcome in workers.train(source, should_stop, on_poll):
+                if outcome == "process died":
+                    if spec not in suspects:
+                        suspects.append(spec)
+                        continue
+                    outcome = _leave_result_of_dead_process(task.runs_folder / spec.name)
+                if spec in suspects:
+                    suspects.remove(spec)
+                    source.ended(spec, outcome)
+                queue.ended(spec, outcome)
+                on_end(spec, outcome)
+            if workers.stopped:
+                return False
+    return True
+
+
+class _Workers:
+    """A pool of warm processes, and the stop signal for them."""
+
+    def __init__(self, task: WorkerTask, count: int, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        numbers = context.SimpleQueue()
+        for number in range(count):
+            numbers.put(number)
+        self._stop = context.Event()
+        self._count = count
+        start = (os.getpid(), numbers, self._stop, task, threads)
+        self._pool = ProcessPoolExecutor(count, context, start_worker, start)
+        self.stopped = False
+
+    def train(
+        self, queue: RunQueue, should_stop: Callable[[], bool], on_poll: Callable[[set[RunSpec]], None]
+    ) -> Iterator[tuple[RunSpec, Outcome | Literal["process died"]]]:
+        """Yield each run as it ends, with its outcome or ``process died``; stop where the pool can't go on."""
+        pending: dict[Future[Outcome], RunSpec] = {}
+        broken = False
+        while pending or not (queue.is_finished or self.stopped or broken or queue.wants_fresh_processes):
+            if not self.stopped and should_stop():
+                self.stopped = True
+                self._stop.set()
+            closed = self.stopped or broken or queue.wants_fresh_processes
+            while not closed and len(pending) < self._count:
+                spec = queue.next_run(pending.values())
+                if spec is None:
+                    break
+                try:
+                    pending[self._pool.submit(train_in_worker, spec)] = spec
+                except BrokenProcessPool:  # a process died while it had nothing to do
+                    broken = closed = True
+            if not pending:
+                time.sleep(POLL_SECONDS)
+            ended, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            on_poll(set(pending.values()))
+            for future in ended:
+                spec = pending.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    yield spec, "process died"
+                else:
+                    if outcome != "stopped" or not self.stopped:
+                        yield spec, outcome
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_result_of_dead_process(folder: Path) -> Outcome:
+    return leave_failure(
+        folder,
+        ChildProcessError(
+            "the process that trained it died twice, once with nothing beside it; when memory is short the kernel "
+            "kills processes: look into the system log, or lower training.batch_size"
+        ),
+    )

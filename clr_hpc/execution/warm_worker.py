@@ -1,0 +1,128 @@
+"""One of the processes that stay warm: what runs in it, and how it ends."""
+
+import ctypes
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from clr_hpc.durable import write_json
+from clr_hpc.execution.worker import Outcome, failure, train_run
+from clr_hpc.spec.run import RunSpec
+
+CANCEL_POLL_SECONDS = 5.0
+EXIT_SECONDS = 3
+"""After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What all processes are told."""
+
+    pack_folder: Path
+    runs_folder: Path
+    checkpoint_seconds: float
+    place: str = "process {number}"
+    """Says to people where a run is trained; ``{number}`` is the process's."""
+    cancelled_folder: Path | None = None
+    """Where a file with a run's name has that run stop."""
+
+
+_worker: dict[str, Any] = {}
+"""What this process was told, has opened and is at."""
+
+
+def start_worker(parent: int, numbers: Any, stop: Any, task: WorkerTask, threads: int) -> None:
+    """Prepare this process for signals and for what it will train.
+
+    Args:
+        parent: the process with which this one is to end.
+        numbers: a queue that has a number for each process.
+        stop: an event that is set when all are to save and stop.
+        task: what all processes are told.
+        threads: CPU threads of this one.
+    """
+    # the parent hears Ctrl-C, and what SLURM sends to all processes of a job, and sets the stop event
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _on_terminate)
+    _die_with(parent)
+    _worker.update(stop=stop, task=task, number=numbers.get(), threads=threads)
+
+
+def _open_what_runs_share(task: WorkerTask) -> None:
+    """Open device and pack, with the first run, so that what is wrong with them is a reason like others."""
+    import torch
+
+    from clr_hpc.data.packed import Pack
+    from clr_hpc.training.world import World
+
+    torch.set_num_threads(_worker["threads"])
+    number = _worker["number"]
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", number % torch.cuda.device_count()) if cuda else torch.device("cpu")
+    _worker.update(pack=Pack.open(task.pack_folder), world=World.alone(device))
+
+
+def _on_terminate(_number: int, _frame: FrameType | None) -> None:
+    """Save the run under way before the end, as its parent may have no time to ask for it."""
+    _worker["terminated"] = True
+    if not _worker.get("busy"):
+        signal.alarm(EXIT_SECONDS)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, so that no run goes on unseen after kill -9."""
+    parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_in_worker(spec: RunSpec) -> Outcome:
+    """Train a run in this process; see ``train_run``."""
+    task: WorkerTask = _worker["task"]
+    should_stop = _Stop(task.cancelled_folder, spec.name)
+    if should_stop():
+        return "stopped"
+    folder = task.runs_folder / spec.name
+    place = task.place.format(number=_worker["number"])
+    _worker["busy"] = True
+    try:
+        if "pack" not in _worker:
+            try:
+                _open_what_runs_share(task)
+            except Exception as error:  # the device or the disk; the next run tries again
+                return leave_failure(folder, error)
+        pack, world = _worker["pack"], _worker["world"]
+        return train_run(spec, pack, folder, world, should_stop, task.checkpoint_seconds, place)
+    finally:
+        _worker["busy"] = False
+        if _worker.get("terminated"):
+            signal.alarm(EXIT_SECONDS)  # the outcome still has to reach the parent
+
+
+class _Stop:
+    """Whether the run under way is to be saved and left: answered from memory, but for a look at the disk."""
+
+    def __init__(self, cancelled_folder: Path | None, name: str) -> None:
+        self._cancelled = None if cancelled_folder is None else cancelled_folder / name
+        self._looked = -CANCEL_POLL_SECONDS
+
+    def __call__(self) -> bool:
+        if _worker.get("terminated") or _worker["stop"].is_set():
+            return True
+        if self._cancelled is None or time.monotonic() - self._looked < CANCEL_POLL_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        return self._cancelled.exists()
+
+
+def leave_failure(folder: Path, error: Exception) -> Outcome:
+    """Leave an error as the result of a run in its folder, for a run whose own process could not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "result.json", failure(error, 0.0))
+    return "failed"

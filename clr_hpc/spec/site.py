@@ -1,0 +1,104 @@
+"""A site file: what a SLURM cluster needs to be told, written once for all studies."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from clr_hpc.spec.frozen import FrozenSpec
+from clr_hpc.spec.mistakes import explain
+
+DEFAULT_SITE_FILE = Path("~/.config/clr-hpc/site.yaml")
+
+
+class SiteError(Exception):
+    """A site file can't be used; the message names the file, each place in it, the rule and the remedy."""
+
+
+class Site(FrozenSpec):
+    """A cluster as this project uses it; ``slurm/site.example.yaml`` explains each key."""
+
+    partition: str | None = None
+    """None: the cluster's default, as with account, qos and constraint."""
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpus: NonNegativeInt = 0
+    """Of one array element, all on one node."""
+    cpus: PositiveInt
+    """Of one array element."""
+    memory_gb: PositiveFloat | None = None
+    time_limit_minutes: PositiveInt
+    """Of one start of a job; a job that advances is queued again as often as it takes."""
+    signal_seconds: int = Field(default=90, ge=15)
+    """Before the time limit, when a job is told to save and be queued again."""
+    runs_at_once: PositiveInt | None = None
+    """Trained side by side in one element; None: one a GPU, or one a CPU."""
+    parallel: PositiveInt | None = None
+    """Elements of a study where ``--parallel`` isn't given; None: one for each baseline with what follows it."""
+    shared_folder: Path
+    """On the disk that all nodes see; results must lie in it."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell before Python starts."""
+    container: str | None = None
+    """What runs a command inside a container: ``apptainer exec --nv image.sif``."""
+    python: str | None = None
+    """None: the Python that submits, or ``python`` of the container."""
+    baseline_wait_seconds: NonNegativeInt = 600
+    """How long an element may wait for a baseline that another one trains, before it gives its node back."""
+    extra: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Further options of sbatch: ``reservation: course``."""
+
+    @field_validator("shared_folder")
+    @classmethod
+    def _is_there(cls, folder: Path) -> Path:
+        expanded = folder.expanduser()
+        if not expanded.is_absolute() or not expanded.is_dir():
+            raise ValueError(
+                f"{folder} must be the absolute path of a folder that is there; make it, or correct it"
+            )
+        return expanded
+
+    @property
+    def command(self) -> str:
+        """Shell words that start Python on a node."""
+        if self.container is None:
+            return shlex.quote(self.python or sys.executable)
+        return f"{self.container} {shlex.quote(self.python or 'python')}"
+
+    @property
+    def processes(self) -> int:
+        """Runs trained side by side in one element."""
+        return self.runs_at_once or self.gpus or self.cpus
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each."""
+        return max(1, self.cpus // self.processes)
+
+
+def load_site(path: Path | None) -> Site:
+    """Read a site file; None: the user's own at ``~/.config/clr-hpc/site.yaml``.
+
+    Raises:
+        SiteError: it isn't there or can't be used.
+    """
+    file = (path or DEFAULT_SITE_FILE).expanduser()
+    try:
+        values = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise SiteError(
+            f"{file}: {error.strerror}; copy slurm/site.example.yaml there and fill it in, or give --site FILE"
+        ) from None
+    except yaml.YAMLError as error:
+        raise SiteError(f"{file}: not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise SiteError(
+            f"{file}: a site is a mapping of keys such as partition, cpus; see slurm/site.example.yaml"
+        )
+    try:
+        return Site.model_validate(values)
+    except ValidationError as error:
+        raise SiteError(f"{file}: {explain(error)}") from None

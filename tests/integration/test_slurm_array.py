@@ -1,0 +1,103 @@
+"""A study as a job array on a real SLURM: to its end, over preemption and a lost node, and nothing done twice."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster
+from slurm_trial import ENDED, ONE_RUN, RETRAINING, SlurmTrial
+from trial_study import TrialStudy, wait_until
+
+pytestmark = pytest.mark.integration
+pytest.importorskip("submitit")
+
+LONG = {"epochs": 20, "image_size": 32, "batch_size": 16}
+
+
+@pytest.fixture
+def trial(write_study: Callable[..., TrialStudy], slurm: SlurmCluster) -> Callable[..., SlurmTrial]:
+    """Return what writes a study for the cluster, with changes."""
+    return lambda site=None, **changes: SlurmTrial.write(write_study(**changes), slurm, **(site or {}))
+
+
+def test_a_study_over_several_elements_ends_and_nothing_runs_twice(trial: Callable[..., SlurmTrial]) -> None:
+    study = trial(stages=RETRAINING, pathologies=["cardiomegaly", "effusion"])
+    assert "8 runs in 3 elements" in study.submit("--parallel", "3")
+    again = study.submit("--parallel", "3")
+    assert "8 queued or running" in again
+    assert "nothing to submit" in again
+
+    status, queue = study.status(), study.queued()
+    assert len(status["slurm"]["elements"]) == 3
+    assert {element["state"] for element in status["slurm"]["elements"]} <= {state.lower() for state in queue}
+    waiting = [run for run in status["runs"] if run["state"] == "waiting"]
+    assert all(f"job {study.job()}_" in run["reason"] for run in waiting)
+
+    study.await_end()
+    after = study.status()
+    assert after["counts"]["done"] == 8, study.logs()
+    assert {element["state"] for element in after["slurm"]["elements"]} == {"completed"}
+    assert study.starts() == [1] * 8
+    assert "8 done" in study.submit()
+    for path in (study.folder, *study.folder.rglob("*")):
+        assert path.is_symlink() or path.stat().st_mode & 0o077 == 0, f"others may read {path}"
+    assert study.clr_hpc("report").returncode == 0
+
+
+@pytest.mark.slow
+def test_preempted_in_mid_epoch_it_ends_in_the_same_bytes(
+    trial: Callable[..., SlurmTrial], slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    study = trial(stages=ONE_RUN, pathologies=["cardiomegaly", "effusion"], training=LONG)
+    undisturbed = study.study.copied_to(tmp_path / "undisturbed")
+    assert "2 runs in 2 elements" in study.submit()
+    wait_until(lambda: study.samples() > 0, "a checkpoint")
+    high = slurm.sbatch("true", "--partition=high", "--nodes=2", "--exclusive")
+    slurm.await_state(high, "COMPLETED")
+    wait_until(lambda: "PENDING" in study.queued(), "the job to be queued again")
+    assert [element["requeues"] for element in study.status()["slurm"]["elements"]] == [1, 1]
+    assert undisturbed.run().returncode == 0
+    study.await_end()
+    assert study.starts() == [2, 2], study.logs()
+    assert study.study.checksums() == undisturbed.checksums()
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_what_came_after_the_last_checkpoint(
+    trial: Callable[..., SlurmTrial], slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    study = trial(stages=ONE_RUN, training=LONG)
+    undisturbed = study.study.copied_to(tmp_path / "undisturbed")
+    study.submit()
+    wait_until(lambda: study.samples() > 0, "a checkpoint")
+    (element,) = study.status()["slurm"]["elements"]
+    slurm.kill_node(element["node"], reported=True)
+    wait_until(lambda: slurm.node_state(element["node"]).startswith("down"), "the loss of the node to be seen")
+    slurm.start_node(element["node"])
+    assert undisturbed.run().returncode == 0
+    study.await_end()
+    assert study.starts() == [2], study.logs()
+    assert study.study.checksums() == undisturbed.checksums()
+
+
+def test_cancelled_runs_are_saved_and_left_alone(trial: Callable[..., SlurmTrial]) -> None:
+    study = trial(stages=ONE_RUN, pathologies=["cardiomegaly", "effusion"], training=LONG)
+    study.submit("--parallel", "1")
+    wait_until(lambda: study.samples() > 0, "a checkpoint")
+    (running,) = [run for run in study.status()["runs"] if run["state"] == "running"]
+    told = study.clr_hpc("cancel", running["name"])
+    assert f"cancelled: {running['name']}" in told.stdout, told.stderr
+    wait_until(lambda: len(study.study.folders()) == 2, "the other run to begin")
+    status = {run["name"]: run for run in study.status()["runs"]}
+    assert status[running["name"]]["state"] == "stopped"
+    assert "cancelled" in status[running["name"]]["reason"]
+    assert f"stopped: {running['name']}" in study.clr_hpc("logs", running["name"]).stdout
+
+    assert f"cancelled: job {study.job()}" in study.clr_hpc("cancel").stdout
+    study.await_end()
+    after = study.status()
+    assert {run["state"] for run in after["runs"]} == {"stopped"}
+    assert {element["state"] for element in after["slurm"]["elements"]} <= set(ENDED)
+    assert "2 runs in 2 elements" in study.submit()
+    study.clr_hpc("cancel")
+    study.await_end()
