@@ -207,7 +207,8 @@ def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOption
                 own = cluster_resources()
             shapes = None
             if options.lanes or options.workers_per_lane:
-                shapes = shapes_without_plan(own, options.lanes, options.workers_per_lane)
+                joined = options.address is not None
+                shapes = shapes_without_plan(own, options.lanes, options.workers_per_lane, may_grow=joined)
             plan = job.make_plan(Place.RAY, own, shapes)
             if options.address is None:  # what it runs would be in the way of what the plan measures
                 dashboard = stack.enter_context(cluster(None, own.cpus, own.gpus))

@@ -45,19 +45,25 @@ def _place(shape: LaneShape, free: list[list[float]]) -> bool:
     return False
 
 
-def shapes_without_plan(resources: Resources, lanes: int | None, workers: int | None) -> list[LaneShape]:
+def shapes_without_plan(
+    resources: Resources, lanes: int | None, workers: int | None, may_grow: bool = False
+) -> list[LaneShape]:
     """Cut a place into equal lanes.
 
     Args:
         resources: of the place.
         lanes: how many; None: as many as there are GPUs, or CPUs, for their workers.
         workers: of each; None: one.
+        may_grow: nodes may join, or come back: lanes that have no room now are not refused, and take none from
+            the others.
 
     Raises:
         LaneError: there is less than a CPU for each worker, or workers of a lane would share a GPU.
     """
     workers = workers or 1
-    lanes = lanes or max(1, resources.capacity // workers)
+    room_for = max(1, resources.capacity // workers)
+    wanted = lanes or room_for
+    lanes = min(wanted, room_for) if may_grow else wanted
     total = lanes * workers
     if total > resources.cpus:
         raise LaneError(
@@ -69,7 +75,7 @@ def shapes_without_plan(resources: Resources, lanes: int | None, workers: int | 
             f"{lanes} lanes of {workers} workers need {total} GPUs, since workers of a lane can't share one; "
             f"there are {resources.gpus}: ask for fewer, or for lanes of one worker"
         )
-    return [LaneShape(workers=workers, cpus_per_worker=resources.cpus // total, gpus_per_worker=gpus)] * lanes
+    return [LaneShape(workers=workers, cpus_per_worker=resources.cpus // total, gpus_per_worker=gpus)] * wanted
 
 
 def queue_without_plan(runs: Sequence[RunSpec]) -> StudyQueue:

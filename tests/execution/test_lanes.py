@@ -44,6 +44,13 @@ def test_a_place_is_cut_into_equal_lanes(
     assert shapes_without_plan(resources, lanes, workers) == expected
 
 
+def test_lanes_that_a_lost_node_leaves_no_room_for_are_kept_for_when_it_is_back() -> None:
+    assert shapes_without_plan(Resources(cpus=2), 3, 1, may_grow=True) == [LaneShape()] * 3
+    assert shapes_without_plan(Resources(cpus=8), 3, 1, may_grow=True) == [LaneShape(cpus_per_worker=2)] * 3
+    on_gpus = shapes_without_plan(Resources(cpus=8, gpus=4), 4, 2, may_grow=True)
+    assert on_gpus == [LaneShape(workers=2, cpus_per_worker=2, gpus_per_worker=1)] * 4
+
+
 @pytest.mark.parametrize(
     ("resources", "lanes", "workers", "reason"),
     [
