@@ -158,12 +158,25 @@ def test_a_worker_a_node_and_the_command_are_killed_and_nothing_is_lost_or_done_
     )
     command = ray_nodes.spawn(study)
     wait_until(lambda: all_have_saved(study), "three lanes that train and have saved")
-    first, *others = holders(study)
+    first = next(iter(holders(study)))
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not is_alive(first), "the worker to be gone")
-    # a node on which neither the command nor the killed worker is: the first one is the head, where the command is
-    victim = next(worker for worker in others if raylet_of(worker) in ray_nodes.raylets[1:])
-    folder = holders(study)[victim]
+    training: dict[int, Path] = {}
+
+    def is_one_away_from_the_head() -> bool:
+        """The command is on the head, the first node."""
+        training.clear()
+        training.update(
+            {
+                worker: folder
+                for worker, folder in holders(study).items()
+                if raylet_of(worker) in ray_nodes.raylets[1:]
+            }
+        )
+        return bool(training)
+
+    wait_until(is_one_away_from_the_head, "a worker on a node that the command is not on")
+    victim, folder = next(iter(training.items()))
     os.kill(raylet_of(victim), signal.SIGKILL)
     wait_until(lambda: not is_alive(victim), "the node's worker to be gone")
     wait_until(lambda: folder in holders(study).values(), "another lane to go on with the node's run")
