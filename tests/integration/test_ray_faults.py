@@ -145,6 +145,7 @@ def all_have_saved(study: TrialStudy) -> bool:
     return len(training) == LANES and all(newest_checkpoint(folder) > 0 for folder in training.values())
 
 
+@pytest.mark.slow  # four minutes on 2 cores
 def test_a_worker_a_node_and_the_command_are_killed_and_nothing_is_lost_or_done_twice(
     write_study: Callable[..., TrialStudy], ray_nodes: RayNodes, tmp_path: Path
 ) -> None:
