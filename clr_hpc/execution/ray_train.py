@@ -76,8 +76,14 @@ def cluster(address: str | None, cpus: int | None, gpus: int | None) -> Iterator
 
 
 def cluster_resources() -> Resources:
-    """Return what the cluster that this process has joined has, as nodes like the smallest of them."""
+    """Return what the cluster that this process has joined has, as nodes like the smallest of them.
+
+    Raises:
+        ClusterError: no node has a CPU.
+    """
     nodes = [node for node in _nodes() if node.cpus >= 1]
+    if not nodes:
+        raise ClusterError("no node of the cluster has a CPU to train on; start one with ray start --num-cpus 1")
     return Resources(
         gpus=len(nodes) * int(min(node.gpus for node in nodes)),
         cpus=len(nodes) * int(min(node.cpus for node in nodes)),
