@@ -14,6 +14,7 @@ from clr_hpc.cli_plan import plan
 from clr_hpc.cli_refusal import refuse
 from clr_hpc.cli_run import run
 from clr_hpc.cli_slurm import cancel, logs
+from clr_hpc.cli_tune import tune
 from clr_hpc.cli_watch import status, tensorboard
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ def inspect(
 
 app.command()(plan)
 app.command()(run)
+app.command()(tune)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"spec"},
     "training": {"spec", "durable", "data", "schedule", "models"},
     "execution": {"spec", "durable", "data", "schedule", "models", "training"},
+    "tuning": {"spec", "durable", "data", "training", "execution"},
     "reporting": {"spec", "durable"},
 }
 AT_THE_TOP = {
@@ -26,6 +27,7 @@ AT_THE_TOP = {
     "cli_refusal",
     "cli_run",
     "cli_slurm",
+    "cli_tune",
     "cli_watch",
     "plan_display",
     "run_display",
@@ -60,14 +62,23 @@ def test_every_folder_imports_only_from_what_stands_above_it(repository: Path) -
     assert seen >= set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize(("system", "file"), [("ray", "ray_train.py"), ("submitit", "slurm.py")])
+@pytest.mark.parametrize(
+    ("system", "file"),
+    [
+        ("ray", "execution/ray_train.py"),
+        ("submitit", "execution/slurm.py"),
+        ("optuna", "tuning/optuna_search.py"),
+        ("hyperopt", "tuning/hyperopt_search.py"),
+        ("smac", "tuning/smac_search.py"),
+    ],
+)
 def test_a_foreign_system_is_imported_by_one_file(system: str, file: str, repository: Path) -> None:
     importing = {
         path.relative_to(repository / "clr_hpc").as_posix()
         for path in (repository / "clr_hpc").rglob("*.py")
         if any(name.split(".")[0] == system for name in imports(path))
     }
-    assert importing == {f"execution/{file}"}
+    assert importing == {file}
 
 
 IMPORTS_OF = """
@@ -95,6 +106,10 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         (
             "import clr_hpc.execution.status, clr_hpc.status_display, clr_hpc.execution.tensorboard_view",
             ["torch", "numpy", "pandas", "sklearn", "tensorboard"],
+        ),
+        (
+            "import clr_hpc.tuning.trial_queue, clr_hpc.tuning.outcome, clr_hpc.tuning.largest_batch",
+            ["torch", "pandas", "sklearn", "optuna", "hyperopt", "smac"],
         ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
         ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),

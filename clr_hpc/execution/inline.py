@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from clr_hpc.data.pack import usable_cores
-from clr_hpc.execution.run_queue import ListedRuns
+from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_processes import drain
 from clr_hpc.execution.warm_worker import WorkerTask
 from clr_hpc.execution.worker import Outcome
@@ -53,10 +53,24 @@ def train_here(
     on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, Outcome], None],
 ) -> bool:
-    """Train runs in worker processes until all have ended.
+    """Train runs in worker processes until all have ended: see ``drain_here``; ``runs`` are without those done."""
+    queue = ListedRuns(runs)
+    return drain_here(queue, pack_folder, runs_folder, processes, checkpoint_seconds, on_poll, on_end)
+
+
+def drain_here(
+    queue: RunQueue,
+    pack_folder: Path,
+    runs_folder: Path,
+    processes: Processes,
+    checkpoint_seconds: float,
+    on_poll: Callable[[set[RunSpec]], None],
+    on_end: Callable[[RunSpec, Outcome], None],
+) -> bool:
+    """Train what a queue gives in worker processes until it is finished.
 
     Args:
-        runs: without those that are done.
+        queue: of runs.
         pack_folder: already verified.
         runs_folder: where each run has its folder, named ``RunSpec.name``.
         processes: how many, and how many threads each.
@@ -71,7 +85,6 @@ def train_here(
     task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds)
     old_handler = signal.signal(signal.SIGINT, interrupts.hear)
     try:
-        queue = ListedRuns(runs)
         return drain(queue, task, processes.count, processes.threads, interrupts.any, on_poll, on_end)
     finally:
         signal.signal(signal.SIGINT, old_handler)

@@ -1,5 +1,6 @@
 """In which order a machine's warm processes take runs."""
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -15,6 +16,9 @@ class RunQueue(Protocol):
 
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:
         """Hear what became of a run; of those that the end of all stopped nothing is heard."""
+
+    def until_epochs(self, spec: RunSpec) -> float:
+        """Return after how many epochs a run is to pause, with outcome ``stopped``; infinity: it doesn't."""
 
     @property
     def is_finished(self) -> bool:
@@ -44,6 +48,10 @@ class ListedRuns:
             if run_id not in taken and (spec.start is None or spec.start.baseline.run_id not in self._left):
                 return spec
         return None
+
+    def until_epochs(self, spec: RunSpec) -> float:  # noqa: ARG002
+        """Let every run go on to its end."""
+        return math.inf
 
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: ARG002
         """Strike a run off, whatever became of it."""

@@ -46,7 +46,7 @@ def drain(
         source, at_once = (ListedRuns(suspects[:1]), 1) if suspects else (queue, count)
         with _Workers(task, at_once, threads) as workers:
             queue.processes_started()
-            for spec, outcome in workers.train(source, should_stop, on_poll):
+            for spec, outcome in workers.train(source, queue.until_epochs, should_stop, on_poll):
                 if outcome == "process died":
                     if spec not in suspects:
                         suspects.append(spec)
@@ -77,7 +77,11 @@ class _Workers:
         self.stopped = False
 
     def train(
-        self, queue: RunQueue, should_stop: Callable[[], bool], on_poll: Callable[[set[RunSpec]], None]
+        self,
+        queue: RunQueue,
+        until_epochs: Callable[[RunSpec], float],
+        should_stop: Callable[[], bool],
+        on_poll: Callable[[set[RunSpec]], None],
     ) -> Iterator[tuple[RunSpec, Outcome | Literal["process died"]]]:
         """Yield each run as it ends, with its outcome or ``process died``; stop where the pool can't go on."""
         pending: dict[Future[Outcome], RunSpec] = {}
@@ -92,7 +96,7 @@ class _Workers:
                 if spec is None:
                     break
                 try:
-                    pending[self._pool.submit(train_in_worker, spec)] = spec
+                    pending[self._pool.submit(train_in_worker, spec, until_epochs(spec))] = spec
                 except BrokenProcessPool:  # a process died while it had nothing to do
                     broken = closed = True
             if not pending:

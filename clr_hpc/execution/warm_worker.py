@@ -82,7 +82,7 @@ def _die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train_in_worker(spec: RunSpec) -> Outcome:
+def train_in_worker(spec: RunSpec, until_epochs: float) -> Outcome:
     """Train a run in this process; see ``train_run``."""
     task: WorkerTask = _worker["task"]
     should_stop = _Stop(task.cancelled_folder, spec.name)
@@ -98,7 +98,7 @@ def train_in_worker(spec: RunSpec) -> Outcome:
             except Exception as error:  # the device or the disk; the next run tries again
                 return leave_failure(folder, error)
         pack, world = _worker["pack"], _worker["world"]
-        return train_run(spec, pack, folder, world, should_stop, task.checkpoint_seconds, place)
+        return train_run(spec, pack, folder, world, should_stop, task.checkpoint_seconds, place, until_epochs)
     finally:
         _worker["busy"] = False
         if _worker.get("terminated"):

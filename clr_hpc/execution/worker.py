@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -29,11 +30,13 @@ def train_run(
     should_stop: Callable[[], bool],
     checkpoint_seconds: float,
     place: str,
+    until_epochs: float = math.inf,
 ) -> Outcome:
     """Train a run, or go on with it, or do nothing where its result is there.
 
     Several processes call it together, each with its own world of the same store, and get the same outcome. Only
-    the first touches ``folder``. ``place`` says to people where it is trained, such as ``lane 2``.
+    the first touches ``folder``. ``place`` says to people where it is trained, such as ``lane 2``. After
+    ``until_epochs`` the run stops, saved; called again with more, it goes on.
 
     A run that raises, in whichever process, leaves ``result.json`` with status ``failed``, the reason and the
     traceback, and can be tried again. One that diverges or runs out of memory is tried again at once: see
@@ -59,7 +62,9 @@ def train_run(
                         is_open = True
                     else:
                         ended = world.from_first(lambda: ended)  # noqa: B023
-                    return ended or _attempt(spec, pack, run_folder, world, should_stop, checkpoint_seconds)
+                    return ended or _attempt(
+                        spec, pack, run_folder, world, should_stop, checkpoint_seconds, until_epochs
+                    )
             except RankFailedError as failure:
                 if not is_open:
                     raise
@@ -93,13 +98,14 @@ def _attempt(
     world: "World",
     should_stop: Callable[[], bool],
     checkpoint_seconds: float,
+    until_epochs: float,
 ) -> Outcome:
     from clr_hpc.training.loop import StoppedError, train
     from clr_hpc.training.shared_folder import SharedFolder
 
     world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
     try:
-        result = train(spec, pack, SharedFolder(run_folder, world, checkpoint_seconds), should_stop)
+        result = train(spec, pack, SharedFolder(run_folder, world, checkpoint_seconds), should_stop, until_epochs)
     except StoppedError:
         return "stopped"
     if world.is_first:

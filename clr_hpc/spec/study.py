@@ -10,6 +10,7 @@ from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
 from clr_hpc.spec.policy import POLICY_NAMES, Policy
 from clr_hpc.spec.run import Architecture, RunSpec, Training
 from clr_hpc.spec.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
+from clr_hpc.spec.tune import Tuning
 
 
 class Rates(FrozenSpec):
@@ -106,6 +107,8 @@ class Study(FrozenSpec):
     stages: Stages
     seeds: tuple[int, ...] = (0,)
     training: Training
+    tune: Tuning | None = None
+    """What ``clr-hpc tune`` searches; the study's own runs don't depend on it."""
 
     @field_validator("pathologies", mode="before")
     @classmethod
@@ -156,6 +159,14 @@ class Study(FrozenSpec):
     @model_validator(mode="after")
     def _every_policy_fits_every_optimizer(self) -> "Study":
         self.runs(pack_checksum="0" * 64)
+        return self
+
+    @model_validator(mode="after")
+    def _the_tuning_suits_the_study(self) -> "Study":
+        from clr_hpc.spec.tuned_study import check_tuning
+
+        if self.tune is not None:
+            check_tuning(self)
         return self
 
     def runs(self, pack_checksum: str) -> tuple[RunSpec, ...]:

@@ -1,5 +1,6 @@
 """The training loop. It knows neither the kind of task, nor the place it runs in, nor the vendor of the device."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -24,7 +25,13 @@ class StoppedError(Exception):
     """Training was asked to stop and has saved a checkpoint; starting it again goes on from there."""
 
 
-def train(spec: RunSpec, pack: Pack, folder: SharedFolder, should_stop: Callable[[], bool]) -> dict[str, Any]:
+def train(
+    spec: RunSpec,
+    pack: Pack,
+    folder: SharedFolder,
+    should_stop: Callable[[], bool],
+    until_epochs: float = math.inf,
+) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint if there is one, and return its result.
 
     All processes of the world call it together; they take the same steps and stop after the same one.
@@ -34,9 +41,10 @@ def train(spec: RunSpec, pack: Pack, folder: SharedFolder, should_stop: Callable
         pack: what it learns from.
         folder: of the run, open in the first process.
         should_stop: asked after every step; one process that says so is enough.
+        until_epochs: after so many it stops in the same way, with the rates of the whole run until then.
 
     Raises:
-        StoppedError: ``should_stop`` said so.
+        StoppedError: ``should_stop`` said so, or ``until_epochs`` are over.
         FloatingPointError: the loss, the gradient, a weight or a score is not finite.
         BaselineError: the run starts from a baseline that is missing, failed or damaged.
     """
@@ -53,7 +61,8 @@ def train(spec: RunSpec, pack: Pack, folder: SharedFolder, should_stop: Callable
         loss = run.step(progress.samples)
         progress = replace(progress, samples=progress.samples + run.batch_size)
         # before anything waits for the device: a process that is gone is noticed here at once
-        stops, is_due = world.any(should_stop(), folder.checkpoint_is_due)
+        pauses = run.epochs(progress.samples) >= until_epochs
+        stops, is_due = world.any(pauses or should_stop(), folder.checkpoint_is_due)
         log.step(progress.samples, loss, lr, momentum)
         if progress.samples % run.samples_per_epoch == 0:
             progress = _end_epoch(run, folder, progress, log)

@@ -1,0 +1,206 @@
+"""The searches of ``clr-hpc tune`` on the same budget: how good the best settings are after so many trials.
+
+    python benchmarks/tune.py [--folder FOLDER] [--repeats N] [--objective auroc|loss]
+
+Every point of a grid is trained once, on the phantom: MobileNetV1 at 32 × 32, 40 settings of two seeds each. The
+searches then choose among these points, with as many repeats as wanted, since each answer is looked up: what they
+find is what they would have found by training, and only their own time is measured here. One trial at a time.
+
+Prints a table with, for each search, validation AUROC or loss of the best setting after 8, 12 and 20 trials as a
+mean over the repeats with its standard deviation, the epochs trained, and the median time of an answer.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import get_args
+
+import yaml
+
+from clr_hpc.data.manifest import read_manifest
+from clr_hpc.data.pack import build_pack
+from clr_hpc.data.sources.phantom import PhantomSource
+from clr_hpc.data.splits import SeededSplit
+from clr_hpc.execution.inline import Processes, drain_here
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.tune import EarlyStopping, SearchName
+from clr_hpc.spec.tuned_study import trial_runs
+from clr_hpc.tuning.dimensions import Dimensions, dimensions_of
+from clr_hpc.tuning.journal import Journal
+from clr_hpc.tuning.proposals import Proposals
+from clr_hpc.tuning.run_values import value_after
+from clr_hpc.tuning.search import make_search
+from clr_hpc.tuning.trial_queue import TrialQueue
+from clr_hpc.tuning.tuner import Plan, Tuner
+
+EPOCHS = 4
+TRIALS = 20
+LOOKED_AT = (8, 12, 20)
+STUDY = yaml.safe_load("""
+name: tune-benchmark
+pack: packs/none
+pathologies: [cardiomegaly]
+optimizers: [sgd]
+rates: {sgd: {lr_min: 0.0001, lr_max: 0.01}}
+stages: {scratch: {policies: [{name: triangular, half_cycle_epochs: 1}]}}
+seeds: [0, 1]
+training:
+  epochs: 4
+  image_size: 32
+  augmentation: {flip_probability: 0, rotation_degrees: 5, shift_fraction: 0.03, scale_fraction: 0.05}
+tune:
+  search: grid
+  space:
+    batch_size: [8, 16, 32, 64]
+    lr_max: [0.001, 0.004, 0.016, 0.064, 0.256]
+    half_cycle_epochs: [1, 2]
+""")
+LIBRARIES = {"optuna-tpe": "optuna", "optuna-gp": "optuna", "hyperopt-tpe": "hyperopt", "smac-forest": "smac"}
+Settings = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The objective of each setting after each epoch."""
+
+    dimensions: Dimensions
+    objective: str
+    values: dict[Settings, dict[int, float]]
+
+    @property
+    def ranked(self) -> list[float]:
+        """The values at the end of training, the best first."""
+        ends = [after[EPOCHS] for after in self.values.values()]
+        return sorted(ends, reverse=self.objective == "auroc")
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search, repeated."""
+
+    name: str
+    best_after: dict[int, list[float]]
+    epochs: list[int]
+    ask_seconds: list[float]
+
+
+def main() -> None:
+    """Train the table where it isn't there, let the searches choose from it, and print what they found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="where the trained grid is kept; default: nowhere")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--objective", choices=("auroc", "loss"), default="auroc")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        table = trained_table(arguments.folder or Path(scratch), arguments.objective)
+        ranked = table.ranked
+        told = f"{ranked[0]:.3f}; median: {ranked[len(ranked) // 2]:.3f}; worst: {ranked[-1]:.3f}"
+        print(f"{table.objective}, best of all {len(ranked)} settings: {told}\n")
+        heads = " | ".join(f"best after {count}" for count in LOOKED_AT)
+        print(f"| search | {heads} | epochs trained | one answer, ms |\n|---|" + "---|" * (len(LOOKED_AT) + 2))
+        for search in searches(table, arguments.repeats, Path(scratch)):
+            print(row(search), flush=True)
+
+
+def trained_table(folder: Path, objective: str) -> Table:
+    """Train every point of the grid with every seed, as ``clr-hpc tune`` does with ``search: grid``."""
+    pack = folder / "pack"
+    if not pack.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        build_pack(PhantomSource(images=500), pack, 32, SeededSplit(validation_fraction=0.35, test_fraction=0.05))
+    study = Study.model_validate(STUDY | {"pack": str(pack)})
+    checksum = read_manifest(pack).checksum
+    assert study.tune is not None
+    dimensions = dimensions_of(study.tune.space)
+    runs = folder / "runs"
+    runs.mkdir(exist_ok=True)
+    grid = Proposals(make_search("grid", dimensions, 0), dimensions, 0)
+    tuner = Tuner(Plan(None, EPOCHS, None, higher_is_better=True), grid, Journal(folder / "trials.jsonl"))
+    queue = TrialQueue(tuner, study, checksum, runs, lambda trial: print(f"trained {trial.number}", end="\r"))
+    drain_here(queue, pack, runs, Processes.for_this_machine(None), 600.0, lambda _: None, lambda *_: None)
+    table: dict[Settings, dict[int, float]] = {}
+    for trial in tuner.trials:
+        if trial.failure is not None:
+            raise SystemExit(f"{trial.values}: {trial.failure}")
+        folders = [runs / spec.name for spec in trial_runs(study, trial.values, checksum)]
+        table[tuple(trial.values.values())] = {
+            epochs: fmean(measured(each, epochs, objective) for each in folders) for epochs in range(1, EPOCHS + 1)
+        }
+    return Table(dimensions, objective, table)
+
+
+def measured(folder: Path, epochs: int, objective: str) -> float:
+    """Return a run's metric after so many epochs."""
+    value = value_after(folder, epochs, objective)
+    assert value is not None, folder
+    return value
+
+
+def searches(table: Table, repeats: int, scratch: Path) -> Iterator[Search]:
+    """Yield what each search finds, without early stopping and then, for random and TPE, with it."""
+    for name in get_args(SearchName):
+        if name not in LIBRARIES or find_spec(LIBRARIES[name]):
+            yield repeated(table, name, None, repeats, scratch)
+    for name in ("random", "optuna-tpe"):
+        if name not in LIBRARIES or find_spec(LIBRARIES[name]):
+            yield repeated(table, name, EarlyStopping(min_epochs=1, reduction=2), repeats, scratch)
+
+
+def repeated(
+    table: Table, name: SearchName, stopping: EarlyStopping | None, repeats: int, scratch: Path
+) -> Search:
+    """Search with several seeds; the settings are those of the table."""
+    title = name if stopping is None else f"{name}, halving"
+    found = Search(title, {count: [] for count in LOOKED_AT}, [], [])
+    for seed in range(repeats):
+        proposals = Proposals(make_search(name, table.dimensions, seed), table.dimensions, seed)
+        journal = Journal(scratch / f"{title}-{seed}.jsonl")
+        plan = Plan(TRIALS, EPOCHS, stopping, higher_is_better=table.objective == "auroc")
+        tuner = Tuner(plan, proposals, journal)
+        looked_up(table, tuner, found)
+    return found
+
+
+def looked_up(table: Table, tuner: Tuner, found: Search) -> None:
+    """Let one search go on to its end, and note what it found on the way."""
+    while True:
+        started = time.perf_counter()
+        trial = tuner.next(nothing_is_under_way=True)
+        seconds = time.perf_counter() - started
+        if trial is None:
+            break
+        if not trial.measured:
+            found.ask_seconds.append(seconds)
+            if len(tuner.trials) - 1 in LOOKED_AT:
+                found.best_after[len(tuner.trials) - 1].append(best_so_far(table, tuner))
+        assert trial.target is not None
+        tuner.measured(trial, {0: table.values[tuple(trial.values.values())][trial.target]})
+    found.best_after[TRIALS].append(best_so_far(table, tuner))
+    found.epochs.append(sum(max(trial.measured) for trial in tuner.trials))
+
+
+def best_so_far(table: Table, tuner: Tuner) -> float:
+    """Return what the trial comes to that the search would name; nan before there is one."""
+    best = tuner.best()
+    return float("nan") if best is None else table.values[tuple(best.values.values())][EPOCHS]
+
+
+def row(search: Search) -> str:
+    """Return the line of a search in the table."""
+    cells = [f"{fmean(values):.3f} ± {spread(values):.3f}" for values in search.best_after.values()]
+    milliseconds = 1000 * sorted(search.ask_seconds)[len(search.ask_seconds) // 2]
+    return f"| {search.name} | {' | '.join(cells)} | {fmean(search.epochs):.0f} | {milliseconds:.1f} |"
+
+
+def spread(values: list[float]) -> float:
+    """Return the standard deviation; zero for a search that leaves nothing to chance."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+if __name__ == "__main__":
+    main()

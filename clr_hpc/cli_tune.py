@@ -1,0 +1,187 @@
+"""The command ``clr-hpc tune``: search the settings that the study's ``tune`` section names."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
+from clr_hpc.cli_refusal import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from clr_hpc.execution.inline import Processes
+    from clr_hpc.spec.study import Study
+    from clr_hpc.spec.tuned_study import Values
+    from clr_hpc.tuning.dimensions import Dimensions
+    from clr_hpc.tuning.tuner import Trial, Tuner
+    from clr_hpc.tuning.tuning_folder import TuningFolder
+
+
+def tune(
+    study_file: StudyFile,
+    overrides: Overrides = None,
+    on: Annotated[Place, typer.Option(help="here: this machine.")] = Place.HERE,
+    results: Results = Path("results"),
+    processes: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one a GPU, or one a core.")] = None,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
+) -> None:
+    """Search the batch size, rates and other settings that a study's tune section names."""
+    from rich.console import Console
+
+    from clr_hpc.data.manifest import PackError, open_manifest
+    from clr_hpc.execution.inline import Processes
+    from clr_hpc.spec.study_file import StudyError, load_study
+    from clr_hpc.tuning.largest_batch import NothingFitsError
+    from clr_hpc.tuning.search import MissingLibraryError
+    from clr_hpc.tuning.tuning_folder import TuningFolder, TuningInUseError
+
+    console = Console()
+    sharing = Processes.for_this_machine(processes)
+    try:
+        _check_place(on)
+        study = load_study(study_file, tuple(overrides or ()))
+        if study.tune is None:
+            raise StudyError(f"{study_file}: no tune: section says what to search; docs/tuning.md has an example")
+        with console.status(f"checking {study.pack}"):
+            manifest = open_manifest(Path(study.pack), verify=True)
+        folder = TuningFolder(results / study.name, study, manifest.checksum)
+        with folder.opened():
+            tuner, dimensions = _open_search(console, study, manifest.checksum, folder, sharing)
+            went_through = _train(console, study, manifest.checksum, folder, tuner, sharing, checkpoint_seconds)
+            _write_outcome(console, study, manifest.checksum, folder, tuner, dimensions, sharing)
+    except (StudyError, PackError, MissingLibraryError, NothingFitsError, TuningInUseError) as error:
+        refuse(error)
+    if not went_through:
+        command = shlex.join(["clr-hpc", *sys.argv[1:]])
+        console.print(f"stopped; nothing is lost. Go on with the same command: {command}", soft_wrap=True)
+        raise typer.Exit(130)
+    if tuner.best() is None:
+        raise typer.Exit(1)
+
+
+def _check_place(on: Place) -> None:
+    from clr_hpc.spec.study_file import StudyError
+
+    if on is not Place.HERE:
+        raise StudyError(
+            f"--on {on.value}: tuning trains on one machine; on a cluster, take an allocation and run the same "
+            "command in it with --on here: docs/tuning.md"
+        )
+
+
+def _open_search(
+    console: "Console", study: "Study", pack_checksum: str, folder: "TuningFolder", sharing: "Processes"
+) -> "tuple[Tuner, Dimensions]":
+    """Return the search as its journal left it, or a new one."""
+    from clr_hpc.spec.tuned_study import stage_of
+    from clr_hpc.tuning.dimensions import dimensions_of
+    from clr_hpc.tuning.largest_batch import batch_sizes_that_fit
+    from clr_hpc.tuning.proposals import Proposals
+    from clr_hpc.tuning.search import make_search
+    from clr_hpc.tuning.tuner import Plan, Tuner
+
+    tuning = study.tune
+    assert tuning is not None
+    fitting = folder.batch_sizes_that_fit()
+    if fitting is None:
+        fitting = batch_sizes_that_fit(study, pack_checksum, sharing, console.print)
+        folder.write_config(fitting)
+    dimensions = dimensions_of(tuning.space, fitting)
+    search = make_search(tuning.search, dimensions, tuning.search_seed)
+    stage = getattr(study.stages, stage_of(study))
+    plan = Plan(
+        trials=tuning.trials,
+        epochs=stage.epochs or study.training.epochs,
+        early_stopping=tuning.early_stopping,
+        higher_is_better=tuning.objective == "auroc",
+    )
+    tuner = Tuner(plan, Proposals(search, dimensions, tuning.search_seed), folder.journal)
+    known = f", {len(tuner.trials)} known from before" if tuner.trials else ""
+    wanted = "all of the grid" if tuning.trials is None else f"{tuning.trials} trials"
+    console.print(
+        f"{study.name}: {tuning.search} over {', '.join(dimensions)}: {wanted}{known}; in {folder.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return tuner, dimensions
+
+
+def _train(
+    console: "Console",
+    study: "Study",
+    pack_checksum: str,
+    folder: "TuningFolder",
+    tuner: "Tuner",
+    sharing: "Processes",
+    checkpoint_seconds: float,
+) -> bool:
+    from clr_hpc.execution.inline import drain_here
+    from clr_hpc.tuning.trial_queue import TrialQueue
+
+    def on_trial(trial: "Trial") -> None:
+        console.print(_line(trial, tuner), highlight=False, soft_wrap=True)
+
+    queue = TrialQueue(tuner, study, pack_checksum, folder.runs, on_trial)
+    console.print(f"training {sharing.count} at a time", highlight=False)
+    return drain_here(
+        queue, Path(study.pack), folder.runs, sharing, checkpoint_seconds, lambda _: None, lambda *_: None
+    )
+
+
+def _line(trial: "Trial", tuner: "Tuner") -> str:
+    """Return the line of a trial that was measured or failed."""
+    opening = f"trial {trial.number}  {_shown(trial.values)}"
+    if trial.failure is not None:
+        return f"[red]failed[/]  {opening}  {trial.failure}"
+    epochs = max(trial.measured)
+    name = "AUROC" if tuner.plan.higher_is_better else "loss"
+    where = "" if epochs == tuner.plan.epochs else f" after {epochs} of {tuner.plan.epochs} epochs"
+    return f"{opening}  validation {name} {trial.measured[epochs]:.4f}{where}"
+
+
+def _shown(values: "Values") -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def _write_outcome(
+    console: "Console",
+    study: "Study",
+    pack_checksum: str,
+    folder: "TuningFolder",
+    tuner: "Tuner",
+    dimensions: "Dimensions",
+    sharing: "Processes",
+) -> None:
+    """Write what the search has come to by now, and print the best settings."""
+    from clr_hpc.durable import write_json, written_whole
+    from clr_hpc.execution.inline import visible_gpus
+    from clr_hpc.reporting.tuning_page import best_in_words, cost_in_words, write_tuning_page
+    from clr_hpc.tuning.outcome import best_study, outcome_of
+
+    if not tuner.trials:
+        return
+    on_gpus = visible_gpus() > 0
+    processors = 1 if on_gpus else sharing.threads
+    outcome = outcome_of(tuner, study, dimensions, pack_checksum, folder.runs, processors)
+    outcome["processor"] = "GPU" if on_gpus else "CPU"
+    write_json(folder.path / "outcome.json", outcome)
+    best = tuner.best()
+    if best is None:
+        failures = [trial.failure for trial in tuner.trials if trial.failure]
+        why = f"; the first failure: {failures[0]}" if failures else ""
+        console.print(f"[red]no trial was trained to its end[/]{why}", highlight=False, soft_wrap=True)
+    else:
+        text = f"# {best_in_words(outcome)}\n{best_study(study, best.values)}"
+        with written_whole(folder.path / "best.yaml") as aside:
+            aside.write_text(text)
+        console.print(f"\nbest: trial {best.number}  {_shown(best.values)}", highlight=False, soft_wrap=True)
+        console.print(best_in_words(outcome), highlight=False, soft_wrap=True)
+        console.print(f"as a study, {folder.path / 'best.yaml'}:\n", highlight=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(cost_in_words(outcome), highlight=False, soft_wrap=True)
+    page = write_tuning_page(folder.path)
+    console.print(f"page: {page}", highlight=False, soft_wrap=True)

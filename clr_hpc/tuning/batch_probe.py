@@ -1,0 +1,111 @@
+"""Tries in a process of its own whether a run's batch fits into memory."""
+
+import multiprocessing
+import resource
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from clr_hpc.execution.inline import Processes
+from clr_hpc.spec.run import RunSpec
+
+STEPS = 2
+"""The optimizer's own memory is there after the first."""
+SPARE = 0.8
+"""Of the share of the memory that is free: other things grow too."""
+
+
+class BatchProbe:
+    """Builds runs and takes a few of their steps, each in a process of its own."""
+
+    def __init__(self, pack_folder: Path, sharing: Processes) -> None:
+        """Probe on this pack, for as many runs at a time as will share the machine."""
+        self._pack_folder, self._sharing = pack_folder, sharing
+        self._budget_bytes = SPARE * _free_bytes() / sharing.count
+        self._on_cpu = True
+        self._bytes_at_rest = 0
+        self._largest: tuple[int, int] | None = None
+        """The largest batch so far, and the bytes that it took."""
+
+    def training_images(self, spec: RunSpec) -> int:
+        """Return how many images a run learns from: no batch is larger."""
+        return int(self._ask("images", spec))
+
+    def fits(self, spec: RunSpec) -> bool:
+        """Say whether a run's batch fits beside the others that will be trained."""
+        batch_size = spec.training.batch_size
+        if self._largest is not None and self._on_cpu:
+            known, taken = self._largest
+            if taken + self._bytes_per_image(known, taken) * (batch_size - known) > self._budget_bytes:
+                return False
+        answer = self._ask("step", spec)
+        if answer == "out of memory":
+            return False
+        if not self._on_cpu:
+            return True
+        self._largest = (batch_size, int(answer))
+        return int(answer) <= self._budget_bytes
+
+    def _bytes_per_image(self, batch_size: int, taken: int) -> float:
+        return max(0, taken - self._bytes_at_rest) / batch_size
+
+    def _ask(self, question: str, spec: RunSpec) -> Any:
+        """Ask a fresh process: what a larger batch took before would stay counted."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, question, self._pack_folder, spec, self._sharing)
+        process = context.Process(target=_answer, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            kind, self._bytes_at_rest, answer = ours.recv()
+            self._on_cpu = kind == "cpu"
+        except EOFError:
+            return "out of memory"  # the kernel killed it
+        finally:
+            process.join()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunSpec, sharing: Processes) -> None:
+    import torch
+
+    from clr_hpc.data.packed import Pack
+    from clr_hpc.training.prepared_run import PreparedRun
+    from clr_hpc.training.world import World
+
+    torch.set_num_threads(sharing.threads)
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda" and sharing.count > torch.cuda.device_count():
+        torch.cuda.set_per_process_memory_fraction(torch.cuda.device_count() / sharing.count)
+    at_rest = 0
+    answer: object
+    try:
+        run = PreparedRun(spec, Pack.open(pack_folder), World.alone(device))
+        run.make_ready(rate_factor=1.0)
+        at_rest = _peak_bytes()
+        if question == "images":
+            answer = len(run.data.training)
+        else:
+            run.set_rate(0.0)
+            for step in range(STEPS):
+                run.step(step * run.batch_size)
+            answer = _peak_bytes()
+    except torch.OutOfMemoryError:
+        answer = "out of memory"
+    except Exception as error:
+        answer = error
+    connection.send((device.type, at_rest, answer))
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _free_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo doesn't say how much memory is free")

@@ -1,0 +1,152 @@
+"""What a search came to: the best settings with their interval, what mattered, and what it cost."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import yaml
+
+from clr_hpc.spec.run import Training
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.tuned_study import Values, stage_of, trial_runs, tuned_study
+from clr_hpc.tuning.dimensions import Choice, Dimension, Dimensions
+from clr_hpc.tuning.importance import importance_of
+from clr_hpc.tuning.run_values import cost_of
+from clr_hpc.tuning.tuner import Trial, Tuner
+
+CONFIDENCE = 0.95
+
+
+def outcome_of(
+    tuner: Tuner, study: Study, dimensions: Dimensions, pack_checksum: str, runs_folder: Path, processors: int
+) -> dict[str, Any]:
+    """Return ``outcome.json``, also of a search that has not ended.
+
+    Args:
+        tuner: with all that happened.
+        study: with the ``tune`` section.
+        dimensions: that were searched.
+        pack_checksum: of the study's pack.
+        runs_folder: where the trials' runs are.
+        processors: CPU threads or GPUs that each run has.
+    """
+    tuning = study.tune
+    assert tuning is not None
+    best = tuner.best()
+    (some_run, *_) = trial_runs(study, tuner.trials[0].values, pack_checksum)
+    return {
+        "format_version": 1,
+        "study": study.name,
+        "search": tuning.search,
+        "objective": tuning.objective,
+        "stage": stage_of(study),
+        "task": some_run.task.name,
+        "architecture": some_run.architecture,
+        "optimizer": some_run.optimizer.name,
+        "policy": some_run.policy.name,
+        "epochs": tuner.plan.epochs,
+        "seeds": list(tuning.seeds or study.seeds),
+        "rungs": list(tuner.plan.rungs),
+        "dimensions": {name: _described(dimension) for name, dimension in dimensions.items()},
+        "trials": [_trial(trial, tuner) for trial in tuner.trials],
+        "history": _history(tuner, len(tuning.seeds or study.seeds)),
+        "best": None if best is None else _best(best, tuner.plan.epochs),
+        "importance": importance_of(tuner, dimensions),
+        "cost": _cost(tuner, study, pack_checksum, runs_folder, processors),
+    }
+
+
+def best_study(study: Study, values: Values) -> str:
+    """Return the study with these settings as YAML, under another name; its seeds are the study's."""
+    tuned = tuned_study(study, values)
+    tuned = tuned.model_copy(update={"name": f"{study.name}-tuned", "seeds": study.seeds})
+    training, plain = (each.model_dump(mode="json") for each in (tuned.training, Training(epochs=1)))
+    raw = tuned.model_dump(mode="json", exclude={"tune", "training"}, exclude_none=True)
+    raw["training"] = {
+        name: value
+        for name, value in training.items()
+        if name in ("epochs", "batch_size", "image_size") or value != plain.get(name)
+    }
+    text: str = yaml.safe_dump({name: value for name, value in raw.items() if value != []}, sort_keys=False)
+    return text
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of a mean; None for a single value.
+
+    Two or three seeds give a wide one, and it knows nothing of the choice among trials: the best of many is also
+    the luckiest.
+    """
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def _described(dimension: Dimension) -> dict[str, Any]:
+    if isinstance(dimension, Choice):
+        return {"values": list(dimension.values)}
+    return {"low": dimension.low, "high": dimension.high, "scale": "log" if dimension.is_log else "linear"}
+
+
+def _trial(trial: Trial, tuner: Tuner) -> dict[str, Any]:
+    if trial.failure is not None:
+        status = "failed"
+    elif tuner.plan.epochs in trial.measured:
+        status = "done"
+    else:
+        status = "stopped early" if trial.target is None else "under way"
+    return {
+        "trial": trial.number,
+        "values": dict(trial.values),
+        "status": status,
+        "epochs": max(trial.measured, default=0),
+        "value": trial.newest,
+        "reason": trial.failure,
+        "ask_seconds": trial.ask_seconds,
+    }
+
+
+def _history(tuner: Tuner, seeds: int) -> list[dict[str, Any]]:
+    """Return every measurement with the epochs that were spent until then."""
+    spent = 0
+    reached: dict[int, int] = {}
+    history = []
+    for number, epochs, value in tuner.history:
+        spent += (epochs - reached.get(number, 0)) * seeds
+        reached[number] = epochs
+        entry = {"trial": number, "epochs": epochs, "value": value, "epochs_spent": spent}
+        history.append(entry | {"is_whole": epochs == tuner.plan.epochs})
+    return history
+
+
+def _best(best: Trial, epochs: int) -> dict[str, Any]:
+    by_seed = best.by_seed[epochs]
+    return {
+        "trial": best.number,
+        "values": dict(best.values),
+        "value": best.measured[epochs],
+        "by_seed": {str(seed): value for seed, value in by_seed.items()},
+        "interval": interval_of_mean(list(by_seed.values())),
+    }
+
+
+def _cost(tuner: Tuner, study: Study, pack_checksum: str, runs_folder: Path, processors: int) -> dict[str, float]:
+    trained = seconds = 0.0
+    runs = 0
+    for trial in tuner.trials:
+        if trial.failure is None or trial.measured:
+            for spec in trial_runs(study, trial.values, pack_checksum):
+                epochs, taken = cost_of(runs_folder / spec.name)
+                trained, seconds, runs = trained + epochs, seconds + taken, runs + 1
+    whole = runs * tuner.plan.epochs
+    return {
+        "epochs_trained": round(trained, 2),
+        "epochs_without_early_stopping": whole,
+        "processor_hours": round(seconds * processors / 3600, 4),
+        "ask_seconds": round(sum(trial.ask_seconds for trial in tuner.trials), 3),
+    }

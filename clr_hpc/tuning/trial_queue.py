@@ -1,0 +1,153 @@
+"""The runs of trials, as the queue from which warm processes take what they train next."""
+
+import math
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clr_hpc.execution.worker import Outcome
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.tuned_study import trial_runs
+from clr_hpc.tuning.run_values import failure_of, value_after
+from clr_hpc.tuning.tuner import Trial, Tuner
+
+IN_USE_SECONDS = 5.0
+"""Before a run is tried again that another search trains."""
+
+
+@dataclass
+class _Stretch:
+    """A trial on its way to a rung."""
+
+    trial: Trial
+    missing: dict[str, RunSpec]
+    """Runs that have not come so far, by their names."""
+    by_seed: dict[int, float] = field(default_factory=dict)
+
+
+class TrialQueue:
+    """Gives out runs of the trials under way, and asks for another trial where all of these are taken."""
+
+    wants_fresh_processes = False
+
+    def __init__(
+        self,
+        tuner: Tuner,
+        study: Study,
+        pack_checksum: str,
+        runs_folder: Path,
+        on_end: Callable[[Trial], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Go on with the trials that are under way.
+
+        Args:
+            tuner: decides on trials.
+            study: with the ``tune`` section.
+            pack_checksum: of the study's pack.
+            runs_folder: where each run has its folder.
+            on_end: called when a trial was measured or failed.
+            clock: in seconds.
+        """
+        self._tuner, self._study, self._pack_checksum = tuner, study, pack_checksum
+        self._runs_folder, self._on_end, self._clock = runs_folder, on_end, clock
+        self._metric = study.tune.objective if study.tune else "auroc"
+        self._stretches: dict[int, _Stretch] = {}
+        self._trial_of: dict[str, int] = {}
+        self._baselines_ended: set[str] = set()
+        self._not_before: dict[str, float] = {}
+        self._is_finished = False
+        for trial in tuner.under_way():
+            self._begin(trial)
+
+    def next_run(self, under_way: Collection[RunSpec]) -> RunSpec | None:
+        """Return a run of a trial that is under way or of a new one; None where others must end before."""
+        taken = {spec.name for spec in under_way}
+        while True:
+            for stretch in self._stretches.values():
+                for spec in stretch.missing.values():
+                    wanted = self._first_wanted(spec)
+                    if wanted.name not in taken and self._not_before.get(wanted.name, 0.0) <= self._clock():
+                        return wanted
+            is_idle = not self._stretches
+            trial = self._tuner.next(nothing_is_under_way=is_idle)
+            if trial is None:
+                self._is_finished = is_idle
+                return None
+            self._begin(trial)
+
+    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+        """Take a run's value, and where it was the last of its trial's runs, write the trial's down."""
+        if outcome == "in use":
+            self._not_before[spec.name] = self._clock() + IN_USE_SECONDS
+            return
+        if spec.name not in self._trial_of:
+            self._baselines_ended.add(spec.name)
+            return
+        stretch = self._stretches.get(self._trial_of[spec.name])
+        if stretch is not None and spec.name in stretch.missing:
+            self._look_at(stretch, spec)
+            self._close_if_complete(stretch)
+
+    def until_epochs(self, spec: RunSpec) -> float:
+        """Return where a run pauses."""
+        stretch = self._stretches.get(self._trial_of.get(spec.name, -1))
+        target = None if stretch is None else stretch.trial.target
+        return math.inf if target is None or target >= self._tuner.plan.epochs else float(target)
+
+    def processes_started(self) -> None:
+        """Do nothing."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every trial has ended and the search has no more."""
+        return self._is_finished
+
+    def _begin(self, trial: Trial) -> None:
+        try:
+            runs = trial_runs(self._study, trial.values, self._pack_checksum)
+        except ValueError as error:
+            self._tuner.failed(trial, str(error))
+            self._on_end(trial)
+            return
+        stretch = _Stretch(trial, {spec.name: spec for spec in runs})
+        self._stretches[trial.number] = stretch
+        for spec in runs:
+            self._trial_of[spec.name] = trial.number
+            self._look_at(stretch, spec, is_begun=False)
+        self._close_if_complete(stretch)
+
+    def _look_at(self, stretch: _Stretch, spec: RunSpec, is_begun: bool = True) -> None:
+        """Take a run's value where it has come as far as it is to come; fail the trial where it never will."""
+        folder = self._runs_folder / spec.name
+        try:
+            value = value_after(folder, self.until_epochs(spec), self._metric)
+            reason = failure_of(folder) if value is None and is_begun else None
+        except ValueError as error:
+            value, reason = None, str(error)
+        if value is not None:
+            del stretch.missing[spec.name]
+            stretch.by_seed[spec.seed] = value
+        elif reason is not None:
+            self._tuner.failed(stretch.trial, f"seed {spec.seed}: {reason}")
+
+    def _close_if_complete(self, stretch: _Stretch) -> None:
+        trial = stretch.trial
+        if trial.failure is None:
+            if stretch.missing:
+                return
+            self._tuner.measured(trial, stretch.by_seed)
+        del self._stretches[trial.number]
+        self._on_end(trial)
+
+    def _first_wanted(self, spec: RunSpec) -> RunSpec:
+        """Return the run, or the baseline that must be trained before it."""
+        if spec.start is None or spec.start.baseline.name in self._baselines_ended:
+            return spec
+        baseline = spec.start.baseline
+        if value_after(self._runs_folder / baseline.name, math.inf, "loss") is not None:
+            self._baselines_ended.add(baseline.name)
+            return spec
+        return baseline

@@ -1,0 +1,171 @@
+"""Which trial is to be trained, and how far. All it knows stands in the journal, so a kill loses nothing."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from clr_hpc.spec.tune import EarlyStopping
+from clr_hpc.spec.tuned_study import Values
+from clr_hpc.tuning.asynchronous_halving import last_promotion, promotion
+from clr_hpc.tuning.journal import Event, Journal
+from clr_hpc.tuning.proposals import Proposals
+from clr_hpc.tuning.search import Told
+
+
+@dataclass
+class Trial:
+    """One setting, and what came of it so far."""
+
+    number: int
+    values: Values
+    ask_seconds: float = 0.0
+    """What the search took to name it."""
+    measured: dict[int, float] = field(default_factory=dict)
+    """The objective's mean over seeds by the epochs after which it was measured."""
+    by_seed: dict[int, dict[int, float]] = field(default_factory=dict)
+    """The same for each seed."""
+    target: int | None = None
+    """The epochs up to which it is being trained; None: it rests or has ended."""
+    failure: str | None = None
+
+    @property
+    def newest(self) -> float | None:
+        """The objective where it was measured last."""
+        return self.measured[max(self.measured)] if self.measured else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many trials there are, how long each trains, and what is better."""
+
+    trials: int | None
+    """None: until the search has no more."""
+    epochs: int
+    early_stopping: EarlyStopping | None
+    higher_is_better: bool
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """After how many epochs a trial pauses; the last is its end."""
+        return (self.epochs,) if self.early_stopping is None else self.early_stopping.rungs(self.epochs)
+
+    def loss(self, value: float) -> float:
+        """Return what is minimised: an AUROC's distance from 1, or the loss itself."""
+        return 1 - value if self.higher_is_better else value
+
+
+class Tuner:
+    """The trials of one search."""
+
+    def __init__(self, plan: Plan, proposals: Proposals, journal: Journal) -> None:
+        """Go on where the journal ends."""
+        self.plan, self._proposals, self._journal = plan, proposals, journal
+        self.trials: list[Trial] = []
+        self.history: list[tuple[int, int, float]] = []
+        """Trial, epochs and objective of every measurement, in their order."""
+        self._asked: tuple[Values, float] | None = None
+        """What the search has just named, and the seconds that it took."""
+        self._is_used_up = False
+        """Whether the search has no more."""
+        for event in journal.read():
+            self._apply(event)
+
+    def next(self, nothing_is_under_way: bool) -> Trial | None:
+        """Return a trial whose ``target`` is new; None where there is none, or none before others have ended."""
+        promoted = self._promotion()
+        if promoted is None and self._wants_more():
+            return self._new_trial()
+        if promoted is None and nothing_is_under_way and self.best() is None:
+            promoted = last_promotion(*self._rungs())
+        if promoted is None:
+            return None
+        number, rung = promoted
+        self._record({"event": "promoted", "trial": number, "epochs": self.plan.rungs[rung + 1]})
+        return self.trials[number]
+
+    def measured(self, trial: Trial, by_seed: Mapping[int, float]) -> None:
+        """Write down what a trial came to at its target."""
+        self._record(
+            {
+                "event": "measured",
+                "trial": trial.number,
+                "epochs": trial.target,
+                "by_seed": {str(seed): value for seed, value in sorted(by_seed.items())},
+                "value": fmean(by_seed.values()),
+            }
+        )
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """Write down that a trial can't be trained."""
+        self._record({"event": "failed", "trial": trial.number, "reason": reason})
+
+    def under_way(self) -> list[Trial]:
+        """Return the trials that have a target, also those of before a kill."""
+        return [trial for trial in self.trials if trial.target is not None]
+
+    def best(self) -> Trial | None:
+        """Return the best of the trials that were trained to their end; None without one."""
+        ended = [trial for trial in self.trials if self.plan.epochs in trial.measured]
+        return min(ended, key=lambda trial: self.plan.loss(trial.measured[self.plan.epochs]), default=None)
+
+    def told(self) -> list[Told]:
+        """Return what a search is told of each trial."""
+        values = [trial.newest for trial in self.trials]
+        losses = [None if value is None else self.plan.loss(value) for value in values]
+        worst = max((loss for loss in losses if loss is not None), default=1.0)
+        return [
+            Told(trial.values, worst if trial.failure is not None else loss)
+            for trial, loss in zip(self.trials, losses, strict=True)
+        ]
+
+    def _wants_more(self) -> bool:
+        """Say whether there is another trial to begin; asks the search for it."""
+        if self._asked is None and not self._is_used_up and len(self.trials) != self.plan.trials:
+            started = time.perf_counter()
+            values = self._proposals.next(self.told())
+            self._asked = None if values is None else (values, round(time.perf_counter() - started, 4))
+            self._is_used_up = values is None
+        return self._asked is not None
+
+    def _new_trial(self) -> Trial:
+        assert self._asked is not None
+        (values, seconds), self._asked = self._asked, None
+        number, epochs = len(self.trials), self.plan.rungs[0]
+        asked = {"event": "asked", "trial": number, "values": dict(values), "epochs": epochs}
+        self._record(asked | {"ask_seconds": seconds})
+        return self.trials[number]
+
+    def _promotion(self) -> tuple[int, int] | None:
+        stopping = self.plan.early_stopping
+        return None if stopping is None else promotion(*self._rungs(), stopping.reduction)
+
+    def _rungs(self) -> tuple[list[dict[int, float]], list[set[int]]]:
+        """Return, for each rung but the last, the losses of those that reached it and who went on from it."""
+        losses, promoted = [], []
+        for rung in self.plan.rungs[:-1]:
+            there = [trial for trial in self.trials if rung in trial.measured]
+            losses.append({trial.number: self.plan.loss(trial.measured[rung]) for trial in there})
+            gone_on = (trial for trial in there if (trial.target or max(trial.measured)) > rung)
+            promoted.append({trial.number for trial in gone_on} | {t.number for t in there if t.failure})
+        return losses, promoted
+
+    def _record(self, event: Event) -> None:
+        self._journal.append(event)
+        self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        if event["event"] == "asked":
+            trial = Trial(event["trial"], event["values"], event["ask_seconds"], target=event["epochs"])
+            self.trials.append(trial)
+            return
+        trial = self.trials[event["trial"]]
+        if event["event"] == "promoted":
+            trial.target = event["epochs"]
+        elif event["event"] == "measured":
+            trial.measured[event["epochs"]] = event["value"]
+            trial.by_seed[event["epochs"]] = {int(seed): value for seed, value in event["by_seed"].items()}
+            trial.target = None
+            self.history.append((trial.number, event["epochs"], event["value"]))
+        else:
+            trial.failure, trial.target = event["reason"], None

@@ -1,0 +1,86 @@
+"""``results/<study>/tuning/``: the runs that all searches of a study share, and a folder for each search.
+
+runs/<run name>/          a run folder; equal settings of two searches are one run
+<search>.<id>/
+    config.json           what is searched, how, and which batch sizes fitted
+    trials.jsonl          what happened: ``clr_hpc.tuning.journal``
+    outcome.json          what it came to: ``clr_hpc.tuning.outcome``
+    best.yaml             the study with the best settings
+    tuning.html           the same for people
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clr_hpc.durable import write_json
+from clr_hpc.spec.study import Study
+from clr_hpc.tuning.journal import Journal
+
+FORMAT_VERSION = 1
+
+
+class TuningInUseError(Exception):
+    """Another process goes on with the same search."""
+
+
+class TuningFolder:
+    """One search's folder."""
+
+    def __init__(self, study_folder: Path, study: Study, pack_checksum: str) -> None:
+        """Name the folder after all that decides what the trials are; how many there are may change."""
+        assert study.tune is not None
+        self._asked = study.model_dump(mode="json") | {"pack_checksum": pack_checksum}
+        del self._asked["tune"]["trials"]
+        decides = {name: value for name, value in self._asked.items() if name != "pack"}  # wherever it lies
+        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
+        tuning = study_folder / "tuning"
+        self.path = tuning / f"{study.tune.search}.{digest}"
+        self.runs = tuning / "runs"
+        self.journal = Journal(self.path / "trials.jsonl")
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder and keep other processes of this machine out of it.
+
+        Raises:
+            TuningInUseError: one has it open.
+        """
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(exist_ok=True)
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                raise TuningInUseError(
+                    f"{self.path} is in use by another process; wait until it ends, or end it"
+                ) from None
+            yield
+        finally:
+            os.close(lock)
+
+    def batch_sizes_that_fit(self) -> tuple[int, ...] | None:
+        """Return what was found when the search began; None before. Another machine goes on with the same."""
+        try:
+            config = json.loads((self.path / "config.json").read_text())
+        except FileNotFoundError:
+            return None
+        return tuple(config["batch_sizes_that_fit"])
+
+    def write_config(self, batch_sizes_that_fit: tuple[int, ...]) -> None:
+        """Write down what is searched."""
+        config: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "batch_sizes_that_fit": list(batch_sizes_that_fit),
+            "study": self._asked,
+        }
+        write_json(self.path / "config.json", config)

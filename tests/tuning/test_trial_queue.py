@@ -1,0 +1,158 @@
+"""The queue of trials' runs, with run folders as training leaves them."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clr_hpc.durable import write_json
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
+from clr_hpc.tuning.dimensions import dimensions_of
+from clr_hpc.tuning.journal import Journal
+from clr_hpc.tuning.proposals import Proposals
+from clr_hpc.tuning.search import make_search
+from clr_hpc.tuning.trial_queue import IN_USE_SECONDS, TrialQueue
+from clr_hpc.tuning.tuner import Plan, Trial, Tuner
+
+CHECKSUM = "c0ffee" + "0" * 58
+STUDY = yaml.safe_load("""
+name: trial
+pack: packs/none
+pathologies: [edema]
+optimizers: [sgd]
+rates: {sgd: {lr_min: 0.001, lr_max: 0.01}}
+stages: {scratch: {policies: [triangular]}}
+seeds: [0, 1]
+training: {epochs: 4, batch_size: 16, image_size: 32}
+tune: {search: grid, space: {batch_size: [16, 32, 64, 128]}}
+""")
+STUDY["stages"]["scratch"]["policies"] = [{"name": "triangular", "half_cycle_epochs": 1}]
+
+
+class Bench:
+    """A queue whose runs are trained by writing down what they come to."""
+
+    def __init__(self, folder: Path, **tune: Any) -> None:
+        self.now = 100.0
+        self.runs = folder / "runs"
+        self.runs.mkdir(exist_ok=True)
+        self.study = Study.model_validate(STUDY | {"tune": STUDY["tune"] | tune})
+        tuning = self.study.tune
+        assert tuning is not None
+        dimensions = dimensions_of(tuning.space)
+        proposals = Proposals(make_search("grid", dimensions, 0), dimensions, 0)
+        plan = Plan(tuning.trials, 4, tuning.early_stopping, higher_is_better=True)
+        self.tuner = Tuner(plan, proposals, Journal(folder / "trials.jsonl"))
+        self.ended: list[Trial] = []
+        self.queue = TrialQueue(
+            self.tuner, self.study, CHECKSUM, self.runs, self.ended.append, clock=lambda: self.now
+        )
+
+    def train(self, spec: RunSpec, auroc: float | None = 0.8) -> None:
+        """Train a run as far as the queue says."""
+        until = self.queue.until_epochs(spec)
+        self.write(spec, int(min(until, 4)), auroc)
+        self.queue.ended(spec, "done" if until == math.inf else "stopped")
+
+    def write(self, spec: RunSpec, epochs: int, auroc: float | None = 0.8) -> None:
+        """Leave what training leaves after so many epochs."""
+        folder = self.runs / spec.name
+        folder.mkdir(exist_ok=True)
+        shared = {"kind": "epoch", "split": "validation", "loss": 0.5, "auroc": auroc, "elapsed_seconds": 1.0}
+        lines = [json.dumps(shared | {"progress": float(epoch)}) for epoch in range(1, epochs + 1)]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+        if epochs == 4:
+            write_json(folder / "result.json", {"status": "done"})
+
+
+def test_every_seed_of_a_trial_is_trained_and_their_mean_counts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.queue.next_run([])
+    assert first is not None
+    second = bench.queue.next_run([first])
+    assert second is not None
+    assert [first.seed, second.seed] == [0, 1]
+    assert first.training.batch_size == second.training.batch_size == 16
+    bench.train(second, auroc=0.9)
+    assert not bench.ended
+    bench.train(first, auroc=0.7)
+    assert [trial.measured for trial in bench.ended] == [{4: pytest.approx(0.8)}]
+
+
+def test_a_free_process_gets_the_next_trial_while_others_are_busy(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    under_way: list[RunSpec] = []
+    for _ in range(6):
+        spec = bench.queue.next_run(under_way)
+        assert spec is not None
+        under_way.append(spec)
+    assert [spec.training.batch_size for spec in under_way] == [16, 16, 32, 32, 64, 64]
+    assert len({spec.run_id for spec in under_way}) == 6
+
+
+def test_a_run_that_is_done_already_is_not_trained_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.queue.next_run([])
+    assert first is not None
+    bench.write(first, 4)
+    again = Bench(tmp_path)
+    second = again.queue.next_run([])
+    assert second is not None
+    assert (second.seed, second.training.batch_size) == (1, 16)
+
+
+def test_runs_pause_at_rungs_and_the_best_go_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, early_stopping={"min_epochs": 1, "reduction": 2})
+    trained = []
+    while (spec := bench.queue.next_run([])) is not None:
+        trained.append((spec.training.batch_size, spec.seed, bench.queue.until_epochs(spec)))
+        bench.train(spec, auroc=0.5 + spec.training.batch_size / 1000)
+    assert bench.queue.is_finished
+    ends = {batch_size for batch_size, _, until in trained if until == math.inf}
+    assert 128 in ends
+    assert 16 not in ends
+    assert {until for _, _, until in trained} == {1.0, 2.0, math.inf}
+
+
+def test_a_run_that_another_search_has_is_tried_again_later(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.queue.next_run([])
+    assert first is not None
+    bench.queue.ended(first, "in use")
+    assert bench.queue.next_run([]) != first
+    bench.now += IN_USE_SECONDS
+    assert bench.queue.next_run([]) == first
+
+
+def test_a_failed_run_fails_its_trial_and_no_other(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.queue.next_run([])
+    assert first is not None
+    folder = bench.runs / first.name
+    folder.mkdir()
+    write_json(folder / "result.json", {"status": "failed", "reason": "FloatingPointError: too high"})
+    bench.queue.ended(first, "failed")
+    assert [trial.failure for trial in bench.ended] == ["seed 0: FloatingPointError: too high"]
+    while (spec := bench.queue.next_run([])) is not None:
+        bench.train(spec)
+    assert [trial.failure is None for trial in bench.tuner.trials] == [False, True, True, True]
+
+
+def test_a_stopped_run_is_given_out_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.queue.next_run([])
+    assert first is not None
+    bench.queue.ended(first, "stopped")
+    assert bench.queue.next_run([]) == first
+
+
+def test_a_metric_that_is_not_defined_fails_the_trial_with_that_reason(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.queue.next_run([])
+    assert first is not None
+    bench.train(first, auroc=None)
+    assert "has one class only" in str(bench.ended[0].failure)
