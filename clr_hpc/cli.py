@@ -11,6 +11,7 @@ import typer
 from clr_hpc.cli_options import Results, StudyFile
 from clr_hpc.cli_pack import pack_app
 from clr_hpc.cli_plan import plan
+from clr_hpc.cli_range_test import range_test
 from clr_hpc.cli_refusal import refuse
 from clr_hpc.cli_run import run
 from clr_hpc.cli_slurm import cancel, logs
@@ -58,6 +59,7 @@ def inspect(
 app.command()(plan)
 app.command()(run)
 app.command()(tune)
+app.command()(range_test)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

@@ -45,6 +45,7 @@ def plan(
 
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.gantt import save_chart
+    from clr_hpc.execution.range_tests import UnsuggestedRateError, with_measured
     from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.plan_display import show_plan
     from clr_hpc.spec.study_file import StudyError, load_study
@@ -53,7 +54,9 @@ def plan(
     try:
         study = load_study(study_file, tuple(overrides or ()))
         pack_folder = Path(study.pack)
-        runs = study.runs(open_manifest(pack_folder, verify=False).checksum)
+        checksum = open_manifest(pack_folder, verify=False).checksum
+        study = with_measured(study, checksum, results)
+        runs = study.runs(checksum)
         missing = StudyFolder(results / study.name).unfinished(runs)
         resources = resources_of(gpus, cpus, nodes)
         made = plan_runs(missing, pack_folder, on, resources, results / "rates", rates, console)
@@ -62,7 +65,7 @@ def plan(
         if chart is not None:
             save_chart(made, chart, f"{study.name}: {len(missing):,} runs on {_told(resources)}")
             console.print(f"chart: {chart}", highlight=False, soft_wrap=True)
-    except (StudyError, PackError, OSError, ValueError) as error:
+    except (StudyError, PackError, UnsuggestedRateError, OSError, ValueError) as error:
         refuse(error)
 
 

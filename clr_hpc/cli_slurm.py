@@ -39,6 +39,7 @@ class SlurmOptions:
 def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, asked: SlurmOptions) -> None:
     """Submit what is missing of a study and neither queued nor running, and return."""
     from clr_hpc.data.manifest import PackError, open_manifest
+    from clr_hpc.execution.range_tests import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
     from clr_hpc.execution.study_folder import StudyFolder
@@ -50,17 +51,23 @@ def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, as
         site = load_site(asked.site_file)
         study = load_study(study_file, overrides)
         pack_folder = Path(study.pack).absolute()
-        runs = study.runs(open_manifest(pack_folder).checksum)
+        checksum = open_manifest(pack_folder).checksum
+        study = with_measured(study, checksum, results)
+        runs = study.runs(checksum)
         folder = StudyFolder((results / study.name).absolute())
         _refuse_folder_of_its_own(folder.path, site)
         ledger = Ledger(folder.path)
         with ExitStack() as stack:
             if not asked.dry_run:
                 folder.prepare(study, pack_folder)
+                leave_what_was_measured(study, checksum, results)
                 ledger.prepare()
                 stack.enter_context(ledger.locked())
             _submit_what_is_left(study, folder, ledger, runs, site, pack_folder, asked)
-    except (StudyError, PackError, SiteError, LedgerError, SlurmError, OSError, ValueError) as error:
+    except (
+        *(StudyError, PackError, SiteError, LedgerError, SlurmError),
+        *(UnsuggestedRateError, OSError, ValueError),
+    ) as error:
         refuse(error)
     if not asked.dry_run:
         watch = shlex.join(["clr-hpc", "status", str(study_file), "--results", str(results)])

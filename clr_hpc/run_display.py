@@ -98,6 +98,9 @@ def _detail(newest: dict[str, dict[str, Any]]) -> str:
 
 def _summary(result: dict[str, Any]) -> str:
     validation = result["validation"]
+    if validation is None:  # a range test
+        how = "the loss diverged" if result["diverged"] else "the loss did not diverge"
+        return f"{how} by epoch {result['epochs']:.1f}, {result['seconds']:.0f} s"
     shown = {"AUROC": validation["auroc"], "accuracy": validation["accuracy"]}
     values = ", ".join(f"{name} {'not defined' if v is None else format(v, '.3f')}" for name, v in shown.items())
     return f"validation {values}, {result['seconds']:.0f} s"

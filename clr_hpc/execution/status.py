@@ -10,6 +10,7 @@ from typing import Any
 
 from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
 from clr_hpc.spec.study_file import load_study
 from clr_hpc.training.lease import LeaseTiming
 from clr_hpc.training.lease_file import SeenLease, read_lease
@@ -113,7 +114,13 @@ class StudyStatus:
 
 
 def runs_as_started(folder: StudyFolder) -> tuple[RunSpec, ...]:
-    """Return the runs of a study, with the overrides and the pack that it was last started with.
+    """Return the runs of a study as it was last started; see ``study_as_started``."""
+    study, checksum = study_as_started(folder)
+    return study.runs(checksum)
+
+
+def study_as_started(folder: StudyFolder) -> tuple[Study, str]:
+    """Return a study with the overrides and rates that it was last started with, and its pack's checksum.
 
     Raises:
         NothingThereError: it was never started.
@@ -125,7 +132,7 @@ def runs_as_started(folder: StudyFolder) -> tuple[RunSpec, ...]:
         raise NothingThereError(
             f"{folder.path}: no study was started here; start it with clr-hpc run, or give its --results"
         ) from None
-    return load_study(folder.path / "study.yaml").runs(checksum)
+    return load_study(folder.path / "study.yaml"), checksum
 
 
 def count(statuses: list[RunStatus]) -> dict[State, int]:
@@ -140,7 +147,7 @@ def _read_run(spec: RunSpec, folder: Path) -> RunStatus | None:
         return _running(spec, folder, lease)
     result = _read_result(folder)
     if result is not None and result["status"] == "done":
-        validation = result["validation"]
+        validation = result["validation"] or {"loss": None, "auroc": None}  # a range test measures none
         return RunStatus(
             spec,
             State.DONE,

@@ -8,9 +8,10 @@ from contextlib import redirect_stderr
 from pathlib import Path, PurePosixPath
 
 from clr_hpc.durable import written_whole
-from clr_hpc.execution.status import runs_as_started
+from clr_hpc.execution.status import study_as_started
 from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.execution.tensorboard_layout import layout_events
+from clr_hpc.spec.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
 from clr_hpc.spec.run import RunSpec
 
 RELOAD_SECONDS = 5
@@ -33,6 +34,8 @@ class TensorBoardView:
         self._study = study
         self._seen: tuple[int, int] | None = None
         self._names: dict[str, PurePosixPath] = {}
+        self._tests: tuple[RunSpec, ...] = ()
+        """The range tests that its rates are from, which lie outside its folder."""
 
     def refresh(self) -> None:
         """Link the runs that are there by now; take away links of runs that the study no longer has.
@@ -43,13 +46,18 @@ class TensorBoardView:
         """
         self._read_study()
         self.path.mkdir(exist_ok=True)
-        begun = (path.name for path in self._study.runs.iterdir())
-        wanted = {self._names[name]: name for name in begun if name in self._names}
+        begun = [path for path in self._study.runs.iterdir() if path.name in self._names]
+        begun += [path for test in self._tests if (path := self._tests_folder / test.name).exists()]
+        wanted = {self._names[path.name]: path for path in begun}
         for link in [path for path in self.path.rglob("*") if path.is_symlink()]:
             if PurePosixPath(link.relative_to(self.path)) not in wanted:
                 link.unlink(missing_ok=True)
-        for place, name in wanted.items():
-            _link(self.path / place, self._study.runs / name)
+        for place, run in wanted.items():
+            _link(self.path / place, run)
+
+    @property
+    def _tests_folder(self) -> Path:
+        return self._study.path.parent / TESTS_FOLDER / "runs"
 
     def _read_study(self) -> None:
         """Expand the study, and again when it was started anew; write the layout that belongs to it."""
@@ -60,8 +68,12 @@ class TensorBoardView:
         seen = None if state is None else (state.st_mtime_ns, state.st_ino)
         if seen is not None and seen == self._seen:
             return
-        runs = runs_as_started(self._study)
-        self._names = view_names(runs)
+        study, checksum = study_as_started(self._study)
+        runs, auto = study.runs(checksum), auto_optimizers(study)
+        if auto:
+            tests = range_test_study(study, auto).runs(checksum)
+            self._tests = tuple(spec for spec in tests if not is_reference(spec))
+        self._names = view_names([*runs, *self._tests])
         self.path.mkdir(exist_ok=True)
         layout, file = layout_events(runs), self.path / LAYOUT_FILE
         if not file.exists() or file.read_bytes() != layout:

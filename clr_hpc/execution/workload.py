@@ -76,13 +76,14 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
         return Load(kind, 0, 0, 0, sum(known.values()) + learned)
     batch = min(training.batch_size, learned) or 1
     pretraining_epochs, first_passes = _before_the_first_step(spec)
+    comes_to_a_model = spec.stage != "range_test"
     return Load(
         kind=kind,
         epochs=training.epochs,
         training_images=learned // batch * batch * training.epochs + learned * pretraining_epochs,
-        evaluated_images=training.epochs * (known.get("train", 0) + known.get("validation", 0))
+        evaluated_images=comes_to_a_model * training.epochs * (known.get("train", 0) + known.get("validation", 0))
         + learned * first_passes,
-        final_images=_final_images(spec, sum(known.values()), learned),
+        final_images=comes_to_a_model * _final_images(spec, sum(known.values()), learned),
     )
 
 

@@ -90,6 +90,8 @@ def read_study(folder: Path) -> StudyRecord:
         study = load_study(study_file)
     except StudyError as error:
         raise ReportError(f"{error}; 'clr-hpc run' writes this file anew") from error
+    if study.stages.range_test:
+        raise ReportError(f"{folder} holds range tests; 'clr-hpc range-test' makes their page, range_tests.html")
     specs = sorted(study.runs(checksum), key=_place_of_task)
     numbering = Numbering()
     runs = tuple(_read_run(folder / "runs" / spec.name, spec, numbering) for spec in specs)

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 import clr_hpc
@@ -30,15 +30,12 @@ from clr_hpc.reporting.evaluation import Evaluation
 from clr_hpc.reporting.frame import legend
 from clr_hpc.reporting.planned import against_plan, deviation_table, prediction_table, prediction_text
 from clr_hpc.reporting.provenance import environments
+from clr_hpc.reporting.range_tests import RangeTests
 from clr_hpc.reporting.svg import arm_styles
 
 
-def render(evaluation: Evaluation) -> str:
-    """Return the whole page."""
-    study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
-    styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
-    contrasts = binary.compared
-    prediction = against_plan(study)
+def page_template(name: str) -> Template:
+    """Return a template of this folder."""
     environment = Environment(
         loader=PackageLoader("clr_hpc.reporting", "."),
         autoescape=True,
@@ -46,14 +43,24 @@ def render(evaluation: Evaluation) -> str:
         trim_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    return environment.get_template(name)
+
+
+def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
+    """Return the whole page."""
+    study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
+    styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
+    contrasts = binary.compared
+    prediction = against_plan(study)
     used = {
         section: {run.setting.arm: styles[run.setting.arm] for run in kind.runs}
         for section, kind in (("binary", binary), ("one-class", one_class))
     }
-    return environment.get_template("report.html.jinja").render(
+    return page_template("report.html.jinja").render(
         version=clr_hpc.__version__,
-        style=_asset("report.css"),
-        script=_asset("report.js"),
+        style=asset("report.css"),
+        script=asset("report.js"),
+        range_tests=range_tests,
         study=study,
         summary=_summary(evaluation),
         seeds=len({run.record.spec.seed for run in evaluation.runs}),
@@ -137,5 +144,6 @@ def _summary(evaluation: Evaluation) -> str:
     )
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
+    """Return a file of this folder, to be put into a page as it is."""
     return Markup((files("clr_hpc.reporting") / name).read_text(encoding="utf-8"))

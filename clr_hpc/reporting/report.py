@@ -9,6 +9,7 @@ from clr_hpc.reporting.evaluation import Evaluation, evaluate
 from clr_hpc.reporting.latex import paper_tables
 from clr_hpc.reporting.page import render
 from clr_hpc.reporting.planned import against_plan
+from clr_hpc.reporting.range_tests import read_range_tests
 
 
 def write_report(study_folder: Path) -> Path:
@@ -23,9 +24,10 @@ def write_report(study_folder: Path) -> Path:
         ReportError: the folder is not a study's.
     """
     evaluation = evaluate(read_study(study_folder))
+    page = render(evaluation, read_range_tests(study_folder))
     output = study_folder / "report"
     output.mkdir(parents=True, exist_ok=True)
-    for name, text in (_tables(evaluation) | {"report.html": render(evaluation)}).items():
+    for name, text in (_tables(evaluation) | {"report.html": page}).items():
         with written_whole(output / name) as aside:
             aside.write_text(text, encoding="utf-8", newline="")
     return output / "report.html"

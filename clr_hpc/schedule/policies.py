@@ -11,6 +11,7 @@ from clr_hpc.spec.policy import (
     MomentumCycle,
     OneCycle,
     Policy,
+    Ramp,
     Triangular,
     Triangular2,
     Triangular2Modified,
@@ -26,7 +27,7 @@ _BOUNDARY_SLACK = 1e-9
 def learning_rate(policy: Policy, progress: float) -> float:
     """Return the rate of ``policy`` after ``progress`` epochs. It never leaves the bounds that the policy states.
 
-    Cosine and one-cycle keep their last rate after ``total_epochs``.
+    Cosine, one-cycle and ramp keep their last rate after ``total_epochs``.
 
     Raises:
         ValueError: ``progress`` is negative or not finite.
@@ -45,6 +46,8 @@ def learning_rate(policy: Policy, progress: float) -> float:
             return policy.lr_max / (1 + policy.decay * progress)
         case "cosine":
             lr_low, height = policy.lr_min, _half_cosine(progress / policy.total_epochs)
+        case "ramp":
+            return _ramp(policy, min(progress / policy.total_epochs, 1.0))
         case "one_cycle":
             warm = progress >= policy.warmup_fraction * policy.total_epochs
             lr_low, height = policy.lr_min / (policy.final_divisor if warm else 1), _height(policy, progress)
@@ -88,6 +91,14 @@ def _height(policy: Wave, progress: float) -> float:
             return triangle * max(policy.floor, math.exp2(-cycle))
         case "exp_range":
             return triangle * math.pow(policy.gamma, progress)
+
+
+def _ramp(policy: Ramp, fraction: float) -> float:
+    if policy.scale == "linear":
+        rate = policy.lr_min + (policy.lr_max - policy.lr_min) * fraction
+    else:
+        rate = policy.lr_min * (policy.lr_max / policy.lr_min) ** fraction
+    return max(policy.lr_min, min(policy.lr_max, rate))
 
 
 def _half_cosine(fraction: float) -> float:

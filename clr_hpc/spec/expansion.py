@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from clr_hpc.spec.optimizer import Optimizer
 from clr_hpc.spec.policy import Policy
+from clr_hpc.spec.policy_completion import complete
+from clr_hpc.spec.range_tests import range_tests
 from clr_hpc.spec.run import RunSpec, Start
 from clr_hpc.spec.task import Autoencoder, BinaryTask, EmbeddingMethod, OneClassTask, Task
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 def expand(study: "Study", pack_checksum: str) -> tuple[RunSpec, ...]:
     """Return the runs of a study; what is compared stands together, and each run after the one it starts from."""
+    if study.stages.range_test:
+        return range_tests(study, pack_checksum)
     binary = [BinaryTask(pathology=pathology) for pathology in study.pathologies]
     one_class = [(task, group.features_of) for group in study.one_class for task in group.tasks()]
     grid = list(product(study.architectures, study.optimizers, study.seeds))
@@ -55,7 +59,7 @@ class _Expansion:
             if stages.retrain is not None:
                 yield from self._retrained(baseline)
         if stages.scratch is not None:
-            for policy in self._policies(stages.scratch):
+            for policy in self._policies(task, stages.scratch):
                 yield self._run(task, "scratch", policy, stages.scratch)
 
     def fitted(self, task: OneClassTask, features_of: BinaryTask) -> Iterator[RunSpec]:
@@ -67,7 +71,7 @@ class _Expansion:
     def _baselines(self, task: Task) -> Iterator[RunSpec]:
         stage = self._study.stages.baseline
         if stage is not None:
-            for policy in self._policies(stage):
+            for policy in self._policies(task, stage):
                 yield self._run(task, "baseline", policy, stage)
 
     def _retrained(self, baseline: RunSpec) -> Iterator[RunSpec]:
@@ -79,7 +83,7 @@ class _Expansion:
         lasting = {"total_epochs": epochs} if hasattr(baseline.policy, "total_epochs") else {}
         control = baseline.policy.model_copy(update=lasting)
         yield self._run(baseline.task, "control", control, stage, start)
-        for policy in self._policies(stage):
+        for policy in self._policies(baseline.task, stage):
             yield self._run(baseline.task, "retrain", policy, stage, start)
 
     def _run(
@@ -95,9 +99,15 @@ class _Expansion:
         }
         return RunSpec.model_validate(values)
 
-    def _policies(self, stage: "StageOfStudy") -> Iterator[Policy]:
+    def _policies(self, task: Task, stage: "StageOfStudy") -> Iterator[Policy]:
+        rates = self._study.rates.get(self._optimizer.name)
+        measured = self._study.measured
+        suiting = [one for one in measured if one.suits(self._shared["architecture"], self._optimizer, task)]
         for given in stage.policies:
-            yield self._study.policy(given, self._optimizer.name, self._epochs(stage))
+            shared = {} if rates is None else rates.model_dump()
+            yield complete(
+                given, shared, self._epochs(stage), self._optimizer.name, suiting[0] if suiting else None
+            )
 
     def _epochs(self, stage: "StageOfStudy") -> int:
         return stage.epochs or self._study.training.epochs

@@ -21,7 +21,8 @@ class _Bounded(_Policy):
     def _bounds_are_in_order(self) -> "_Bounded":
         if self.lr_min >= self.lr_max:
             raise ValueError(
-                f"lr_max={self.lr_max:g} must be above lr_min={self.lr_min:g}; raise lr_max or lower lr_min"
+                f"lr_max={self.lr_max:g} must be above lr_min={self.lr_min:g}; raise lr_max or lower lr_min, "
+                "or let 'clr-hpc range-test' measure both"
             )
         return self
 
@@ -120,6 +121,21 @@ class OneCycle(MomentumCycle):
     """The rate ends at ``lr_min / final_divisor``."""
 
 
+class Ramp(_Bounded):
+    """The rate rises from ``lr_min`` to ``lr_max`` over ``total_epochs``, once: a range test (Smith 2017)."""
+
+    name: Literal["ramp"] = "ramp"
+    total_epochs: PositiveFloat
+    scale: Literal["exponential", "linear"] = "exponential"
+    """``exponential``: as long in each decade of rates. ``linear``: as Smith did, for bounds close together."""
+
+    @model_validator(mode="after")
+    def _decades_have_a_beginning(self) -> "Ramp":
+        if self.scale == "exponential" and self.lr_min == 0:
+            raise ValueError("lr_min=0 can't grow exponentially; give a positive lr_min or scale: linear")
+        return self
+
+
 Policy = Annotated[
     Constant
     | Step
@@ -130,7 +146,8 @@ Policy = Annotated[
     | Triangular2
     | Triangular2Modified
     | ExpRange
-    | OneCycle,
+    | OneCycle
+    | Ramp,
     Field(discriminator="name"),
 ]
 """Any policy; in YAML its ``name`` says which."""
@@ -146,4 +163,5 @@ POLICY_NAMES: tuple[str, ...] = (
     "triangular2_modified",
     "exp_range",
     "one_cycle",
+    "ramp",
 )

@@ -107,11 +107,12 @@ class Training(FrozenSpec):
         return values
 
 
-Stage = Literal["baseline", "retrain", "control", "scratch", "fit"]
+Stage = Literal["baseline", "retrain", "control", "scratch", "fit", "range_test"]
 """``baseline``: the first training, with a decaying rate. ``retrain``: goes on from a baseline's weights with
 another policy. ``control``: the same for as long with the baseline's own policy, so that only the policy differs.
 ``scratch``: trained from the beginning, without a sequel. ``fit``: no step is taken; a method is fitted to the
-features of a baseline's network."""
+features of a baseline's network. ``range_test``: the rate rises through a range, for the losses on the way; it
+comes to no model."""
 
 
 class Start(FrozenSpec):
@@ -165,11 +166,15 @@ class RunSpec(FrozenSpec):
 
     @model_validator(mode="after")
     def _stage_and_start_agree(self) -> "RunSpec":
-        if (self.start is None) != (self.stage in ("baseline", "scratch")):
+        if (self.start is None) != (self.stage in ("baseline", "scratch", "range_test")):
             raise ValueError(f"stage={self.stage} with start={self.start}: retrain, control and fit have a start")
         if self.is_fitted != (self.stage == "fit"):
             raise ValueError(
                 f"stage={self.stage} does not suit {self.task.name}: methods on features have stage fit"
+            )
+        if self.policy.name == "ramp" and self.stage != "range_test":
+            raise ValueError(
+                f"stage={self.stage} with policy ramp, which is for range tests alone; take one_cycle to warm up"
             )
         if self.start is not None and self.start.baseline.stage != "baseline":
             raise ValueError(f"a run starts from a baseline, not from a {self.start.baseline.stage}")

@@ -1,23 +1,29 @@
 """A study file: a grid over tasks, models, optimizers, policies and seeds, and what all its runs share."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from clr_hpc.spec.frozen import FrozenSpec, unknown
 from clr_hpc.spec.optimizer import OPTIMIZER_NAMES, Optimizer
 from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
-from clr_hpc.spec.policy import POLICY_NAMES, Policy
+from clr_hpc.spec.policy import POLICY_NAMES
+from clr_hpc.spec.range_test import AUTO, MeasuredRates, RangeTest
 from clr_hpc.spec.run import Architecture, RunSpec, Training
 from clr_hpc.spec.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
 from clr_hpc.spec.tune import Tuning
 
 
 class Rates(FrozenSpec):
-    """The learning rates between which policies move with one optimizer."""
+    """The learning rates between which policies move with one optimizer; in YAML also ``auto`` for both."""
 
-    lr_min: float = Field(ge=0)
-    lr_max: PositiveFloat
+    lr_min: Annotated[float, Field(ge=0)] | Literal["auto"]
+    lr_max: PositiveFloat | Literal["auto"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_both(cls, value: Any) -> Any:
+        return {"lr_min": AUTO, "lr_max": AUTO} if value == AUTO else value
 
 
 class StageOfStudy(FrozenSpec):
@@ -52,9 +58,19 @@ class Stages(FrozenSpec):
     baseline: StageOfStudy | None = None
     retrain: Retraining | None = None
     scratch: StageOfStudy | None = None
+    range_test: bool = False
+    """Nothing but range tests, as ``clr-hpc range-test`` sets it; ``Study.range_test`` says how they are made."""
 
     @model_validator(mode="after")
     def _retraining_needs_a_baseline(self) -> "Stages":
+        trained = [name for name in ("baseline", "retrain", "scratch") if getattr(self, name) is not None]
+        if self.range_test:
+            if trained:
+                raise ValueError(
+                    f"stages.range_test stands alone, without {trained[0]}; drop it: 'clr-hpc range-test' makes "
+                    "the range tests of any study"
+                )
+            return self
         if self.baseline is None and self.scratch is None:
             raise ValueError("stages is empty; name baseline, with or without retrain, or scratch")
         if self.retrain is not None and self.baseline is None:
@@ -109,6 +125,10 @@ class Study(FrozenSpec):
     training: Training
     tune: Tuning | None = None
     """What ``clr-hpc tune`` searches; the study's own runs don't depend on it."""
+    range_test: RangeTest = RangeTest()
+    """How rates that are ``auto`` are measured."""
+    measured: tuple[MeasuredRates, ...] = ()
+    """What ``auto`` stands for; ``clr-hpc run`` writes it into the study's folder."""
 
     @field_validator("pathologies", mode="before")
     @classmethod
@@ -158,7 +178,10 @@ class Study(FrozenSpec):
 
     @model_validator(mode="after")
     def _every_policy_fits_every_optimizer(self) -> "Study":
-        self.runs(pack_checksum="0" * 64)
+        from clr_hpc.spec.expansion import expand
+        from clr_hpc.spec.range_tests import stand_ins
+
+        expand(self.model_copy(update={"measured": (*self.measured, *stand_ins(self))}), "0" * 64)
         return self
 
     @model_validator(mode="after")
@@ -170,22 +193,14 @@ class Study(FrozenSpec):
         return self
 
     def runs(self, pack_checksum: str) -> tuple[RunSpec, ...]:
-        """Expand into runs on the pack with this checksum; a run stands after the one that it starts from."""
+        """Expand into runs on the pack with this checksum; a run stands after the one that it starts from.
+
+        Raises:
+            UnmeasuredRateError: a rate is ``auto`` and stands not in ``measured``.
+        """
         from clr_hpc.spec.expansion import expand
 
         return expand(self, pack_checksum)
-
-    def policy(self, given: dict[str, Any], optimizer: str, epochs: int) -> Policy:
-        """Complete a policy of the file with the optimizer's rates and the length of its stage."""
-        shared: dict[str, Any] = {"total_epochs": epochs}
-        if optimizer in self.rates:
-            shared |= self.rates[optimizer].model_dump()
-        elif "lr_max" not in given:
-            raise ValueError(
-                f"no rate for {optimizer} with policy {given['name']}; add rates: {{{optimizer}: ...}}"
-            )
-        wanted = _POLICY_FIELDS[given["name"]]
-        return _POLICY.validate_python({k: v for k, v in shared.items() if k in wanted} | given)
 
 
 def _named(value: Any, field: str, known: tuple[str, ...]) -> Any:
@@ -207,10 +222,3 @@ def _check_entries(field: str, entries: tuple[Any, ...], may_be_empty: bool = Fa
     twice = sorted({entry for entry in shown if shown.count(entry) > 1})
     if twice:
         raise ValueError(f"{field} has {', '.join(twice)} twice; drop one")
-
-
-_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
-_POLICY_FIELDS: dict[str, set[str]] = {
-    model.model_fields["name"].default: set(model.model_fields)
-    for model in Policy.__origin__.__args__  # type: ignore[attr-defined]
-}

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from clr_hpc.spec.frozen import unknown
 from clr_hpc.spec.mistakes import explain
+from clr_hpc.spec.range_tests import auto_optimizers
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.spec.tune import Range, Tuning, UpToWhatFits
 
@@ -86,8 +87,14 @@ def check_tuning(study: "Study") -> None:
     """Try the corners of the space, so that no trial fails for what could be known before.
 
     Raises:
-        ValueError: a setting isn't one of the policy, or values that can meet don't suit each other.
+        ValueError: a setting isn't one of the policy, or values that can meet don't suit each other, or a rate of
+            the study is ``auto``.
     """
+    if auto_optimizers(study):
+        raise ValueError(
+            "a study with rates that are auto can't be tuned, since another batch size or weight decay would have "
+            "other rates suggested; put the numbers in, which 'clr-hpc range-test' prints"
+        )
     for values in _corners(_tuning(study)):
         trial_runs(study, values, CHECKSUM_OF_NO_PACK)
 

@@ -71,7 +71,8 @@ class RunEvents:
         if samples == 0:  # a method that is fitted has no epochs, whose metrics would be there already
             for split in ("train", "validation"):
                 self.epoch(0, split, result[split])
-        self._scalar("final/test_auroc", result["models"]["last"]["test"]["auroc"], samples)
+        if result["models"]:
+            self._scalar("final/test_auroc", result["models"]["last"]["test"]["auroc"], samples)
         self._scalar("final/seconds", result["seconds"], samples)
         end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
         content = plugin_data_pb2.HParamsPluginData(session_end_info=end)

@@ -16,12 +16,18 @@ RECORDS_PER_EPOCH = 20
 class StepLog:
     """Sums losses on the device and records their mean some times an epoch."""
 
-    def __init__(self, run: PreparedRun, folder: RunFolder, already_elapsed: float) -> None:
-        """Write to ``folder``; ``already_elapsed`` are the seconds of the run's earlier starts."""
+    def __init__(
+        self,
+        run: PreparedRun,
+        folder: RunFolder,
+        already_elapsed: float,
+        records_per_epoch: int = RECORDS_PER_EPOCH,
+    ) -> None:
+        """Write to ``folder``, one record a step at most; ``already_elapsed``: seconds of earlier starts."""
         self._run, self._folder = run, folder
         self._started = time.monotonic() - already_elapsed
         steps_per_epoch = run.samples_per_epoch // run.batch_size
-        self._record_every_samples = max(1, steps_per_epoch // RECORDS_PER_EPOCH) * run.batch_size
+        self._record_every_samples = max(1, steps_per_epoch // records_per_epoch) * run.batch_size
         self.restart_window()
 
     @property
@@ -35,8 +41,11 @@ class StepLog:
         self._steps = 0
         self._window_started = time.monotonic()
 
-    def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> None:
+    def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> float | None:
         """Count a step that ended at ``samples`` samples seen.
+
+        Returns:
+            The mean loss since the last record, over all processes, where it was recorded; else None.
 
         Raises:
             FloatingPointError: the mean loss since the last record, or the gradient, is not finite.
@@ -46,7 +55,7 @@ class StepLog:
         self._steps += 1
         self._lr, self._momentum = lr, momentum
         if samples % self._record_every_samples:
-            return
+            return None
         mean_loss, gradient_norm = self.require_finite(samples), self._run.gradient_norm()
         if not math.isfinite(gradient_norm):
             raise self._diverged("the gradient's norm", gradient_norm, samples)
@@ -64,6 +73,7 @@ class StepLog:
                 elapsed_seconds=self.elapsed_seconds,
             )
         self.restart_window()
+        return mean_loss
 
     def require_finite(self, samples: int) -> float | None:
         """Return the mean loss since the last record, over all processes; None where no step was taken since.

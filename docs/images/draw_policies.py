@@ -20,6 +20,7 @@ from clr_hpc.spec.policy import (
     InverseTime,
     OneCycle,
     Policy,
+    Ramp,
     Step,
     Triangular,
     Triangular2,
@@ -39,6 +40,7 @@ DRAWN: tuple[Policy, ...] = (
     Triangular2Modified(**WAVE, half_cycle_epochs=2, floor=0.4),
     ExpRange(**WAVE, half_cycle_epochs=2, gamma=0.93),
     OneCycle(**WAVE, total_epochs=14),
+    Ramp(lr_min=0.0001, lr_max=0.01, total_epochs=14),
 )
 
 
@@ -58,11 +60,13 @@ def draw(axes: Axes, policy: Policy) -> Axes | None:
 
 def main(file: Path) -> None:
     mpl.rcParams.update({"svg.hashsalt": "policies", "svg.fonttype": "none"})
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    grid = figure.subplots(2, 5, sharex=True, sharey=True)
-    momenta = [draw(axes, policy) for axes, policy in zip(grid.flat, DRAWN, strict=True)]
-    momenta[-1].set(yticks=[0.85, 0.95])
-    momenta[-1].set_ylabel("momentum", color="tab:orange", y=0.82)
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    grid = figure.subplots(2, 6, sharex=True, sharey=True)
+    momenta = [draw(axes, policy) for axes, policy in zip(grid.flat, DRAWN, strict=False)]
+    grid.flat[-1].set_axis_off()
+    last = [axes for axes in momenta if axes is not None][-1]
+    last.set(yticks=[0.85, 0.95])
+    last.set_ylabel("momentum", color="tab:orange", y=0.82)
     figure.supxlabel("progress in epochs")
     figure.supylabel("learning rate", color="tab:blue")
     figure.savefig(file, metadata={"Date": None})

@@ -19,6 +19,7 @@ from clr_hpc.spec.policy import (
     InverseTime,
     OneCycle,
     Policy,
+    Ramp,
     Step,
     Triangular,
     Triangular2,
@@ -254,3 +255,27 @@ def test_unusable_progress_is_refused(function: Any, progress: float) -> None:
 def test_the_policies_need_no_torch() -> None:
     code = "import sys, clr_hpc.schedule.policies; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@st.composite
+def ramps(draw: st.DrawFn) -> Ramp:
+    lr_min = draw(rates)
+    scale = draw(st.sampled_from(["exponential", "linear"]))
+    return Ramp(lr_min=lr_min, lr_max=lr_min * draw(st.floats(1.01, 1e6)), total_epochs=draw(epochs), scale=scale)
+
+
+@given(ramps(), progresses, progresses)
+def test_a_ramp_rises_from_bound_to_bound_and_stays(policy: Ramp, one: float, other: float) -> None:
+    earlier, later = sorted((one, other))
+    assert policy.lr_min <= learning_rate(policy, earlier) <= learning_rate(policy, later) <= policy.lr_max
+    assert learning_rate(policy, 0) == policy.lr_min
+    assert learning_rate(policy, policy.total_epochs) == pytest.approx(policy.lr_max, rel=1e-12)
+    assert learning_rate(policy, 2 * policy.total_epochs) == learning_rate(policy, policy.total_epochs)
+    assert momentum(policy, one) is None
+
+
+def test_an_exponential_ramp_takes_as_long_for_each_decade_and_a_linear_one_for_each_difference() -> None:
+    values = {"lr_min": 1e-4, "lr_max": 1.0, "total_epochs": 4}
+    exponential, linear = Ramp(**values), Ramp(**values, scale="linear")
+    assert [learning_rate(exponential, t) for t in range(5)] == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1])
+    assert [learning_rate(linear, t) for t in (1, 2)] == pytest.approx([1e-4 + 0.9999 / 4, 1e-4 + 0.9999 / 2])

@@ -125,3 +125,9 @@ def test_a_grid_ends_by_itself() -> None:
 )
 def test_rungs_end_with_the_training(epochs: int, rungs: tuple[int, ...]) -> None:
     assert EarlyStopping(min_epochs=1, reduction=3).rungs(epochs) == rungs
+
+
+def test_rates_that_are_auto_are_put_in_before_they_are_tuned() -> None:
+    auto = STUDY | {"rates": STUDY["rates"] | {"adam": "auto"}}
+    with pytest.raises(ValidationError, match="'clr-hpc range-test' prints"):
+        Study.model_validate(auto | {"tune": {"trials": 4, "space": {"batch_size": [16, 64]}}})

@@ -1,0 +1,142 @@
+"""What suggested bounds are worth: training with them, and with the same bounds ten times lower and higher.
+
+    python benchmarks/range_test.py STUDY [--seeds 3] [--results FOLDER]
+
+For each architecture and optimizer of a study, whose range tests must allow a suggestion, one pathology is trained
+from scratch under ``triangular`` between the suggested bounds, and between the same bounds × 0.1 and × 10. Prints,
+over seeds, in how many steps each first is as good on the validation split as a baseline with a decaying rate at
+its best, as ratios to the suggested bounds. Runs that are there already are not trained again.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from clr_hpc.data.manifest import open_manifest
+from clr_hpc.execution.inline import Processes, train_here
+from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
+from clr_hpc.execution.study_folder import StudyFolder
+from clr_hpc.spec.range_tests import range_test_study
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.study_file import load_study
+from clr_hpc.training.metrics_file import read_metrics
+
+FACTORS = (0.1, 1.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one architecture and optimizer with bounds multiplied by one factor."""
+
+    name: str
+    factor: float
+    runs: tuple[RunSpec, ...]
+    baselines: tuple[RunSpec, ...]
+
+
+def main() -> None:
+    """Train what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    asked = parser.parse_args()
+    study = load_study(asked.study)
+    checksum = open_manifest(Path(study.pack)).checksum
+    tests = folder_of_tests(asked.results, study.name)
+    specs = range_test_study(study).runs(checksum)
+    train(study, specs, tests)
+    arms = []
+    for one in what_tests_say(specs, tests):
+        if one.measured is None or one.tests[0].task.kind != "binary":
+            print(f"{one.name}: no suggestion")
+            continue
+        bounds = one.measured.lr_min, one.measured.lr_max
+        arms += [arm(study, one.tests[0], bounds, one.measured.lr, factor, asked, checksum) for factor in FACTORS]
+    folder = StudyFolder(asked.results / f"{study.name}-range-test-benchmark")
+    everything = dict.fromkeys(run for one in arms for run in (*one.baselines, *one.runs))
+    train(study, tuple(everything), folder)
+    print_table(arms, folder)
+
+
+def arm(
+    study: Study,
+    test: RunSpec,
+    bounds: tuple[float, float],
+    baseline_rate: float,
+    factor: float,
+    asked: argparse.Namespace,
+    checksum: str,
+) -> Arm:
+    """Return the runs with bounds × factor, and the baselines that set what they are to reach."""
+    low, high = (bound * factor for bound in bounds)
+    own = {
+        "architectures": [test.architecture],
+        "optimizers": [test.optimizer.model_dump()],
+        "pathologies": [getattr(test.task, "pathology", "")],
+        "one_class": [],
+        "measured": [],
+        "seeds": list(range(asked.seeds)),
+        "rates": {test.optimizer.name: {"lr_min": low, "lr_max": high}},
+        "stages": {
+            "baseline": {
+                "policies": [{"name": "exponential", "gamma": 0.7, "lr_max": baseline_rate}],
+                "epochs": asked.epochs,
+            },
+            "scratch": {"policies": ["triangular"], "epochs": asked.epochs},
+        },
+    }
+    runs = Study.model_validate(study.model_dump() | own).runs(checksum)
+    chosen = {stage: tuple(run for run in runs if run.stage == stage) for stage in ("baseline", "scratch")}
+    return Arm(f"{test.architecture}, {test.optimizer.name}", factor, chosen["scratch"], chosen["baseline"])
+
+
+def train(study: Study, runs: tuple[RunSpec, ...], folder: StudyFolder) -> None:
+    """Train what is missing of runs on this machine."""
+    folder.runs.mkdir(parents=True, exist_ok=True)
+    missing = folder.unfinished(runs)
+    processes = Processes.for_this_machine(None)
+    train_here(
+        missing,
+        Path(study.pack),
+        folder.runs,
+        processes,
+        60,
+        lambda _: None,
+        lambda spec, outcome: print(outcome, spec.name, flush=True),
+    )
+
+
+def steps_until(run: RunSpec, folder: StudyFolder, wanted: float) -> float:
+    """Return the steps after which a run's validation loss first was as low as ``wanted``; infinity: never."""
+    for entry in read_metrics(folder.runs / run.name):
+        if entry.get("split") == "validation" and entry["loss"] is not None and entry["loss"] <= wanted:
+            return float(entry["samples"]) / run.training.batch_size
+    return float("inf")
+
+
+def print_table(arms: list[Arm], folder: StudyFolder) -> None:
+    """Print the median steps of each arm, with the range over seeds, and their ratio to the suggested bounds."""
+    medians: dict[tuple[str, float], float] = {}
+    counts: dict[tuple[str, float], list[float]] = {}
+    for one in arms:
+        steps = []
+        for run, baseline in zip(one.runs, one.baselines, strict=True):
+            result = json.loads((folder.runs / baseline.name / "result.json").read_text())
+            steps.append(steps_until(run, folder, result["best"]["validation_loss"]))
+        counts[one.name, one.factor], medians[one.name, one.factor] = steps, median(steps)
+    print("| architecture, optimizer | bounds | steps to the baseline's best: median (range) | ratio | reached |")
+    print("|---|---|---|---|---|")
+    for (name, factor), steps in counts.items():
+        ratio = medians[name, factor] / medians[name, 1.0]
+        reached = sum(count < float("inf") for count in steps)
+        told = f"{medians[name, factor]:g} ({min(steps):g} to {max(steps):g})"
+        print(f"| {name} | × {factor:g} | {told} | {ratio:.2f} | {reached} of {len(steps)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The command ``clr-hpc range-test``, and the tests that ``clr-hpc run`` begins with where rates are auto."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
+from clr_hpc.cli_refusal import refuse
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from clr_hpc.cli_training import TrainingOptions
+    from clr_hpc.execution.range_tests import LearnerTested
+    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.spec.study import Study
+
+
+def range_test(
+    study_file: StudyFile,
+    overrides: Overrides = None,
+    on: Annotated[Place, typer.Option(help="As of clr-hpc run.")] = Place.HERE,
+    results: Results = Path("results"),
+    processes: Annotated[int | None, typer.Option(min=1, help="With --on here: tests at a time.")] = None,
+    address: Annotated[str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")] = None,
+    lanes: Annotated[int | None, typer.Option(min=1, help="With --on ray: lanes; as planned.")] = None,
+    workers_per_lane: Annotated[
+        int | None, typer.Option(min=1, help="With --on ray: processes that train a test together; as planned.")
+    ] = None,
+    with_plan: Annotated[bool, typer.Option("--plan/--no-plan", help="Plan, and show the plan first.")] = True,
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
+    site: Annotated[Path | None, typer.Option(help="With --on slurm: the site file.")] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="With --on slurm: array elements.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --on slurm: print what would be submitted.")
+    ] = False,
+) -> None:
+    """Measure between which rates each architecture and optimizer of a study learns; exit with 1 if it can't say.
+
+    What is measured already, for this study or another, is not measured again.
+    """
+    from rich.console import Console
+
+    from clr_hpc.cli_run import run
+    from clr_hpc.cli_training import RayOptions, TrainingOptions, say_what_to_do, train_study
+    from clr_hpc.data.manifest import PackError, open_manifest
+    from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
+    from clr_hpc.spec.range_tests import range_test_study
+    from clr_hpc.spec.study_file import StudyError, load_study
+
+    console = Console()
+    try:
+        tests = range_test_study(load_study(study_file, tuple(overrides or ())))
+        pack_folder = Path(tests.pack)
+        checksum = open_manifest(pack_folder, verify=on is not Place.SLURM).checksum
+        folder = folder_of_tests(results, tests.name)
+        specs = tests.runs(checksum)
+        missing = folder.unfinished(specs)
+        folder.prepare(tests, pack_folder)
+    except (StudyError, PackError, OSError, ValueError) as error:
+        refuse(error)
+    if missing and on is Place.SLURM:
+        run(
+            folder.path / "study.yaml",
+            on=on,
+            results=folder.path.parent,
+            checkpoint_seconds=checkpoint_seconds,
+            site=site,
+            parallel=parallel,
+            dry_run=dry_run,
+        )
+        console.print("when they have ended, the same command shows what they say", highlight=False)
+        return
+    ray = RayOptions(address, lanes, workers_per_lane)
+    options = TrainingOptions(on, processes, ray, cpus, gpus, with_plan, None, checkpoint_seconds)
+    ended = train_study(console, tests, checksum, folder, results / "rates", options)
+    say_what_to_do(console, ended)
+    learners = list(what_tests_say(specs, folder))
+    _show(console, tests, folder, learners)
+    if ended.failed or any(one.measured is None for one in learners):
+        raise typer.Exit(1)
+
+
+def with_auto_rates(
+    console: "Console", study: "Study", pack_checksum: str, results: Path, options: "TrainingOptions"
+) -> "Study":
+    """Return a study with numbers in place of ``auto``, after the range tests for them that are missing."""
+    from clr_hpc.cli_training import say_what_to_do, train_study
+    from clr_hpc.execution.range_tests import (
+        UnsuggestedRateError,
+        folder_of_tests,
+        leave_what_was_measured,
+        with_measured,
+    )
+    from clr_hpc.spec.range_tests import auto_optimizers, range_test_study
+
+    wanted = auto_optimizers(study)
+    if not wanted:
+        return study
+    folder = folder_of_tests(results, study.name)
+    tests = range_test_study(study, wanted)
+    missing = folder.unfinished(tests.runs(pack_checksum))
+    names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
+    first = f"{len(missing)} range tests come first" if missing else "measured before"
+    console.print(f"rates of {names} are auto: {first}", highlight=False, soft_wrap=True)
+    if missing:
+        ended = train_study(console, tests, pack_checksum, folder, results / "rates", options)
+        say_what_to_do(console, ended)
+        if ended.failed:
+            raise typer.Exit(1)
+    try:
+        study = with_measured(study, pack_checksum, results)
+        leave_what_was_measured(study, pack_checksum, results)
+    except (UnsuggestedRateError, OSError) as error:
+        refuse(error)
+    for one in study.measured:
+        console.print(
+            f"  {one.task.name}, {one.architecture}, {one.optimizer.name}: lr_min {one.lr_min:g}, "
+            f"lr_max {one.lr_max:g}, without a cycle {one.lr:g}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return study
+
+
+def _show(console: "Console", tests: "Study", folder: "StudyFolder", learners: "list[LearnerTested]") -> None:
+    from rich.console import Console
+
+    from clr_hpc.execution.range_tests import FILE, write_verdicts
+    from clr_hpc.range_test_display import pasteable, reasons, render
+    from clr_hpc.reporting.range_test_page import write_page
+
+    write_verdicts(folder.path / FILE, learners)
+    page = write_page(folder.path)
+    wide = console if console.is_terminal else Console(width=200)  # a pipe has no width to be cut to
+    wide.print(render(learners))
+    for line in (*reasons(learners), *pasteable(learners)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    show = shlex.join(
+        ["clr-hpc", "tensorboard", str(folder.path / "study.yaml"), "--results", str(folder.path.parent)]
+    )
+    console.print(f"curves of {tests.name}: {page}\nin TensorBoard: {show}", highlight=False, soft_wrap=True)

@@ -1,0 +1,210 @@
+"""The range tests of a study on disk: where they are, what they say, and the study with what they say put in.
+
+``results/range-tests/runs`` holds the tests of all studies, each under its name, which ends in the id of its spec:
+what is there is not made again, for whichever study. ``results/range-tests/studies/<study>`` is a study's folder
+like others, whose ``runs`` is a link to them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clr_hpc.durable import write_json
+from clr_hpc.execution.study_folder import StudyFolder
+from clr_hpc.schedule.range_test import Agreement, Curve, Refusal, agree, suggest
+from clr_hpc.spec.range_test import MeasuredRates
+from clr_hpc.spec.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.study_file import StudyError, load_study
+from clr_hpc.training.metrics_file import read_metrics
+
+FORMAT_VERSION = 1
+FILE = "range_tests.json"
+DRAWN_POINTS = 200
+"""Of each curve in the file: as many as a picture shows."""
+
+
+class UnsuggestedRateError(Exception):
+    """A rate is ``auto`` and its range tests are missing or allow no suggestion; the message says what to do."""
+
+
+def folder_of_tests(results: Path, study_name: str) -> StudyFolder:
+    """Return the folder of a study's range tests, made where it isn't there."""
+    shared = results / TESTS_FOLDER
+    (shared / "runs").mkdir(parents=True, exist_ok=True)
+    folder = StudyFolder(shared / "studies" / study_name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.runs.exists():
+        folder.runs.symlink_to(Path("..", "..", "runs"), target_is_directory=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class LearnerTested:
+    """The tests of one architecture, task and optimizer, over all seeds, and what they come to."""
+
+    tests: tuple[RunSpec, ...]
+    """One a seed."""
+    curves: tuple[Curve, ...]
+    verdict: Agreement | Refusal
+
+    @property
+    def name(self) -> str:
+        """What people read: ``pneumonia, mobilenet_v1, adam``."""
+        first = self.tests[0]
+        return f"{first.task.name}, {first.architecture}, {first.optimizer.name}"
+
+    @property
+    def measured(self) -> MeasuredRates | None:
+        """What stands in a study for ``auto``, to two digits; None where nothing is suggested."""
+        if isinstance(self.verdict, Refusal):
+            return None
+        found, first = self.verdict.suggestion, self.tests[0]
+        return MeasuredRates(
+            architecture=first.architecture,
+            optimizer=first.optimizer,
+            task=first.task,
+            lr_min=two_digits(found.lr_min),
+            lr_max=two_digits(found.lr_max),
+            lr=two_digits(found.lr),
+            tests=tuple(spec.name for spec in self.tests),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the report draws and programs read."""
+        first, verdict, measured = self.tests[0], self.verdict, self.measured
+        values: dict[str, Any] = {
+            "task": first.task.name,
+            "architecture": first.architecture,
+            "optimizer": first.optimizer.name,
+            "scale": getattr(first.policy, "scale", None),
+            "tests": [spec.name for spec in self.tests],
+            "suggestion": None,
+            "spread": None,
+            "reason": verdict.reason if isinstance(verdict, Refusal) else verdict.suggestion.reason,
+            "curves": [_drawn(spec, curve) for spec, curve in zip(self.tests, self.curves, strict=True)],
+        }
+        if measured is not None and isinstance(verdict, Agreement):
+            rates = ("lr_min", "lr", "lr_max")
+            values["suggestion"] = {name: getattr(measured, name) for name in rates}
+            values["spread"] = {
+                name: [getattr(verdict.lowest, name), getattr(verdict.highest, name)] for name in rates
+            }
+        return values
+
+
+def two_digits(rate: float) -> float:
+    """Round a rate: its other digits are noise, and would make other runs of the same study on other machines."""
+    return float(f"{rate:.1e}")
+
+
+def what_tests_say(tests: Sequence[RunSpec], folder: StudyFolder) -> Iterator[LearnerTested]:
+    """Yield what each learner's tests say, of those whose tests are all done."""
+    tests = tuple(tests)
+    missing = set(folder.unfinished(tests))
+    references = {_learner(spec): spec for spec in tests if is_reference(spec)}
+    by_optimizer: dict[Any, list[RunSpec]] = {}
+    for spec in tests:
+        if not is_reference(spec):
+            by_optimizer.setdefault((spec.task, spec.architecture, spec.optimizer), []).append(spec)
+    for group in by_optimizer.values():
+        needed = {*group, *(references[_learner(spec)] for spec in group)}
+        if needed & missing:
+            continue
+        curves = tuple(read_curve(folder, spec, references[_learner(spec)]) for spec in group)
+        yield LearnerTested(tuple(group), curves, agree(curves))
+
+
+def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
+    """Read the curve of a test whose batches a network that doesn't learn has seen, too.
+
+    Rates are those of the policy: what ``rate_scaling`` makes of them is taken out.
+    """
+    untrained = {entry["samples"]: entry["loss"] for entry in read_metrics(folder.runs / reference.name)}
+    entries = [entry for entry in read_metrics(folder.runs / test.name) if entry["samples"] in untrained]
+    result = folder.result(test) or {}
+    return Curve(
+        rates=np.array([entry["lr"] for entry in entries]) / test.training.rate_scale,
+        losses=np.array([entry["loss"] for entry in entries]),
+        untrained=np.array([untrained[entry["samples"]] for entry in entries]),
+        diverged=bool(result.get("diverged")),
+    )
+
+
+def with_measured(study: Study, pack_checksum: str, results: Path) -> Study:
+    """Return a study with numbers for all its rates that are ``auto``.
+
+    What the study's folder has from the same tests holds: a study that was begun keeps its rates.
+
+    Raises:
+        UnsuggestedRateError: tests are missing, or allow no suggestion.
+    """
+    wanted = auto_optimizers(study)
+    if not wanted:
+        return study
+    folder = folder_of_tests(results, study.name)
+    tests = range_test_study(study, wanted).runs(pack_checksum)
+    missing = folder.unfinished(tests)
+    if missing:
+        names = ", ".join(optimizer.name for optimizer in wanted)
+        raise UnsuggestedRateError(
+            f"rates of {names} are auto, and {len(missing)} range tests for them are not done; make them with "
+            "'clr-hpc range-test', which takes options as 'clr-hpc run' does"
+        )
+    learners = list(what_tests_say(tests, folder))
+    known = {one.tests: one for one in _measured_before(results / study.name)}
+    measured = [known.get(tuple(spec.name for spec in one.tests)) or one.measured for one in learners]
+    refused = [
+        f"{one.name}: {one.verdict.reason}"
+        for one, rates in zip(learners, measured, strict=True)
+        if rates is None and isinstance(one.verdict, Refusal)
+    ]
+    if refused:
+        raise UnsuggestedRateError(
+            f"no rate to suggest for {'; for '.join(refused)}; or write lr_min and lr_max into the study"
+        )
+    return study.model_copy(update={"measured": tuple(one for one in measured if one is not None)})
+
+
+def leave_what_was_measured(study: Study, pack_checksum: str, results: Path) -> None:
+    """Write ``range_tests.json`` into the study's folder: the curves and what they came to, for its report."""
+    if not study.measured:
+        return
+    tests = range_test_study(study, auto_optimizers(study)).runs(pack_checksum)
+    learners = list(what_tests_say(tests, folder_of_tests(results, study.name)))
+    (results / study.name).mkdir(parents=True, exist_ok=True)
+    write_verdicts(results / study.name / FILE, learners)
+
+
+def write_verdicts(path: Path, learners: Sequence[LearnerTested]) -> None:
+    """Write what tests came to as JSON."""
+    write_json(path, {"format_version": FORMAT_VERSION, "learners": [one.as_dict() for one in learners]})
+
+
+def _measured_before(study_folder: Path) -> tuple[MeasuredRates, ...]:
+    try:
+        return load_study(study_folder / "study.yaml").measured
+    except StudyError:
+        return ()
+
+
+def _learner(spec: RunSpec) -> tuple[object, ...]:
+    return spec.task, spec.architecture, spec.seed
+
+
+def _drawn(spec: RunSpec, curve: Curve) -> dict[str, Any]:
+    level, error = curve.smoothed() if len(curve.rates) else (curve.rates, curve.rates)
+    chosen = np.unique(np.linspace(0, len(level) - 1, min(DRAWN_POINTS, len(level))).astype(int))
+    verdict = suggest(curve)
+    return {
+        "seed": spec.seed,
+        "diverged": curve.diverged,
+        "rates": [float(f"{rate:.4g}") for rate in curve.rates[chosen]],
+        "loss": [round(float(value), 4) for value in level[chosen]],
+        "standard_error": [round(float(value), 4) for value in error[chosen]],
+        "refusal": verdict.reason if isinstance(verdict, Refusal) else None,
+    }

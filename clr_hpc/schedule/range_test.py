@@ -1,0 +1,224 @@
+"""What a range test says: where the loss begins to fall, where it stops falling, and when it can't be said.
+
+Smith 2017 (arXiv:1506.01186), section 3.3, reads both bounds off a plot by eye. Here they are shares of the fall,
+so that they change neither with the scale of the loss nor with that of the rate.
+
+A batch's loss says as much of the batch as of the network: with a rare finding, positives come in lumps. So each
+loss is divided by that of a network that saw the same batches and never learned. The curve of the quotients starts
+at 1, and what is left of the noise is measured on it. It is smoothed by a mean of neighbours on both sides, which
+does not lag behind the rate, as running means of the past do:
+
+    R(i) = sum of K((i - j) / h) * loss(j) over j / sum of K((i - j) / h) * untrained(j) over j
+
+with the tricube K (Cleveland 1979). Rates, or their logarithms, must be evenly spaced.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMOOTHED_SHARE = 0.08
+"""Of all records: half the width of the smoothing."""
+FEWEST_RECORDS = 40
+BEGUN, HALF, STOPPED = 0.1, 0.5, 0.9
+"""Shares of the whole fall."""
+STOPPED_AT_LEAST = 0.75
+"""The share that counts as stopped where noise is strong."""
+SURE = 5.0
+"""Standard errors that the fall must have: the largest of some twenty, each estimated from few losses. Of 300 flat
+curves drawn with strong noise, two then pass."""
+SMALLEST_FALL = 0.02
+"""Of the untrained loss."""
+RAGGED_RISE = 0.5
+"""Of the fall so far: where the loss rises again by more than this, what follows is ragged, however low."""
+LARGEST_QUOTIENT = 4.0
+"""Higher ones count as this, so that a single loss on the way to infinity doesn't drown its neighbours."""
+LARGEST_SPREAD = 10.0
+"""Highest / lowest of the seeds' suggestions for one rate."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One test: ``(N,)`` each, in the order of the test."""
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    untrained: NDArray[np.float64]
+    """Losses of a network that doesn't learn, on the same batches."""
+    diverged: bool = False
+
+    def smoothed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the smoothed loss as a share of the untrained one ``(N,)``, and its standard error ``(N,)``."""
+        count = len(self.rates)
+        half_width = max(3.0, SMOOTHED_SHARE * count)
+        place = np.arange(count)
+        distance = np.minimum(np.abs(place[:, None] - place) / half_width, 1.0)
+        weights = (1 - distance**3) ** 3 * self.untrained
+        weights /= weights.sum(axis=1, keepdims=True)
+        quotients = np.minimum(self.losses / self.untrained, LARGEST_QUOTIENT)
+        level = weights @ quotients
+        return level, np.sqrt(weights**2 @ (quotients - level) ** 2)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Rates read off one curve or, as medians, off those of several seeds."""
+
+    lr_min: float
+    """Where the loss has begun to fall: a tenth of the fall."""
+    lr: float
+    """For constant and decaying policies: half of the fall."""
+    lr_max: float
+    """Where the loss stops falling: nine tenths of the fall."""
+    fall: float
+    """Of the loss, as a share of the untrained one."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why no rate can be read off a curve, and what to change."""
+
+    reason: str
+
+
+def suggest(curve: Curve) -> Suggestion | Refusal:
+    """Read both bounds of a cyclical policy, and a rate for others, off the curve of one test."""
+    rates, count = curve.rates, len(curve.rates)
+    if count < FEWEST_RECORDS:
+        end = f"the loss diverged after {count} losses" if curve.diverged else f"the test has {count} losses"
+        return Refusal(
+            f"{end}, and {FEWEST_RECORDS} are needed; raise range_test.epochs, or lower the rates tested"
+        )
+    level, error = curve.smoothed()
+    lowest, turned = _lowest(level, error)
+    if not _is_sure(level, error, lowest):
+        return _no_fall(curve, float(1 - level[lowest]), float(error[lowest]))
+    falling = _falling(level[: lowest + 1])
+    fall = 1 - falling[-1]
+    begun, half = (int(np.argmax(falling <= 1 - share * fall)) for share in (BEGUN, HALF))
+    # which place of a plateau is lowest is a matter of chance, and so is how low it is
+    share = max(STOPPED_AT_LEAST, STOPPED - 3 * error[lowest] / fall)
+    stopped = int(np.argmax(falling <= 1 - share * fall))
+    if begun == 0:
+        return Refusal(
+            f"the loss falls from the first rate on, {rates[0]:.2g}, so that where it begins to fall lies below; "
+            "lower lr_min in range_test.rates"
+        )
+    if stopped >= 0.9 * count and not turned and not curve.diverged:
+        return Refusal(
+            f"the loss still falls at the last rate, {rates[-1]:.2g}, so that where it stops lies above; "
+            "raise lr_max in range_test.rates"
+        )
+    lr_min, lr, lr_max = (float(rates[place]) for place in (begun, half, stopped))
+    if not lr_min < lr < lr_max:
+        return Refusal(f"the loss falls within one step of the test, at {lr_min:.2g}; raise range_test.epochs")
+    then = "then turns ragged" if turned else "then diverges" if curve.diverged else "then stays"
+    return Suggestion(
+        lr_min,
+        lr,
+        lr_max,
+        float(fall),
+        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, half by {lr:.2g}, {share:.0%} by "
+        f"{lr_max:.2g}; {then}",
+    )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the tests of several seeds say together."""
+
+    suggestion: Suggestion
+    """Of the mean of their curves, on which a fall stands out that noise hides in a single one."""
+    lowest: Suggestion
+    highest: Suggestion
+    """Each rate's lowest and highest, over that mean and those that leave one seed out."""
+    refused: tuple[str, ...]
+    """Why means that leave one seed out suggest nothing, of those that don't."""
+
+
+def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
+    """Read rates off the mean of several seeds' curves, which must not hang on one of them.
+
+    How far they do is seen on the means that leave one seed out, a jackknife: single seeds are too noisy.
+
+    Args:
+        curves: one a seed, tested with the same rates; the mean ends where the first of them does.
+    """
+    together = suggest(_mean(curves))
+    if isinstance(together, Refusal):
+        return together
+    others = [[*curves[:place], *curves[place + 1 :]] for place in range(len(curves))]
+    without_one = [suggest(_mean(left)) for left in others if left]
+    made = [together, *(one for one in without_one if isinstance(one, Suggestion))]
+    table = np.array([(one.lr_min, one.lr, one.lr_max, one.fall) for one in made])
+    for name, values in zip(("lr_min", "lr", "lr_max"), table.T, strict=False):
+        if values.max() > LARGEST_SPREAD * values.min():
+            return Refusal(
+                f"{name} is {values.min():.2g} by some seeds and {values.max():.2g} by others, more than a factor "
+                f"of {LARGEST_SPREAD:g} apart; add range_test.seeds or raise range_test.epochs"
+            )
+    low, high = (
+        Suggestion(values[0], values[1], values[2], values[3], together.reason)
+        for values in (which(table, axis=0).tolist() for which in (np.min, np.max))
+    )
+    refused = tuple(one.reason for one in without_one if isinstance(one, Refusal))
+    return Agreement(together, low, high, refused)
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """Return the curve of all seeds' batches together, up to the end of the shortest."""
+    count = min(len(curve.rates) for curve in curves)
+    return Curve(
+        rates=curves[0].rates[:count],
+        losses=np.mean([curve.losses[:count] for curve in curves], axis=0),
+        untrained=np.mean([curve.untrained[:count] for curve in curves], axis=0),
+        diverged=any(curve.diverged for curve in curves),
+    )
+
+
+def _lowest(level: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[int, bool]:
+    """Return where the curve is surely lowest before it turns ragged, and whether it does.
+
+    Surely: two standard errors above it, since where a curve grows ragged its lowest place is a matter of chance.
+    """
+    lowest, at_most = 0, level + 2 * error
+    for place in range(len(level)):
+        if at_most[place] < at_most[lowest]:
+            lowest = place
+        rise = level[place] - level[lowest]
+        is_ragged = rise > RAGGED_RISE * (1 - level[lowest]) and rise > 2 * np.hypot(error[place], error[lowest])
+        if is_ragged and _is_sure(level, error, lowest):
+            return lowest, True
+    return lowest, False
+
+
+def _is_sure(level: NDArray[np.float64], error: NDArray[np.float64], place: int) -> bool:
+    fall = 1 - level[place]
+    return bool(fall >= SMALLEST_FALL and fall >= SURE * error[place])
+
+
+def _falling(level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the curve that never rises and is nearest to this one.
+
+    It comes to each level once, whatever the noise.
+    """
+    from scipy.optimize import isotonic_regression
+
+    nearest: NDArray[np.float64] = isotonic_regression(level, increasing=False).x
+    return nearest
+
+
+def _no_fall(curve: Curve, fall: float, error: float) -> Refusal:
+    if curve.diverged:
+        return Refusal(
+            f"the loss diverges at {curve.rates[-1]:.2g} without having fallen before; lower both rates in "
+            "range_test.rates, so that the test stays longer where it could fall"
+        )
+    return Refusal(
+        f"the curve is flat: the loss falls by {max(fall, 0.0):.1%} of the untrained one at most, with a standard "
+        f"error of {error:.1%}, and {SMALLEST_FALL:.0%} and {SURE:g} standard errors are needed; raise "
+        "range_test.epochs, narrow range_test.rates, or name another range_test.pathology"
+    )

@@ -1,0 +1,102 @@
+"""Range tests as data: through which rates a study's networks are taken, and what was measured by that."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from clr_hpc.spec.frozen import FrozenSpec, unknown
+from clr_hpc.spec.optimizer import OPTIMIZER_NAMES, Optimizer
+from clr_hpc.spec.pathologies import PATHOLOGIES, parse_pathology
+from clr_hpc.spec.policy import Ramp
+from clr_hpc.spec.run import Architecture
+from clr_hpc.spec.task import Task
+
+AUTO = "auto"
+"""In place of a rate: what the range test suggests."""
+
+
+class RatesTested(FrozenSpec):
+    """The rates that a range test goes through."""
+
+    lr_min: PositiveFloat
+    lr_max: PositiveFloat
+
+    @model_validator(mode="after")
+    def _goes_up(self) -> "RatesTested":
+        if self.lr_min >= self.lr_max:
+            raise ValueError(f"lr_max={self.lr_max:g} of a range test must be above lr_min={self.lr_min:g}")
+        return self
+
+
+RANGES = {
+    "sgd": RatesTested(lr_min=1e-5, lr_max=1.0),
+    "adam": RatesTested(lr_min=1e-6, lr_max=0.1),
+    "adamw": RatesTested(lr_min=1e-6, lr_max=0.1),
+    "rmsprop": RatesTested(lr_min=1e-6, lr_max=0.1),
+    "adagrad": RatesTested(lr_min=1e-5, lr_max=1.0),
+}
+"""By the optimizer's name. Steps of Adam and RMSprop are about as large as the rate, whatever the gradient, so
+they want lower ones. Five decades hold what suits the networks here; more would leave fewer steps for each."""
+
+
+class RangeTest(FrozenSpec):
+    """How a study's range tests are made. All has defaults."""
+
+    scale: Literal["exponential", "linear"] = "exponential"
+    rates: dict[str, RatesTested] = Field(default={})
+    """By the optimizer's name; what is left out is taken from ``RANGES``."""
+    epochs: PositiveInt = 6
+    """The rate rises through the whole range in this time. A test needs some hundred steps."""
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    pathology: str | None = None
+    """Whose classifier stands for all binary ones; None: the study's first."""
+
+    @field_validator("rates")
+    @classmethod
+    def _ranges_are_of_optimizers(cls, value: dict[str, RatesTested]) -> dict[str, RatesTested]:
+        for name in value:
+            if name not in OPTIMIZER_NAMES:
+                raise ValueError(unknown("optimizer in range_test.rates", name, list(OPTIMIZER_NAMES)))
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _no_seed_is_there_twice(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"range_test.seeds={list(value)} has one twice; drop it")
+        return value
+
+    @field_validator("pathology")
+    @classmethod
+    def _is_a_pathology(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        name = parse_pathology(value)
+        if name is None:
+            raise ValueError(unknown("pathology", value, list(PATHOLOGIES)))
+        return name
+
+    def ramp(self, optimizer: str) -> Ramp:
+        """Return how the rate rises with an optimizer."""
+        tested = self.rates.get(optimizer, RANGES[optimizer])
+        return Ramp(lr_min=tested.lr_min, lr_max=tested.lr_max, total_epochs=self.epochs, scale=self.scale)
+
+
+class MeasuredRates(FrozenSpec):
+    """What range tests suggest for one architecture, optimizer and kind of learner."""
+
+    architecture: Architecture
+    optimizer: Optimizer
+    task: Task
+    """Of the tests. A binary one stands for all binary tasks, a one-class one for itself."""
+    lr_min: PositiveFloat
+    lr_max: PositiveFloat
+    lr: PositiveFloat
+    """For constant and decaying policies, which start at their highest rate and have no low one."""
+    tests: tuple[str, ...]
+    """Names of the runs that it was taken from."""
+
+    def suits(self, architecture: str, optimizer: Optimizer, task: Task) -> bool:
+        """Say whether it was measured for this combination."""
+        same_learner = self.task == task or self.task.kind == task.kind == "binary"
+        return self.architecture == architecture and self.optimizer == optimizer and same_learner

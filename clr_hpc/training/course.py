@@ -1,0 +1,80 @@
+"""What is done along a run besides its steps: what is recorded, measured and saved, and what it comes to.
+
+The loop asks for it at the same moments of every run. This is the course of a run that comes to a model.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from clr_hpc.training.checkpoint import Progress
+from clr_hpc.training.outcome import outcome
+from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.shared_folder import SharedFolder
+from clr_hpc.training.step_log import RECORDS_PER_EPOCH, StepLog
+
+
+class Course:
+    """Measure at the end of each epoch, keep the best weights, and evaluate the model at the end."""
+
+    records_per_epoch = RECORDS_PER_EPOCH
+
+    def __init__(self, run: PreparedRun, folder: SharedFolder, already_elapsed: float) -> None:
+        """Follow a run in its folder, which took ``already_elapsed`` seconds in earlier starts."""
+        self._run, self._folder = run, folder
+        self._log = StepLog(run, folder.folder, already_elapsed, self.records_per_epoch)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run ends before its last epoch, as this process sees it; asked once a step."""
+        return False
+
+    def begin(self) -> None:
+        """Hear that the first step of this start comes next."""
+        self._log.restart_window()
+
+    def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> None:
+        """Hear of a step that ended at ``samples`` samples seen.
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite.
+        """
+        self._log.step(samples, loss, lr, momentum)
+
+    def end_epoch(self, progress: Progress) -> Progress:
+        """Measure, record what was measured, and keep the weights if they are the best so far."""
+        run, folder = self._run, self._folder
+        evaluations = run.evaluate("train", "validation")
+        epochs = run.epochs(progress.samples)
+        if folder.world.is_first:
+            for split, evaluation in evaluations.items():
+                metrics = evaluation.metrics.as_dict()
+                folder.folder.record_epoch(progress.samples, epochs, split, metrics, self._log.elapsed_seconds)
+        run.end_epoch(evaluations["train"])
+        self._log.restart_window()
+        # by the first process's numbers, so that no rounding can part them
+        loss = folder.world.from_first(lambda: evaluations["validation"].metrics.loss)
+        if loss is not None and progress.best_loss is not None and loss >= progress.best_loss:
+            return replace(progress, epochs_without_improvement=progress.epochs_without_improvement + 1)
+        progress = replace(progress, best_loss=loss, best_progress=epochs, epochs_without_improvement=0)
+        folder.save_best(run.model, progress)
+        return progress
+
+    def save(self, progress: Progress) -> str | None:
+        """Save a checkpoint, but never one that training can't go on from; return its SHA-256.
+
+        Raises:
+            FloatingPointError: the loss or a weight is not finite.
+        """
+        self._log.require_finite(progress.samples)
+        if not self._run.state_is_finite():
+            raise FloatingPointError(
+                f"a weight is not finite after {progress.samples} samples: training diverged; lower lr_max"
+            )
+        return self._folder.save_checkpoint(self._run.model, self._run.optimizer, progress)
+
+    def result(self, progress: Progress) -> dict[str, Any]:
+        """Save the last checkpoint, evaluate, and return what the run comes to."""
+        checksum = self.save(progress)
+        return outcome(self._run, self._folder, progress, self._log) | {"checkpoint_sha256": checksum}
