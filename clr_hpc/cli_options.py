@@ -20,3 +20,11 @@ class Place(StrEnum):
     HERE = "here"
     RAY = "ray"
     SLURM = "slurm"
+
+
+class JobShape(StrEnum):
+    """What a study becomes on a SLURM cluster."""
+
+    AUTO = "auto"
+    ARRAY = "array"
+    ALLOCATION = "allocation"

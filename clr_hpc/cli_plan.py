@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from clr_hpc.spec.resources import LaneShape, Resources
     from clr_hpc.spec.run import RunSpec
 
-RAY_TRAIN_START_SECONDS = 14.0
-"""What a trainer takes before its first step, besides the start of its processes: 13.6 to 14.1 s on an idle
-machine of 2 cores with Ray 2.60, measured with a trainer that does nothing."""
-MOST_WORKERS = 8
-"""Of a lane, where the nodes have as many GPUs."""
-RUNS_PER_GPU = (1, 2, 4)
-"""How many one-worker lanes may share a GPU."""
-
 
 def plan(
     study_file: StudyFile,
@@ -94,31 +86,17 @@ def plan_runs(
     Raises:
         RatesError: no rate is known for a kind of run, and none can be measured here.
     """
-    from clr_hpc.data.manifest import read_manifest
-    from clr_hpc.execution.forecast import Forecast
-    from clr_hpc.execution.plan import make_plan
     from clr_hpc.execution.rates import RateTable, read_rates
-    from clr_hpc.execution.workload import work_of
+    from clr_hpc.execution.recorded_plan import plan_with_rates, shapes_on_offer
 
-    shapes = _shapes(place, resources, lanes)
     if rates_file is not None:
         table = read_rates(rates_file)
+    elif runs:
+        shapes = shapes_on_offer(place, resources, lanes)
+        table = _measured(runs, pack_folder, resources, shapes, rates_folder, console)
     else:
-        table = (
-            _measured(runs, pack_folder, resources, shapes, rates_folder, console) if runs else RateTable(rates=())
-        )
-    work = work_of(runs, read_manifest(pack_folder).counts)
-    forecast = Forecast(work, table, resources, shapes, are_asked_for=lanes is not None)
-    start_seconds = table.lane_start_seconds + (RAY_TRAIN_START_SECONDS if place == "ray" else 0.0)
-    return make_plan(forecast, start_seconds, lanes)
-
-
-def _shapes(place: str, resources: "Resources", lanes: "Sequence[LaneShape] | None") -> "tuple[LaneShape, ...]":
-    if lanes is not None:
-        return tuple(dict.fromkeys(lanes))
-    if place in ("here", "slurm"):
-        return resources.shapes()
-    return resources.shapes(MOST_WORKERS, RUNS_PER_GPU)
+        table = RateTable(rates=())
+    return plan_with_rates(runs, pack_folder, place, resources, table, lanes)
 
 
 def _measured(

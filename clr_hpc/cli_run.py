@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
+from clr_hpc.cli_options import JobShape, Overrides, Place, Results, StudyFile
 from clr_hpc.cli_refusal import refuse
 
 
@@ -14,7 +14,7 @@ def run(
     study_file: StudyFile,
     overrides: Overrides = None,
     on: Annotated[
-        Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster; slurm: a job array.")
+        Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster; slurm: jobs of a cluster.")
     ] = Place.HERE,
     results: Results = Path("results"),
     processes: Annotated[
@@ -25,9 +25,12 @@ def run(
     ] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")] = None,
-    lanes: Annotated[int | None, typer.Option(min=1, help="With --on ray: lanes; as planned.")] = None,
+    lanes: Annotated[
+        int | None, typer.Option(min=1, help="With --on ray, or in an allocation: lanes; as planned.")
+    ] = None,
     workers_per_lane: Annotated[
-        int | None, typer.Option(min=1, help="With --on ray: processes that train a run together; as planned.")
+        int | None,
+        typer.Option(min=1, help="With --on ray, or in an allocation: processes that train a run; as planned."),
     ] = None,
     with_plan: Annotated[
         bool, typer.Option("--plan/--no-plan", help="Measure this machine, plan, and show the plan first.")
@@ -36,6 +39,13 @@ def run(
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
     site: Annotated[
         Path | None, typer.Option(help="With --on slurm: the site file; ~/.config/clr-hpc/site.yaml.")
+    ] = None,
+    shape: Annotated[
+        JobShape,
+        typer.Option(help="With --on slurm: a job array, one allocation of several nodes, or what ends sooner."),
+    ] = JobShape.AUTO,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="With --on slurm: nodes of an allocation; as the site file says.")
     ] = None,
     parallel: Annotated[
         int | None, typer.Option(min=1, help="With --on slurm: array elements; as the site file says.")
@@ -51,8 +61,10 @@ def run(
     """Train what is missing of a study, on this machine or on a Ray cluster, or submit it to a SLURM cluster."""
     if on is Place.SLURM:
         from clr_hpc.cli_slurm import SlurmOptions, submit_study
+        from clr_hpc.execution.slurm_shape import AskedShape
 
-        asked = SlurmOptions(site, parallel, dry_run, accept_changes, checkpoint_seconds, rates)
+        asked_shape = AskedShape(shape.value, nodes, lanes, workers_per_lane, parallel)
+        asked = SlurmOptions(site, asked_shape, dry_run, accept_changes, checkpoint_seconds, rates)
         submit_study(study_file, tuple(overrides or ()), results, asked)
         return
     from rich.console import Console

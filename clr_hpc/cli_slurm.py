@@ -18,6 +18,7 @@ from clr_hpc.cli_refusal import refuse
 if TYPE_CHECKING:
     from clr_hpc.execution.slurm_ledger import Ledger
     from clr_hpc.execution.slurm_records import Submission
+    from clr_hpc.execution.slurm_shape import AskedShape
     from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.spec.run import RunSpec
     from clr_hpc.spec.site import Site
@@ -29,7 +30,7 @@ class SlurmOptions:
     """What was asked for with --on slurm."""
 
     site_file: Path | None
-    parallel: int | None
+    shape: "AskedShape"
     dry_run: bool
     accept_changes: bool
     checkpoint_seconds: float
@@ -91,7 +92,9 @@ def _submit_what_is_left(
     pack_folder: Path,
     asked: SlurmOptions,
 ) -> None:
+    from clr_hpc.execution.rates import read_rates
     from clr_hpc.execution.slurm_records import Submission
+    from clr_hpc.execution.slurm_shape import choose
     from clr_hpc.execution.slurm_submit import known_jobs, settle, submit, what_is_left
     from clr_hpc.training.code_identity import code_identity
 
@@ -105,6 +108,9 @@ def _submit_what_is_left(
         return
     code = code_identity()
     _refuse_other_code(folder, left.begun, code.source_sha256, asked.accept_changes)
+    table = None if asked.rates is None else read_rates(asked.rates)
+    chosen = choose(asked.shape, left.runs, pack_folder, site, table)
+    typer.echo(chosen.text)
     draft = Submission(
         token="",
         name="",
@@ -121,11 +127,16 @@ def _submit_what_is_left(
         processes=site.processes,
         threads=site.threads,
         baseline_wait_seconds=site.baseline_wait_seconds,
+        shape=chosen.shape,
+        nodes=chosen.nodes,
+        lanes=asked.shape.lanes,
+        workers_per_lane=asked.shape.workers_per_lane,
+        rates=None if asked.rates is None else str(asked.rates.absolute()),
     )
     if asked.dry_run:
         _show(draft, left.runs, study, site, ledger, asked)
     else:
-        submit(left.runs, draft, study.name, site, asked.parallel, ledger, _say_submitted)
+        submit(left.runs, draft, study.name, site, asked.shape.parallel, ledger, _say_submitted)
 
 
 def _refuse_other_code(
@@ -144,7 +155,11 @@ def _refuse_other_code(
 
 def _say_submitted(submission: "Submission") -> None:
     runs = sum(len(element) for element in submission.elements)
-    typer.echo(f"job {submission.job}: {runs} runs in {len(submission.elements)} elements")
+    if submission.shape == "allocation":
+        parts = f"an allocation of {submission.nodes} nodes"
+    else:
+        parts = f"{len(submission.elements)} elements"
+    typer.echo(f"job {submission.job}: {runs} runs in {parts}")
 
 
 def _show(
@@ -160,31 +175,40 @@ def _show(
     from clr_hpc.execution.slurm_share import share_out
     from clr_hpc.execution.slurm_submit import elements_wanted, make_submissions
 
-    shares = share_out(runs, elements_wanted(runs, site, asked.parallel))
+    wanted = elements_wanted(runs, site, asked.shape.parallel) if draft.shape == "array" else 1
+    shares = share_out(runs, wanted)
     for submission in make_submissions(draft, shares, study.name):
         typer.echo(sbatch_text(submission, site, ledger))
         for index, names in enumerate(submission.elements):
-            typer.echo(f"# element {index}, {site.processes} at a time:")
+            in_lanes = f"# in lanes on {draft.nodes} nodes:"
+            at_a_time = f"# element {index}, {site.processes} at a time:"
+            typer.echo(at_a_time if draft.shape == "array" else in_lanes)
             for name in names:
                 typer.echo(f"#   {name}")
     if asked.rates is not None:
-        _show_plan(runs, Path(study.pack), len(shares), site, asked.rates)
+        _show_plan(runs, Path(study.pack), draft, len(shares), site, asked.rates)
 
 
 def _show_plan(
-    runs: "tuple[RunSpec, ...]", pack_folder: Path, elements: int, site: "Site", rates_file: Path
+    runs: "tuple[RunSpec, ...]",
+    pack_folder: Path,
+    draft: "Submission",
+    elements: int,
+    site: "Site",
+    rates_file: Path,
 ) -> None:
     from rich.console import Console
 
-    from clr_hpc.cli_plan import plan_runs
+    from clr_hpc.execution.rates import read_rates
+    from clr_hpc.execution.slurm_shape import plan_of_allocation, plan_of_array
     from clr_hpc.plan_display import show_plan
-    from clr_hpc.spec.resources import LaneShape, Resources
 
-    resources = Resources(gpus=site.gpus * elements, cpus=site.cpus * elements, nodes=elements)
-    share = min(1.0, site.gpus / site.processes)
-    lanes = [LaneShape(gpus_per_worker=share, cpus_per_worker=site.threads)] * (site.processes * elements)
-    console = Console()
-    show_plan(console, plan_runs(runs, pack_folder, "here", resources, Path(), rates_file, console, lanes))
+    table = read_rates(rates_file)
+    if draft.shape == "array":
+        plan = plan_of_array(runs, pack_folder, site, elements, table)
+    else:
+        plan = plan_of_allocation(runs, pack_folder, site, draft.nodes, table, draft.lanes, draft.workers_per_lane)
+    show_plan(Console(), plan)
 
 
 Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or parts of them; all.")]

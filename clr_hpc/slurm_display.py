@@ -10,7 +10,7 @@ from clr_hpc.execution.slurm_status import ElementStatus, SlurmStatus
 
 MOST_ENDED = 10
 """Of elements that ended well only so many are listed."""
-COLUMNS = ("state", "node", "elapsed", "limit", "requeues", "runs", "reason")
+COLUMNS = ("shape", "state", "node", "elapsed", "limit", "requeues", "runs", "reason")
 
 
 def render_jobs(slurm: SlurmStatus) -> Group:
@@ -43,7 +43,7 @@ def _table(elements: list[ElementStatus]) -> Table:
         right = name in ("elapsed", "limit", "requeues", "runs")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for element in elements:
-        values = (element.state, element.node, element.elapsed, element.limit)
+        values = (element.shape, element.state, element.node, element.elapsed, element.limit)
         table.add_row(
             element.job_id, *values, str(element.requeues or ""), str(len(element.runs)), Text(element.reason)
         )

@@ -4,12 +4,14 @@ It knows no cluster. Ray Train's lanes ask it through an actor; the run folders 
 without harm when the command that started it is killed.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from clr_hpc.durable import write_json
+from clr_hpc.execution.cancellation import is_cancelled
 from clr_hpc.execution.study_queue import StudyQueue
 from clr_hpc.execution.worker import Outcome, failure
 from clr_hpc.spec.run import RunSpec
@@ -38,9 +40,26 @@ class _Deaths:
 class Dispatcher:
     """Answers the lanes of one study, one call after the other."""
 
-    def __init__(self, queue: StudyQueue, specs: Mapping[str, RunSpec], runs_folder: Path) -> None:
-        """Hand out the runs of ``queue``, whose specs are found by their names."""
+    def __init__(
+        self,
+        queue: StudyQueue,
+        specs: Mapping[str, RunSpec],
+        runs_folder: Path,
+        cancelled_folder: Path | None = None,
+        in_use_seconds: float = 0.0,
+    ) -> None:
+        """Hand out the runs of ``queue``, whose specs are found by their names.
+
+        Args:
+            queue: the runs that are not done.
+            specs: every run's spec by its name.
+            runs_folder: where each run has its folder.
+            cancelled_folder: where a file with a run's name says that nobody is to train it.
+            in_use_seconds: how long to try a run again that another process holds, which may be dead.
+        """
         self._queue = queue
+        self._cancelled_folder, self._in_use_seconds = cancelled_folder, in_use_seconds
+        self._in_use_since: dict[str, float] = {}
         self._specs = specs
         self._runs_folder = runs_folder
         self._nodes_of: dict[int, tuple[str, ...]] = {}
@@ -84,8 +103,11 @@ class Dispatcher:
         """Return what a lane is to train next; ``wait``: ask again, since others must end first."""
         if self._stopping or self._queue.is_finished:
             return "finished"
-        run = self._queue.take(lane)
-        return "wait" if run is None else self._specs[run.name]
+        while (run := self._queue.take(lane)) is not None:
+            if not is_cancelled(self._cancelled_folder, run.name):
+                return self._specs[run.name]
+            self._queue.ended(lane)
+        return "finished" if self._queue.is_finished else "wait"
 
     def run_ended(self, lane: int, outcome: Outcome) -> None:
         """Hear what became of the run that a lane has.
@@ -94,11 +116,16 @@ class Dispatcher:
         then it is in use for a while, and is handed out again.
         """
         name = self._queue.under_way[lane]
-        if outcome == "stopped" or (outcome == "in use" and name in self._handed_back):
+        cancelled = is_cancelled(self._cancelled_folder, name)
+        if (outcome == "stopped" and not cancelled) or (outcome == "in use" and self._may_come_free(name)):
             self._queue.lost(lane)
             return
         self._queue.ended(lane)
         self._ended.append((self._specs[name], outcome))
+
+    def _may_come_free(self, name: str) -> bool:
+        since = self._in_use_since.setdefault(name, time.monotonic())
+        return name in self._handed_back or time.monotonic() - since < self._in_use_seconds
 
     def news(self, alive_nodes: frozenset[str] | None = None) -> News:
         """Return what happened since the last call; runs of lanes on nodes that are gone are handed back first."""

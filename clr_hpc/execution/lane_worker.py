@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clr_hpc.execution.cancellation import StopOrCancelled
 from clr_hpc.execution.worker import Outcome, train_run
 from clr_hpc.spec.resources import LaneShape
 from clr_hpc.spec.run import RunSpec
@@ -35,6 +36,10 @@ class LaneTask:
     runs_folder: Path
     checkpoint_seconds: float
     group_timeout_seconds: float = 300.0
+    cancelled_folder: Path | None = None
+    """Where a file with a run's name has that run stop."""
+    place: str = "lane {lane}"
+    """Says to people where a run is trained."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,9 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     desk.arrive()
     while (spec := desk.next_run()) is not None:
         world = World(worker.rank, worker.size, worker.device, desk.store_of_run(), task.group_timeout_seconds)
-        folder, place = task.runs_folder / spec.name, f"lane {task.lane}"
-        desk.run_ended(train_run(spec, pack, folder, world, should_stop, task.checkpoint_seconds, place))
+        folder, place = task.runs_folder / spec.name, task.place.format(lane=task.lane)
+        leave = StopOrCancelled(should_stop, task.cancelled_folder, spec.name)
+        desk.run_ended(train_run(spec, pack, folder, world, leave, task.checkpoint_seconds, place))
 
 
 def _stop_signal(worker: LaneWorker) -> Callable[[], bool]:

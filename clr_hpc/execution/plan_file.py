@@ -17,7 +17,7 @@ def write_plan(study_folder: Path, plan: Plan, place: str) -> None:
     Args:
         study_folder: ``results/<study>``, which is made where it isn't there.
         plan: of the runs that are about to be trained.
-        place: ``here`` or ``ray``.
+        place: ``here``, ``ray`` or ``slurm``.
     """
     study_folder.mkdir(parents=True, exist_ok=True)
     write_json(study_folder / "plan.json", plan_as_json(plan, place, datetime.now(UTC)))

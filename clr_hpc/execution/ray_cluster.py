@@ -52,7 +52,7 @@ def private_cluster_folder() -> Iterator[Path]:
         file.write(secrets.token_hex(32))
     given = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_TOKEN": None, "RAY_ADDRESS": None}
     try:
-        with _environment({**SETTINGS, **ON_THIS_MACHINE_ALONE, **given}):
+        with environment({**SETTINGS, **ON_THIS_MACHINE_ALONE, **given}):
             yield folder
     finally:
         sweeper.communicate()
@@ -72,12 +72,12 @@ def joining_settings() -> Iterator[None]:
             "no token to join the cluster with: set RAY_AUTH_TOKEN_PATH to the file of the cluster's token, or "
             f"put it into {usual}; a cluster without authentication needs RAY_AUTH_MODE=disabled"
         )
-    with _environment(SETTINGS | ({"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")})):
+    with environment(SETTINGS | ({"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")})):
         yield
 
 
 @contextmanager
-def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+def environment(values: Mapping[str, str | None]) -> Iterator[None]:
     """Set variables, or unset those given as None, and put all back afterwards."""
     before = {name: os.environ.get(name) for name in values}
     _set(values)

@@ -91,6 +91,14 @@ def cluster_resources() -> Resources:
     )
 
 
+def wait_for_nodes(count: int, seconds: float, should_stop: Callable[[], bool]) -> int:
+    """Wait until the cluster has so many nodes, or the time is out; return how many it has."""
+    deadline = time.monotonic() + seconds
+    while (found := len(_nodes())) < count and time.monotonic() < deadline and not should_stop():
+        time.sleep(POLL_SECONDS)
+    return found
+
+
 def _import_ray() -> Any:
     try:
         import ray
@@ -108,6 +116,9 @@ def train_on_ray(
     task: LaneTask,
     on_poll: Callable[[dict[int, str]], None],
     on_end: Callable[[RunSpec, Outcome], None],
+    should_stop: Callable[[], bool] = lambda: False,
+    storage: Path | None = None,
+    in_use_seconds: float = 0.0,
 ) -> bool:
     """Train runs in the lanes of the cluster that this process has joined until all have ended.
 
@@ -119,9 +130,13 @@ def train_on_ray(
         task: what all lanes are told; ``lane`` and ``shape`` are set for each.
         on_poll: called about twice a second with the name of the run of each lane.
         on_end: called when a run ends.
+        should_stop: asked about twice a second, and heard like Ctrl-C.
+        storage: where Ray Train keeps what it likes; the caller removes it, and ends the cluster
+            without taking leave. None: a folder that goes at the end.
+        in_use_seconds: how long to try a run again that another process holds, which may be dead.
 
     Returns:
-        False where Ctrl-C stopped it; every run then under way has saved a checkpoint.
+        False where Ctrl-C or ``should_stop`` stopped it; every run then under way has saved a checkpoint.
 
     Raises:
         ClusterError: there is no room for a single lane, or every lane was given up.
@@ -131,9 +146,9 @@ def train_on_ray(
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0)(Dispatcher).options(scheduling_strategy=here)
-    dispatcher = actor.remote(queue, dict(specs), task.runs_folder)
-    storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
-    lanes = _Lanes(task, storage, list(shapes), grow, dispatcher)
+    dispatcher = actor.remote(queue, dict(specs), task.runs_folder, task.cancelled_folder, in_use_seconds)
+    own_storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
+    lanes = _Lanes(task, storage or own_storage, list(shapes), grow, dispatcher)
     stopping = threading.Event()
     stop_by = math.inf
     with _on_interrupt(stopping):
@@ -145,6 +160,8 @@ def train_on_ray(
             on_poll(news.under_way)
             for spec, outcome in news.ended:
                 on_end(spec, outcome)
+            if should_stop():
+                stopping.set()
             if stopping.is_set() and stop_by == math.inf:
                 ray.get(dispatcher.stop.remote())
                 stop_by = time.monotonic() + STOP_SECONDS
@@ -152,8 +169,9 @@ def train_on_ray(
             if news.is_finished or stopped:
                 break
             time.sleep(POLL_SECONDS)
-    lanes.join(GOODBYE_SECONDS)
-    shutil.rmtree(storage, ignore_errors=True)
+    if storage is None:  # else the cluster is about to end anyway
+        lanes.join(GOODBYE_SECONDS)
+    shutil.rmtree(own_storage, ignore_errors=True)
     return news.is_finished
 
 

@@ -1,9 +1,11 @@
-"""Hands job arrays to SLURM. This is the only file that imports submitit."""
+"""Hands jobs to SLURM. This is the only file that imports submitit."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clr_hpc.durable import written_whole
+from clr_hpc.execution.slurm_allocation import Allocation
 from clr_hpc.execution.slurm_controller import SlurmError
 from clr_hpc.execution.slurm_element import ArrayElement
 from clr_hpc.execution.slurm_ledger import Ledger
@@ -15,15 +17,15 @@ DEAF_AT_FIRST = """sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
 queued again by SLURM if it is still there when its grace ends."""
 
 
-def submit_array(submission: Submission, site: Site, ledger: Ledger) -> int:
-    """Submit a job array, one element for each of the submission's, and return its job's id.
+def submit_job(submission: Submission, site: Site, ledger: Ledger) -> int:
+    """Submit an allocation, or a job array with one element for each of the submission's; return the job's id.
 
     Raises:
         SlurmError: submitit is not installed, or sbatch refuses; the message says why.
     """
     submitit = _import_submitit()
-    executor, study = _executor(submission, site, ledger), str(ledger.study_folder)
-    elements = [ArrayElement(study, submission.token, index) for index in range(len(submission.elements))]
+    executor = _executor(submission, site, ledger)
+    elements = [_element(submission, ledger, index) for index in range(len(submission.elements))]
     try:
         with executor.batch():
             jobs = [executor.submit(element) for element in elements]
@@ -46,7 +48,7 @@ def sbatch_text(submission: Submission, site: Site, ledger: Ledger) -> str:
 
 
 def complete(submission: Submission, ledger: Ledger) -> None:
-    """Lay down what an array's elements start from, which submitit does after sbatch, as far as it is missing.
+    """Lay down what a job's elements start from, which submitit does after sbatch, as far as it is missing.
 
     An element waits a minute for it.
     """
@@ -54,14 +56,25 @@ def complete(submission: Submission, ledger: Ledger) -> None:
     for index in range(len(submission.elements)):
         path = submitit.core.utils.JobPaths(ledger.logs, submission.job_id(index)).submitted_pickle
         if not path.exists():
-            element = ArrayElement(str(ledger.study_folder), submission.token, index)
+            element = _element(submission, ledger, index)
             with written_whole(path) as aside:
                 submitit.core.utils.DelayedSubmission(element).dump(aside)
 
 
 def log_files(ledger: Ledger, job_id: str) -> list[Path]:
-    """Return where an element's output and errors are, as far as there are any; all its starts append to them."""
-    return [path for end in ("out", "err") if (path := ledger.logs / f"{job_id}_0_log.{end}").exists()]
+    """Return where an element's output and errors are, as far as there are any; all its starts append to them.
+
+    Of an allocation those of all nodes, the first one's last.
+    """
+    found = ledger.logs.glob(f"{job_id}_*_log.*")
+    return sorted(found, key=lambda path: (-int(path.stem.split("_")[-2]), path.suffix == ".err"))
+
+
+def _element(submission: Submission, ledger: Ledger, index: int) -> Callable[[], str]:
+    study = str(ledger.study_folder)
+    if submission.shape == "allocation":
+        return Allocation(study, submission.token)
+    return ArrayElement(study, submission.token, index)
 
 
 def _executor(submission: Submission, site: Site, ledger: Ledger) -> Any:
@@ -80,6 +93,8 @@ def _executor(submission: Submission, site: Site, ledger: Ledger) -> Any:
         "mem": None if site.memory_gb is None else f"{round(site.memory_gb * 1024)}M",
         "exclude": excluded or None,
     }
+    if submission.shape == "allocation":
+        chosen |= _of_allocation(submission, site)
     executor.update_parameters(
         job_name=submission.name,
         time=site.time_limit_minutes,
@@ -87,13 +102,31 @@ def _executor(submission: Submission, site: Site, ledger: Ledger) -> Any:
         signal_delay_s=site.signal_seconds,
         array_parallelism=len(submission.elements),
         setup=["umask 077", *site.setup],
-        # what the batch step was given, the step that trains gets as well; srun stopped inheriting it in 22.05
-        srun_args=[f"--cpus-per-task={site.cpus}"],
         additional_parameters={"requeue": True, **site.extra},
         wckey=None,
-        **{name: value for name, value in chosen.items() if value is not None},
+        **{"srun_args": [_cpus_of_a_step(site)]}
+        | {name: value for name, value in chosen.items() if value is not None},
     )
     return executor
+
+
+def _cpus_of_a_step(site: Site) -> str:
+    """Give a step what the batch step was given, which srun stopped inheriting in 22.05."""
+    return f"--cpus-per-task={site.cpus}"
+
+
+def _of_allocation(submission: Submission, site: Site) -> dict[str, Any]:
+    """Return what makes a job an allocation: a task on each node, which end together.
+
+    Where they did not end by themselves, the job's script looks on all of its nodes for what they left.
+    """
+    sweep = f"srun {_cpus_of_a_step(site)} {site.command} -m clr_hpc.execution.node_folder"
+    return {
+        "nodes": submission.nodes,
+        "ntasks_per_node": 1,
+        "srun_args": [_cpus_of_a_step(site), "--kill-on-bad-exit=1"],
+        "teardown": ["clr_hpc_code=$?", f"[ $clr_hpc_code = 0 ] || {sweep}", "exit $clr_hpc_code"],
+    }
 
 
 def _import_submitit() -> Any:

@@ -123,11 +123,29 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
 
 def most_array_elements() -> int | None:
     """Return the site's MaxArraySize, above which an array's indices can't go; None where it isn't known."""
+    return _configured("MaxArraySize")
+
+
+def kill_wait_seconds() -> int:
+    """Return how long after SIGTERM SLURM sends SIGKILL; its default where it doesn't say."""
+    return _configured("KillWait") or 30
+
+
+def _configured(key: str) -> int | None:
     try:
-        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", call(["scontrol", "show", "config"]), re.MULTILINE)
+        found = re.search(rf"^{key}\s*=\s*(\d+)", call(["scontrol", "show", "config"]), re.MULTILINE)
     except SlurmError:
         return None
     return int(found[1]) if found else None
+
+
+def host_names(node_list: str) -> list[str]:
+    """Return the nodes of a list as SLURM writes it: ``node[01-03]``.
+
+    Raises:
+        SlurmError: scontrol can't say.
+    """
+    return call(["scontrol", "show", "hostnames", node_list]).split()
 
 
 def jobs_still_allowed(qos: str | None) -> int | None:
@@ -172,7 +190,7 @@ def _excluded_nodes(job_id: str) -> list[str]:
     found = re.search(r"ExcNodeList=(\S+)", call(["scontrol", "show", "job", job_id]))
     if found is None or found[1] == "(null)":
         return []
-    return call(["scontrol", "show", "hostnames", found[1]]).split()
+    return host_names(found[1])
 
 
 def call(command: Sequence[str]) -> str:

@@ -121,19 +121,7 @@ class SharedRuns:
         return self._is_finished
 
     def _is_open(self, name: str) -> bool:
-        """Say whether a run is still to be trained: not done, and not failed since the submission."""
-        path = self._runs_folder / name / "result.json"
-        try:
-            changed = path.stat().st_mtime_ns
-            result = json.loads(path.read_text())
-        except FileNotFoundError:
-            return True
-        if result["status"] == "done":
-            return False
-        if is_machine_fault(result["reason"]):
-            nodes = self._ledger.nodes_at_fault(name)
-            return self._node not in nodes and len(nodes) < MOST_NODES_AT_FAULT
-        return self._failed_before.get(name) == changed
+        return is_still_open(name, self._runs_folder, self._ledger, self._failed_before, self._node)
 
     def _waits_for_baseline(self, spec: RunSpec, under_way: Collection[str]) -> bool:
         if spec.start is None:
@@ -164,3 +152,25 @@ class SharedRuns:
             self._leases[name] = lease
             return "somebody"
         return "nobody" if time.time() - lease.renewed > self._timing.stale_seconds else "perhaps nobody"
+
+
+def is_still_open(
+    name: str, runs_folder: Path, ledger: Ledger, failed_before: dict[str, int], node: str | None
+) -> bool:
+    """Say whether a run is still to be trained: not done, and not failed since the submission.
+
+    One that failed through the fault of a node may be tried on others; ``node`` is this one, None for a job on
+    several.
+    """
+    path = runs_folder / name / "result.json"
+    try:
+        changed = path.stat().st_mtime_ns
+        result = json.loads(path.read_text())
+    except FileNotFoundError:
+        return True
+    if result["status"] == "done":
+        return False
+    if is_machine_fault(result["reason"]):
+        nodes = ledger.nodes_at_fault(name)
+        return node not in nodes and len(nodes) < MOST_NODES_AT_FAULT
+    return failed_before.get(name) == changed

@@ -1,17 +1,19 @@
 """What was submitted to SLURM: ``slurm/`` in a study's folder, readable by its owner alone.
 
-A submission is one job array. Its file is written before sbatch is called, under a name that no other job has, and
-once more with the job's id afterwards. So a command that is killed in between leaves an intent, and the next one
-asks SLURM for that name. A submission that counts as abandoned does nothing, should it start all the same.
+A submission is one job array, or one allocation. Its file is written before sbatch is called, under a name that no
+other job has, and once more with the job's id afterwards. So a command that is killed in between leaves an intent,
+and the next one asks SLURM for that name. A submission that counts as abandoned does nothing, should it start all
+the same.
 
 | path | what |
 |---|---|
 | `lock` | held by the command that submits or cancels |
-| `submissions/<token>.json` | a job array: which runs each of its elements has, and what code and pack it is for |
+| `submissions/<token>.json` | a job: which runs each of its elements has, and what code and pack it is for |
 | `elements/<token>.<index>.json` | an element's starts, what it trained, how it ended; the element writes it |
 | `cancelled/<run>` | a run that nobody is to train any more |
 | `faults/<run>.<node>` | a run that failed on a node for a reason that is the node's |
 | `excluded/<node>` | a node that no element is to start on any more, and why |
+| `allocations/<job>.<restarts>/` | where the nodes of an allocation meet: `clr_hpc.execution.slurm_meeting` |
 | `logs/` | submitit's folder: what the elements printed |
 """
 
@@ -169,7 +171,7 @@ class Ledger:
         return {node: str(values["reason"]) for node, values in found.items() if values is not None}
 
 
-FOLDERS = ("submissions", "elements", "cancelled", "faults", "excluded", "logs")
+FOLDERS = ("submissions", "elements", "cancelled", "faults", "excluded", "allocations", "logs")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

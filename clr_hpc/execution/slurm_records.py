@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import uuid4
 
+Shape = Literal["array", "allocation"]
+"""What a job is: an array whose elements train for themselves, or several nodes with a Ray cluster."""
+
 
 @dataclass(frozen=True)
 class Submission:
-    """One job array."""
+    """One job array, or one allocation: then its runs are those of one element."""
 
     token: str
     name: str
@@ -31,6 +34,13 @@ class Submission:
     baseline_wait_seconds: int
     job: int | None = None
     """None: not known (yet)."""
+    shape: Shape = "array"
+    nodes: int = 1
+    """Of an allocation, as are the following; None where the plan, or the room that there is, decides."""
+    lanes: int | None = None
+    workers_per_lane: int | None = None
+    rates: str | None = None
+    """A file of recorded rates to plan with."""
 
     def job_id(self, index: int) -> str | None:
         """Return an element's id as SLURM writes it."""

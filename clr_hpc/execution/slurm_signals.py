@@ -1,6 +1,8 @@
 """What SLURM tells a job by signals."""
 
+import math
 import signal
+import time
 from types import FrameType
 
 
@@ -10,6 +12,7 @@ class StopSignals:
     def __init__(self) -> None:
         """Hear SIGUSR2 and SIGTERM from now on, in the place of submitit."""
         self.time_is_up = self.told_to_end = False
+        self._terminated_at = math.inf
         signal.signal(signal.SIGUSR2, self._on_usr2)
         signal.signal(signal.SIGTERM, self._on_term)
 
@@ -18,8 +21,14 @@ class StopSignals:
         """Whether to save and stop."""
         return self.time_is_up or self.told_to_end
 
+    @property
+    def seconds_since_term(self) -> float:
+        """How long ago the first SIGTERM came; below zero where none did."""
+        return time.monotonic() - self._terminated_at
+
     def _on_usr2(self, _number: int, _frame: FrameType | None) -> None:
         self.time_is_up = True
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
         self.told_to_end = True
+        self._terminated_at = min(self._terminated_at, time.monotonic())

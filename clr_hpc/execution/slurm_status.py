@@ -15,7 +15,7 @@ from clr_hpc.durable import write_json
 from clr_hpc.execution.slurm_controller import ENDED, Job, SlurmError, jobs_in_accounting, jobs_in_queue
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_logs import tail_of_job
-from clr_hpc.execution.slurm_records import ElementRecord, Submission
+from clr_hpc.execution.slurm_records import ElementRecord, Shape, Submission
 from clr_hpc.execution.status import RunStatus, State
 
 POLL_SECONDS = 30.0
@@ -24,7 +24,7 @@ TAIL_LINES = 8
 
 @dataclass(frozen=True)
 class ElementStatus:
-    """An element of a job array."""
+    """An element of a job array, or an allocation."""
 
     job_id: str
     state: str
@@ -37,6 +37,7 @@ class ElementStatus:
     requeues: int
     runs: tuple[str, ...]
     """The names of the runs that it was given."""
+    shape: Shape = "array"
     log: tuple[str, ...] = ()
     """The last lines, of one that failed."""
 
@@ -96,16 +97,16 @@ def _element(
     runs = submission.elements[index]
     requeues = max((start.restarts for start in record.starts), default=0)
     if job_id is None:
-        return ElementStatus("?", "cut off", "submit again to settle it", "", "", "", 0, runs)
+        return ElementStatus("?", "cut off", "submit again to settle it", "", "", "", 0, runs, submission.shape)
     if job is None:
         state = "not known" if record.ended is None else "failed" if record.failed else "completed"
         node = record.starts[-1].node if record.starts else ""
-        element = ElementStatus(job_id, state, record.ended or "", node, "", "", requeues, runs)
+        element = ElementStatus(job_id, state, record.ended or "", node, "", "", requeues, runs, submission.shape)
     else:
         reason = job.reason if job.is_active else record.ended or job.reason
         requeues = max(requeues, job.restarts or 0)
         element = ElementStatus(
-            job_id, job.state.lower(), reason, job.nodes, job.elapsed, job.limit, requeues, runs
+            job_id, job.state.lower(), reason, job.nodes, job.elapsed, job.limit, requeues, runs, submission.shape
         )
     went_wrong = record.failed or (
         job is not None and not job.is_active and job.state not in ("COMPLETED", "CANCELLED")

@@ -1,4 +1,4 @@
-"""Submitting a study: what is left of it, shared out, in as many arrays as the site's limits ask for.
+"""Submitting a study: what is left of it, in as many arrays as the site's limits ask for, or in one allocation.
 
 The order of things holds at whatever moment the command is killed: an intent in the ledger, sbatch, the job's id
 in the ledger. The next command asks SLURM for the names of intents without an id (``settle``). What sbatch may
@@ -146,20 +146,24 @@ def submit(
 ) -> None:
     """Share runs out and submit them; where SLURM takes no more jobs, the rest goes into fewer elements.
 
+    An allocation is one element.
+
     Raises:
         SlurmError: SLURM refuses even one element.
     """
-    wanted = elements_wanted(runs, site, parallel)
-    allowed = jobs_still_allowed(site.qos)
-    if allowed is not None:
-        wanted = max(1, min(wanted, allowed))
+    wanted = 1
+    if draft.shape == "array":
+        wanted = elements_wanted(runs, site, parallel)
+        allowed = jobs_still_allowed(site.qos)
+        if allowed is not None:
+            wanted = max(1, min(wanted, allowed))
     ledger.allow([spec.name for spec in runs])
     left = {spec.name: spec for spec in runs}
     while left:
         for submission in make_submissions(draft, share_out(list(left.values()), wanted), study_name):
             ledger.write(submission)
             try:
-                submitted = with_job(submission, slurm.submit_array(submission, site, ledger))
+                submitted = with_job(submission, slurm.submit_job(submission, site, ledger))
             except SlurmError as error:
                 ledger.write(abandoned(submission))
                 if len(submission.elements) == 1 or not _is_about_limits(error):

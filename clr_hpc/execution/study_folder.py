@@ -39,12 +39,19 @@ class StudyFolder:
 
     def code_of(self, spec: RunSpec) -> str | None:
         """Return the checksum of the code that last trained a run; None where it isn't known."""
+        return self._last_start(spec, "source_sha256")
+
+    def host_of(self, spec: RunSpec) -> str | None:
+        """Return the host that last trained a run; None where it isn't known."""
+        return self._last_start(spec, "host")
+
+    def _last_start(self, spec: RunSpec, key: str) -> str | None:
         try:
             starts = json.loads((self.runs / spec.name / "environment.json").read_text())
         except FileNotFoundError:
             return None
-        checksum: str | None = starts[-1].get("source_sha256")
-        return checksum
+        value: str | None = starts[-1].get(key)
+        return value
 
     def result(self, spec: RunSpec) -> dict[str, object] | None:
         """Return what a run came to; None where it hasn't ended."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,18 +17,25 @@ PATIENCE_SECONDS = 3.0
 """In which processes may end by themselves, before they are asked to, and again before they are killed."""
 
 
-def sweep(folder: Path, spared: int) -> None:
+def sweep(
+    folder: Path, spared: int, orders: Sequence[signal.Signals | None] = (None, signal.SIGTERM, signal.SIGKILL)
+) -> None:
     """End the processes of this user that have a file in ``folder`` open, and remove it.
 
-    ``spared`` is the command itself, which may have ended its cluster to go on with something else.
+    Args:
+        folder: of the cluster.
+        spared: the command itself, which may have ended its cluster to go on with something else.
+        orders: signals that are sent one after the other to those that are left; None: wait.
     """
-    for order in (None, signal.SIGTERM, signal.SIGKILL):
-        if order:
-            for process in _users_of(folder, spared):
-                with suppress(ProcessLookupError):
-                    os.kill(process, order)
+    for order in orders:
+        told: set[int] = set()
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while _users_of(folder, spared) and time.monotonic() < deadline:
+        while (users := set(_users_of(folder, spared))) and time.monotonic() < deadline:
+            if order is not None:
+                for process in users - told:  # those that came up meanwhile are told as well
+                    with suppress(ProcessLookupError):
+                        os.kill(process, order)
+                told |= users
             time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
 

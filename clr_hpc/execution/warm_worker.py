@@ -3,17 +3,16 @@
 import ctypes
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from clr_hpc.durable import write_json
+from clr_hpc.execution.cancellation import StopOrCancelled
 from clr_hpc.execution.worker import Outcome, failure, train_run
 from clr_hpc.spec.run import RunSpec
 
-CANCEL_POLL_SECONDS = 5.0
 EXIT_SECONDS = 3
 """After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""
 
@@ -49,7 +48,7 @@ def start_worker(parent: int, numbers: Any, stop: Any, task: WorkerTask, threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_terminate)
-    _die_with(parent)
+    die_with(parent)
     _worker.update(stop=stop, task=task, number=numbers.get(), threads=threads)
 
 
@@ -74,7 +73,7 @@ def _on_terminate(_number: int, _frame: FrameType | None) -> None:
         signal.alarm(EXIT_SECONDS)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent dies, so that no run goes on unseen after kill -9."""
     parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
     ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
@@ -85,7 +84,7 @@ def _die_with(parent: int) -> None:
 def train_in_worker(spec: RunSpec, until_epochs: float) -> Outcome:
     """Train a run in this process; see ``train_run``."""
     task: WorkerTask = _worker["task"]
-    should_stop = _Stop(task.cancelled_folder, spec.name)
+    should_stop = StopOrCancelled(_told_to_stop, task.cancelled_folder, spec.name)
     if should_stop():
         return "stopped"
     folder = task.runs_folder / spec.name
@@ -105,20 +104,8 @@ def train_in_worker(spec: RunSpec, until_epochs: float) -> Outcome:
             signal.alarm(EXIT_SECONDS)  # the outcome still has to reach the parent
 
 
-class _Stop:
-    """Whether the run under way is to be saved and left: answered from memory, but for a look at the disk."""
-
-    def __init__(self, cancelled_folder: Path | None, name: str) -> None:
-        self._cancelled = None if cancelled_folder is None else cancelled_folder / name
-        self._looked = -CANCEL_POLL_SECONDS
-
-    def __call__(self) -> bool:
-        if _worker.get("terminated") or _worker["stop"].is_set():
-            return True
-        if self._cancelled is None or time.monotonic() - self._looked < CANCEL_POLL_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        return self._cancelled.exists()
+def _told_to_stop() -> bool:
+    return bool(_worker.get("terminated")) or bool(_worker["stop"].is_set())
 
 
 def leave_failure(folder: Path, error: Exception) -> Outcome:

@@ -26,10 +26,13 @@ class Site(FrozenSpec):
     qos: str | None = None
     constraint: str | None = None
     gpus: NonNegativeInt = 0
-    """Of one array element, all on one node."""
+    """Of one array element, all on one node; of each node of an allocation."""
     cpus: PositiveInt
-    """Of one array element."""
+    """The same."""
     memory_gb: PositiveFloat | None = None
+    """The same; None: what the cluster gives by default."""
+    nodes: PositiveInt | None = None
+    """The most of an allocation; None: as many as ``--nodes`` asks for."""
     time_limit_minutes: PositiveInt
     """Of one start of a job; a job that advances is queued again as often as it takes."""
     signal_seconds: int = Field(default=90, ge=15)

@@ -115,3 +115,29 @@ def test_after_a_stop_nothing_is_handed_out_and_what_stopped_has_not_ended(dispa
     assert dispatcher.next_run(0) == "finished"
     news = dispatcher.news()
     assert (news.ended, news.under_way, news.is_finished) == ((), {}, False)
+
+
+def test_a_cancelled_run_is_not_handed_out_and_not_again_when_it_stops(tmp_path: Path) -> None:
+    queue = StudyQueue([[QueuedRun(name, 1.0) for name in NAMES]])
+    dispatcher = Dispatcher(queue, SPECS, tmp_path, cancelled_folder=tmp_path)
+    first = dispatcher.next_run(0)
+    assert isinstance(first, RunSpec)
+    for name in NAMES[:2]:
+        (tmp_path / name).touch()
+    dispatcher.run_ended(0, "stopped")
+    assert dispatcher.next_run(0) == SPECS[NAMES[2]]
+    dispatcher.run_ended(0, "done")
+    assert dispatcher.next_run(0) == "finished"
+    assert [outcome for _, outcome in dispatcher.news().ended] == ["stopped", "done"]
+
+
+def test_a_run_that_another_holds_is_tried_again_for_a_while(tmp_path: Path) -> None:
+    def start(seconds: float) -> Dispatcher:
+        queue = StudyQueue([[QueuedRun(NAMES[0], 1.0)]])
+        return Dispatcher(queue, SPECS, tmp_path, in_use_seconds=seconds)
+
+    for seconds, following in ((0.0, "finished"), (1e6, SPECS[NAMES[0]])):
+        dispatcher = start(seconds)
+        assert dispatcher.next_run(0) == SPECS[NAMES[0]]
+        dispatcher.run_ended(0, "in use")
+        assert dispatcher.next_run(0) == following

@@ -1,5 +1,6 @@
 """The ledger: what was submitted, and what an element says of itself."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_a_submission_is_read_as_it_was_written(ledger: Ledger) -> None:
     assert with_job(submission(("a",)), 8).job_id(0) == "8", "a job with one element is no array"
     ledger.write(abandoned(intent))
     assert ledger.read(intent.token).state == "abandoned"
+
+
+def test_a_submission_from_before_there_were_shapes_is_an_array(ledger: Ledger) -> None:
+    intent = submission(("a", "b"))
+    ledger.write(intent)
+    path = ledger.folder / "submissions" / f"{intent.token}.json"
+    values = json.loads(path.read_text())
+    for new in ("shape", "nodes", "lanes", "workers_per_lane", "rates"):
+        del values[new]
+    path.write_text(json.dumps(values))
+    assert ledger.read(intent.token) == intent
+    assert intent.shape == "array"
 
 
 def test_the_job_of_a_study_with_any_name_has_a_name_that_slurm_takes() -> None:

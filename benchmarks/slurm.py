@@ -1,0 +1,199 @@
+"""What submitting and looking costs, and an allocation up to its first step, by part, against Ray's own start.
+
+    python benchmarks/slurm.py
+
+Some four minutes on 2 cores, as root, on a SLURM that it starts (slurm/dev-cluster.md says what that needs). The
+allocation has two nodes and a lane of two workers. Bare Ray is ``ray start`` twice on this machine, and then a
+TorchTrainer of two workers that does nothing.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from clr_hpc.data.pack import build_pack
+from clr_hpc.data.sources.phantom import PhantomSource
+from clr_hpc.data.splits import SeededSplit
+
+REPOSITORY = Path(__file__).parents[1]
+DEV_CLUSTER = REPOSITORY / "slurm" / "dev-cluster"
+COMMANDS = 5
+WANTED_SECONDS = 2.0
+POLL_SECONDS = 0.02
+STUDY = {
+    "name": "bench",
+    "pathologies": ["cardiomegaly"],
+    "optimizers": ["sgd"],
+    "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.01}},
+    "stages": {"scratch": {"policies": ["constant"]}},
+    "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
+}
+
+
+@contextmanager
+def cluster() -> Iterator[Path]:
+    """Start a SLURM of two nodes; yield its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="clr-slurm-", dir="/tmp"))
+    try:
+        subprocess.run(
+            [DEV_CLUSTER, "up", f"--folder={folder}", f"--share={REPOSITORY}"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        yield folder
+    finally:
+        subprocess.run([DEV_CLUSTER, "down", f"--folder={folder}"], check=True)
+
+
+def seconds_until(condition: Callable[[], bool], since: float) -> float:
+    """Wait for something; return how long after ``since`` it came."""
+    while not condition():
+        time.sleep(POLL_SECONDS)
+    return time.monotonic() - since
+
+
+def clr_hpc(folder: Path, shared: Path, *words: str) -> float:
+    """Run a command; return its seconds."""
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "clr_hpc.cli", *words, "--results", str(shared / "results")],
+        env=os.environ | {"SLURM_CONF": str(folder / "etc" / "slurm.conf"), "PYTHONPATH": str(REPOSITORY)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.monotonic() - started
+
+
+def measure_allocation(folder: Path) -> tuple[list[float], list[float], dict[str, float]]:
+    """Return the seconds of submitting, those of the status, and those of an allocation's parts."""
+    shared = folder / "shared"
+    build_pack(
+        PhantomSource(images=200), shared / "pack", 64, SeededSplit(validation_fraction=0.2, test_fraction=0.2)
+    )
+    (shared / "study.yaml").write_text(yaml.safe_dump(STUDY | {"pack": str(shared / "pack")}))
+    site = {"cpus": 1, "memory_gb": 2, "time_limit_minutes": 30, "shared_folder": str(shared)}
+    (shared / "site.yaml").write_text(yaml.safe_dump(site | {"python": sys.executable}))
+    study, bench = str(shared / "study.yaml"), shared / "results" / "bench"
+    options = ("--on", "slurm", "--site", str(shared / "site.yaml"), "--shape", "allocation", "--nodes", "2")
+    submits = []
+    for _ in range(COMMANDS - 1):
+        submits.append(clr_hpc(folder, shared, "run", study, *options))
+        clr_hpc(folder, shared, "cancel", study)
+        shutil.rmtree(bench)
+    time.sleep(10)  # until what was cancelled is off the nodes
+    submits.append(clr_hpc(folder, shared, "run", study, *options, "--lanes", "1", "--workers-per-lane", "2"))
+    started = time.monotonic()
+
+    def log_says(what: str) -> Callable[[], bool]:
+        return lambda: any(what in log.read_text() for log in bench.glob("slurm/logs/*_0_log.out"))
+
+    def has_stepped() -> bool:
+        return any(path.stat().st_size for path in bench.glob("runs/*/metrics.jsonl"))
+
+    moments = {
+        "SLURM starts the tasks, Python is up": seconds_until(log_says("the head is"), started),
+        "the head is up": seconds_until(log_says("dashboard:"), started),
+        "both nodes are up": seconds_until(log_says("nodes are up"), started),
+        "the first step is recorded": seconds_until(has_stepped, started),
+        "everything has ended": seconds_until(log_says("nothing is left"), started),
+    }
+    statuses = [clr_hpc(folder, shared, "status", study) for _ in range(COMMANDS)]
+    return submits, statuses, moments
+
+
+def measure_bare_ray() -> dict[str, float]:
+    """Return the seconds of the same parts with Ray alone."""
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--block",
+        "--num-cpus=1",
+        "--disable-usage-stats",
+    ]
+    port = _free_port()
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-") as temp, ExitStack() as stack:
+        started = time.monotonic()
+        token = Path(temp) / "token"
+        token.touch(0o600)
+        token.write_text(secrets.token_hex(32))
+        environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        head = [*command, "--head", f"--port={port}", f"--temp-dir={temp}", "--node-ip-address=127.0.0.1"]
+        other = [*command, f"--address=127.0.0.1:{port}", "--node-ip-address=127.0.0.1"]
+        ups = []
+        for name, words in (("head", head), ("other", other)):
+            log = Path(temp) / f"{name}.log"
+            with log.open("w") as output:
+                node = subprocess.Popen(words, stdout=output, stderr=output, env=environment)
+            stack.callback(node.wait)
+            stack.callback(node.kill)
+            ups.append(seconds_until(lambda log=log: "runtime started" in log.read_text(), started))  # type: ignore[misc]
+        trainer = subprocess.run(
+            [sys.executable, "-c", TRAINER, f"127.0.0.1:{port}", temp],
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+        return {"head": ups[0], "both": ups[1], "trainer": float(trainer.stdout.split()[-1])}
+
+
+TRAINER = """
+import sys, time
+started = time.monotonic()
+import ray, ray.train.torch
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+where = RunConfig(storage_path=sys.argv[2])
+TorchTrainer(lambda: None, scaling_config=ScalingConfig(num_workers=2), run_config=where).fit()
+print(time.monotonic() - started)
+"""
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Measure and print."""
+    with cluster() as folder:
+        submits, statuses, moments = measure_allocation(folder)
+    bare = measure_bare_ray()
+    ends = [0.0, *moments.values()]
+    parts = {name: after - before for name, (before, after) in zip(moments, pairwise(ends), strict=True)}
+    table = Table("command", "seconds, median", "longest", "of what is wanted", title="On the login node")
+    for name, seconds in (("clr-hpc run --on slurm", submits), ("clr-hpc status", statuses)):
+        share = f"{median(seconds) / WANTED_SECONDS:.2f}"
+        table.add_row(name, f"{median(seconds):.2f}", f"{max(seconds):.2f}", share)
+    by_part = Table("part", "seconds", "in bare Ray's", title="An allocation of two nodes to its first step")
+    of_ray = (bare["head"], bare["both"] - bare["head"], bare["trainer"])
+    peers = dict(zip(list(parts)[1:4], of_ray, strict=True))
+    for name, seconds in parts.items():
+        by_part.add_row(name, f"{seconds:.1f}", f"{seconds / peers[name]:.2f}" if name in peers else "")
+    to_step = moments["the first step is recorded"]
+    total = bare["both"] + bare["trainer"]
+    by_part.add_row("submission to first step", f"{to_step:.1f}", f"{to_step / total:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(by_part)
+
+
+if __name__ == "__main__":
+    main()
