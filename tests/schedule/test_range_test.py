@@ -169,11 +169,13 @@ def test_seeds_are_put_together_and_their_spread_is_told() -> None:
     assert found.refused == ()
 
 
-def test_several_seeds_show_a_fall_that_no_seed_shows_alone() -> None:
-    weak = [curve(fall=0.08, noise=0.1, seed=100 + seed) for seed in range(12)]
-    assert sum(isinstance(suggest(one), Refusal) for one in weak) >= 4
-    found = agreement(weak)
-    assert abs(math.log10(found.suggestion.lr) + 3) < 0.5
+def test_seeds_together_show_a_weak_fall_more_often_and_more_exactly_than_single_ones() -> None:
+    groups = [[curve(fall=0.06, noise=0.1, seed=12 * group + seed) for seed in range(12)] for group in range(10)]
+    alone = [found for group in groups for one in group if isinstance(found := suggest(one), Suggestion)]
+    together = [found.suggestion for group in groups if isinstance(found := agree(group), Agreement)]
+    assert len(together) / 10 > len(alone) / 120
+    off = [np.median([abs(math.log10(found.lr) + 3) for found in those]) for those in (alone, together)]
+    assert off[1] < off[0]
 
 
 @pytest.mark.parametrize("first_seed", range(0, 30, 3))
