@@ -32,7 +32,7 @@ KILLS = 20
 def test_a_time_limit_shorter_than_the_run_is_survived_twice(
     write_study: Callable[..., TrialStudy], slurm: SlurmCluster, tmp_path: Path
 ) -> None:
-    training = {"epochs": 160, "image_size": 32, "batch_size": 16}
+    training = {"epochs": 80, "image_size": 32, "batch_size": 16}
     study = SlurmTrial.write(
         write_study(stages=ONE_RUN, training=training), slurm, time_limit_minutes=1, signal_seconds=20
     )
@@ -71,7 +71,7 @@ def test_a_limit_on_jobs_gives_each_element_more_runs(
         study = SlurmTrial.write(write_study(pathologies=["cardiomegaly", "effusion", "edema"]), cluster)
         other = cluster.sbatch("true", "--hold")
         assert "6 runs in 2 elements" in study.submit("--parallel", "6")
-        cluster.cancel(other)
+        cluster.output("scancel", other)
         study.await_end()
         assert study.status()["counts"]["done"] == 6, study.logs()
 
