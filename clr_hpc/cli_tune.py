@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +15,12 @@ from clr_hpc.cli_refusal import refuse
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from clr_hpc.cli_training import RayOptions
     from clr_hpc.execution.inline import Processes
     from clr_hpc.spec.study import Study
     from clr_hpc.spec.tuned_study import Values
     from clr_hpc.tuning.dimensions import Dimensions
+    from clr_hpc.tuning.trial_places import TrialPlace
     from clr_hpc.tuning.tuner import Trial, Tuner
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
@@ -24,23 +28,37 @@ if TYPE_CHECKING:
 def tune(
     study_file: StudyFile,
     overrides: Overrides = None,
-    on: Annotated[Place, typer.Option(help="here: this machine.")] = Place.HERE,
+    on: Annotated[Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster.")] = Place.HERE,
     results: Results = Path("results"),
-    processes: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one a GPU, or one a core.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="With --on here: runs at a time; one a GPU, or one a core.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")] = None,
+    lanes: Annotated[
+        int | None, typer.Option(min=1, help="With --on ray: runs at a time; one a GPU, or one a core.")
+    ] = None,
+    workers_per_lane: Annotated[
+        int | None, typer.Option(min=1, help="With --on ray: processes that train a run together; one.")
+    ] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
 ) -> None:
     """Search the batch size, rates and other settings that a study's tune section names."""
     from rich.console import Console
 
+    from clr_hpc.cli_training import RayOptions
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.execution.inline import Processes
+    from clr_hpc.execution.lanes import LaneError
+    from clr_hpc.execution.ray_cluster import ClusterError
     from clr_hpc.spec.study_file import StudyError, load_study
     from clr_hpc.tuning.largest_batch import NothingFitsError
     from clr_hpc.tuning.search import MissingLibraryError
     from clr_hpc.tuning.tuning_folder import TuningFolder, TuningInUseError
 
     console = Console()
-    sharing = Processes.for_this_machine(processes)
     try:
         _check_place(on)
         study = load_study(study_file, tuple(overrides or ()))
@@ -49,11 +67,16 @@ def tune(
         with console.status(f"checking {study.pack}"):
             manifest = open_manifest(Path(study.pack), verify=True)
         folder = TuningFolder(results / study.name, study, manifest.checksum)
-        with folder.opened():
-            tuner, dimensions = _open_search(console, study, manifest.checksum, folder, sharing)
-            went_through = _train(console, study, manifest.checksum, folder, tuner, sharing, checkpoint_seconds)
-            _write_outcome(console, study, manifest.checksum, folder, tuner, dimensions, sharing)
+        with (
+            folder.opened(),
+            _place(on, processes, RayOptions(address, lanes, workers_per_lane), cpus, gpus) as place,
+        ):
+            tuner, dimensions = _open_search(console, study, manifest.checksum, folder, place.sharing)
+            went_through = _train(console, study, manifest.checksum, folder, tuner, place, checkpoint_seconds)
+            _write_outcome(console, study, manifest.checksum, folder, tuner, dimensions, place)
     except (StudyError, PackError, MissingLibraryError, NothingFitsError, TuningInUseError) as error:
+        refuse(error)
+    except (ClusterError, LaneError) as error:  # of --on ray
         refuse(error)
     if not went_through:
         command = shlex.join(["clr-hpc", *sys.argv[1:]])
@@ -66,11 +89,26 @@ def tune(
 def _check_place(on: Place) -> None:
     from clr_hpc.spec.study_file import StudyError
 
-    if on is not Place.HERE:
+    if on is Place.SLURM:
         raise StudyError(
-            f"--on {on.value}: tuning trains on one machine; on a cluster, take an allocation and run the same "
-            "command in it with --on here: docs/tuning.md"
+            "--on slurm: a search takes its command as long as it goes on; take an allocation and run the same "
+            "command in it with --on here or --on ray: docs/tuning.md"
         )
+
+
+@contextmanager
+def _place(
+    on: Place, processes: int | None, ray: "RayOptions", cpus: int | None, gpus: int | None
+) -> "Iterator[TrialPlace]":
+    from clr_hpc.cli_plan import resources_of
+    from clr_hpc.execution.inline import Processes
+    from clr_hpc.tuning.trial_places import ThisMachine, ray_lanes
+
+    if on is Place.HERE:
+        yield ThisMachine(Processes.for_this_machine(processes))
+        return
+    with ray_lanes(resources_of(gpus, cpus), ray.address, ray.lanes, ray.workers_per_lane) as lanes:
+        yield lanes
 
 
 def _open_search(
@@ -116,20 +154,16 @@ def _train(
     pack_checksum: str,
     folder: "TuningFolder",
     tuner: "Tuner",
-    sharing: "Processes",
+    place: "TrialPlace",
     checkpoint_seconds: float,
 ) -> bool:
-    from clr_hpc.execution.inline import drain_here
     from clr_hpc.tuning.trial_queue import TrialQueue
 
-    def on_trial(trial: "Trial") -> None:
-        console.print(_line(trial, tuner), highlight=False, soft_wrap=True)
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
 
-    queue = TrialQueue(tuner, study, pack_checksum, folder.runs, on_trial)
-    console.print(f"training {sharing.count} at a time", highlight=False)
-    return drain_here(
-        queue, Path(study.pack), folder.runs, sharing, checkpoint_seconds, lambda _: None, lambda *_: None
-    )
+    queue = TrialQueue(tuner, study, pack_checksum, folder.runs, lambda trial: say(_line(trial, tuner)))
+    return place.train(queue, Path(study.pack), folder.runs, checkpoint_seconds, say)
 
 
 def _line(trial: "Trial", tuner: "Tuner") -> str:
@@ -154,20 +188,17 @@ def _write_outcome(
     folder: "TuningFolder",
     tuner: "Tuner",
     dimensions: "Dimensions",
-    sharing: "Processes",
+    place: "TrialPlace",
 ) -> None:
     """Write what the search has come to by now, and print the best settings."""
     from clr_hpc.durable import write_json, written_whole
-    from clr_hpc.execution.inline import visible_gpus
     from clr_hpc.reporting.tuning_page import best_in_words, cost_in_words, write_tuning_page
     from clr_hpc.tuning.outcome import best_study, outcome_of
 
     if not tuner.trials:
         return
-    on_gpus = visible_gpus() > 0
-    processors = 1 if on_gpus else sharing.threads
-    outcome = outcome_of(tuner, study, dimensions, pack_checksum, folder.runs, processors)
-    outcome["processor"] = "GPU" if on_gpus else "CPU"
+    outcome = outcome_of(tuner, study, dimensions, pack_checksum, folder.runs, place.processors)
+    outcome["processor"] = place.processor
     write_json(folder.path / "outcome.json", outcome)
     best = tuner.best()
     if best is None:

@@ -4,6 +4,7 @@ It knows no cluster. Ray Train's lanes ask it through an actor; the run folders 
 without harm when the command that started it is killed.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Literal
 
 from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import is_cancelled
-from clr_hpc.execution.study_queue import StudyQueue
+from clr_hpc.execution.lane_queue import GivenRun, HandedRuns, LaneQueue
 from clr_hpc.execution.worker import Outcome, failure
 from clr_hpc.spec.run import RunSpec
 
@@ -28,6 +29,8 @@ class News:
     under_way: dict[int, str]
     """The name of the run that each lane trains."""
     is_finished: bool
+    asking: frozenset[int] = frozenset()
+    """The lanes that want to be handed a run."""
 
 
 @dataclass
@@ -42,17 +45,15 @@ class Dispatcher:
 
     def __init__(
         self,
-        queue: StudyQueue,
-        specs: Mapping[str, RunSpec],
+        queue: LaneQueue,
         runs_folder: Path,
         cancelled_folder: Path | None = None,
         in_use_seconds: float = 0.0,
     ) -> None:
-        """Hand out the runs of ``queue``, whose specs are found by their names.
+        """Hand out the runs of ``queue``.
 
         Args:
             queue: the runs that are not done.
-            specs: every run's spec by its name.
             runs_folder: where each run has its folder.
             cancelled_folder: where a file with a run's name says that nobody is to train it.
             in_use_seconds: how long to try a run again that another process holds, which may be dead.
@@ -60,7 +61,6 @@ class Dispatcher:
         self._queue = queue
         self._cancelled_folder, self._in_use_seconds = cancelled_folder, in_use_seconds
         self._in_use_since: dict[str, float] = {}
-        self._specs = specs
         self._runs_folder = runs_folder
         self._nodes_of: dict[int, tuple[str, ...]] = {}
         self._starts: dict[int, int] = {}
@@ -77,9 +77,10 @@ class Dispatcher:
         """
         self._nodes_of[lane] = nodes
         self._starts[lane] = self._starts.get(lane, 0) + 1
-        name = self._queue.under_way.get(lane)
-        if name is None:
+        run = self._queue.under_way.get(lane)
+        if run is None:
             return
+        name = run.spec.name
         deaths = self._deaths.setdefault(name, _Deaths())
         samples = newest_checkpoint(self._runs_folder / name)
         deaths.count = deaths.count + 1 if samples <= deaths.samples else 1
@@ -99,13 +100,16 @@ class Dispatcher:
         """Return how often a lane has come up."""
         return self._starts.get(lane, 0)
 
-    def next_run(self, lane: int) -> RunSpec | Literal["wait", "finished"]:
+    def next_run(self, lane: int) -> GivenRun | Literal["wait", "finished"]:
         """Return what a lane is to train next; ``wait``: ask again, since others must end first."""
-        if self._stopping or self._queue.is_finished:
+        if self._stopping:
+            self._queue.lost(lane)  # what it was handed just now, or had when it died, it will not train
+            return "finished"
+        if self._queue.is_finished:
             return "finished"
         while (run := self._queue.take(lane)) is not None:
-            if not is_cancelled(self._cancelled_folder, run.name):
-                return self._specs[run.name]
+            if not is_cancelled(self._cancelled_folder, run.spec.name):
+                return run
             self._queue.ended(lane)
         return "finished" if self._queue.is_finished else "wait"
 
@@ -115,13 +119,22 @@ class Dispatcher:
         A run that was handed back because a node is gone can still be held by a process that has not noticed yet:
         then it is in use for a while, and is handed out again.
         """
-        name = self._queue.under_way[lane]
-        cancelled = is_cancelled(self._cancelled_folder, name)
-        if (outcome == "stopped" and not cancelled) or (outcome == "in use" and self._may_come_free(name)):
+        run = self._queue.under_way[lane]
+        name = run.spec.name
+        is_pause = run.until_epochs < math.inf and not self._stopping
+        has_ended = is_pause or is_cancelled(self._cancelled_folder, name)
+        if (outcome == "stopped" and not has_ended) or (outcome == "in use" and self._may_come_free(name)):
             self._queue.lost(lane)
             return
         self._queue.ended(lane)
-        self._ended.append((self._specs[name], outcome))
+        self._ended.append((run.spec, outcome))
+
+    def hand_out(self, runs: Mapping[int, GivenRun], is_last: bool) -> None:
+        """Take runs for the lanes of ``News.asking``, or hear that there are no more; for ``HandedRuns`` alone."""
+        assert isinstance(self._queue, HandedRuns), "a study's runs are all there from the start"
+        self._queue.hand(runs)
+        if is_last:
+            self._queue.finish()
 
     def _may_come_free(self, name: str) -> bool:
         since = self._in_use_since.setdefault(name, time.monotonic())
@@ -135,7 +148,8 @@ class Dispatcher:
                     self._gone_nodes.update(set(nodes) - alive_nodes)
                     self.lane_gone(lane)
         ended, self._ended = tuple(self._ended), []
-        return News(ended, self._queue.under_way, self._queue.is_finished)
+        under_way = {lane: run.spec.name for lane, run in self._queue.under_way.items()}
+        return News(ended, under_way, self._queue.is_finished, self._queue.asking)
 
     def lane_gone(self, lane: int) -> None:
         """Hand what a lane that is gone, or never came, was to train to the others."""

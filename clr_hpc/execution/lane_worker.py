@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clr_hpc.execution.cancellation import StopOrCancelled
+from clr_hpc.execution.lane_queue import GivenRun
 from clr_hpc.execution.worker import Outcome, train_run
 from clr_hpc.spec.resources import LaneShape
 from clr_hpc.spec.run import RunSpec
@@ -78,11 +79,12 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     pack = Pack.open(task.pack_folder)
     desk = _Desk(worker, task.lane)
     desk.arrive()
-    while (spec := desk.next_run()) is not None:
+    while (run := desk.next_run()) is not None:
         world = World(worker.rank, worker.size, worker.device, desk.store_of_run(), task.group_timeout_seconds)
-        folder, place = task.runs_folder / spec.name, task.place.format(lane=task.lane)
-        leave = StopOrCancelled(should_stop, task.cancelled_folder, spec.name)
-        desk.run_ended(train_run(spec, pack, folder, world, leave, task.checkpoint_seconds, place))
+        folder, place = task.runs_folder / run.spec.name, task.place.format(lane=task.lane)
+        leave = StopOrCancelled(should_stop, task.cancelled_folder, run.spec.name)
+        outcome = train_run(run.spec, pack, folder, world, leave, task.checkpoint_seconds, place, run.until_epochs)
+        desk.run_ended(outcome)
 
 
 def _stop_signal(worker: LaneWorker) -> Callable[[], bool]:
@@ -118,16 +120,19 @@ class _Desk:
         if self._worker.rank == 0:
             self._worker.call("lane_started", self._lane, tuple(nodes))
 
-    def next_run(self) -> RunSpec | None:
+    def next_run(self) -> GivenRun | None:
         """Wait for the next run; None when the study has ended."""
         self._number += 1
         if self._worker.rank == 0:
-            spec = self._ask()
-            self._tell("" if spec is None else spec.model_dump_json())
-            return spec
+            run = self._ask()
+            self._tell("" if run is None else json.dumps([run.spec.model_dump_json(), run.until_epochs]))
+            return run
         assert self._store is not None
         text = self._store.get(f"run/{self._number}").decode()
-        return RunSpec.model_validate_json(text) if text else None
+        if not text:
+            return None
+        spec, until_epochs = json.loads(text)
+        return GivenRun(RunSpec.model_validate_json(spec), until_epochs)
 
     def store_of_run(self) -> "Store | None":
         """Return a store in which the ranks of the run that was given last find each other."""
@@ -142,14 +147,14 @@ class _Desk:
             if outcome == "in use":
                 time.sleep(WAIT_SECONDS)
 
-    def _ask(self) -> RunSpec | None:
+    def _ask(self) -> GivenRun | None:
         while True:
             answer = self._worker.call("next_run", self._lane)
             if answer == "finished":
                 return None
             if answer != "wait":
-                spec: RunSpec = answer
-                return spec
+                run: GivenRun = answer
+                return run
             time.sleep(WAIT_SECONDS)
 
     def _tell(self, text: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from clr_hpc.execution.dispatcher import Dispatcher, News
+from clr_hpc.execution.lane_queue import HandedRuns, LaneQueue, PlannedRuns
 from clr_hpc.execution.lane_worker import LaneTask, LaneWorker, drain_queue
 from clr_hpc.execution.lanes import NodeCapacity, fitting
 from clr_hpc.execution.ray_cluster import (
@@ -26,6 +27,8 @@ from clr_hpc.execution.ray_cluster import (
     joining_settings,
     private_cluster_folder,
 )
+from clr_hpc.execution.run_queue import RunQueue
+from clr_hpc.execution.run_supply import RunSupply
 from clr_hpc.execution.study_queue import StudyQueue
 from clr_hpc.execution.worker import Outcome
 from clr_hpc.spec.resources import LaneShape, Resources
@@ -141,12 +144,46 @@ def train_on_ray(
     Raises:
         ClusterError: there is no room for a single lane, or every lane was given up.
     """
+    runs = PlannedRuns(queue, dict(specs))
+    return _drain(runs, None, shapes, grow, task, on_poll, on_end, should_stop, storage, in_use_seconds)
+
+
+def drain_on_ray(
+    queue: RunQueue,
+    shapes: Sequence[LaneShape],
+    grow: bool,
+    task: LaneTask,
+    on_poll: Callable[[dict[int, str]], None],
+    on_end: Callable[[RunSpec, Outcome], None],
+) -> bool:
+    """Train what a queue gives in the lanes of the cluster that this process has joined until it is finished.
+
+    The queue stays in this process and is asked when a lane is free, which waits up to half a second for the
+    answer. So a journal that it writes has one writer, which ends with the command, whatever lanes still run.
+
+    For the other arguments, what is returned and what is raised see ``train_on_ray``.
+    """
+    return _drain(HandedRuns(), RunSupply(queue), shapes, grow, task, on_poll, on_end)
+
+
+def _drain(
+    runs: LaneQueue,
+    supply: RunSupply | None,
+    shapes: Sequence[LaneShape],
+    grow: bool,
+    task: LaneTask,
+    on_poll: Callable[[dict[int, str]], None],
+    on_end: Callable[[RunSpec, Outcome], None],
+    should_stop: Callable[[], bool] = lambda: False,
+    storage: Path | None = None,
+    in_use_seconds: float = 0.0,
+) -> bool:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0)(Dispatcher).options(scheduling_strategy=here)
-    dispatcher = actor.remote(queue, dict(specs), task.runs_folder, task.cancelled_folder, in_use_seconds)
+    dispatcher = actor.remote(runs, task.runs_folder, task.cancelled_folder, in_use_seconds)
     own_storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
     lanes = _Lanes(task, storage or own_storage, list(shapes), grow, dispatcher)
     stopping = threading.Event()
@@ -158,6 +195,8 @@ def train_on_ray(
             lanes.report_those_without_room()
             news: News = ray.get(dispatcher.news.remote(frozenset(node.node for node in nodes)))
             on_poll(news.under_way)
+            if supply is not None:
+                supply.ended(news.ended)
             for spec, outcome in news.ended:
                 on_end(spec, outcome)
             if should_stop():
@@ -168,6 +207,9 @@ def train_on_ray(
             stopped = stopping.is_set() and (not news.under_way or time.monotonic() > stop_by)
             if news.is_finished or stopped:
                 break
+            if supply is not None and not stopping.is_set():
+                handed = supply.for_lanes(news)
+                ray.get(dispatcher.hand_out.remote(handed.runs, handed.is_last))
             time.sleep(POLL_SECONDS)
     if storage is None:  # else the cluster is about to end anyway
         lanes.join(GOODBYE_SECONDS)

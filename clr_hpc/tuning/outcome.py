@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 
 
 def outcome_of(
-    tuner: Tuner, study: Study, dimensions: Dimensions, pack_checksum: str, runs_folder: Path, processors: int
+    tuner: Tuner, study: Study, dimensions: Dimensions, pack_checksum: str, runs_folder: Path, processors: float
 ) -> dict[str, Any]:
     """Return ``outcome.json``, also of a search that has not ended.
 
@@ -30,7 +30,7 @@ def outcome_of(
         dimensions: that were searched.
         pack_checksum: of the study's pack.
         runs_folder: where the trials' runs are.
-        processors: CPU threads or GPUs that each run has.
+        processors: CPU threads or GPUs that each run has; a part of a GPU where runs share it.
     """
     tuning = study.tune
     assert tuning is not None
@@ -135,7 +135,9 @@ def _best(best: Trial, epochs: int) -> dict[str, Any]:
     }
 
 
-def _cost(tuner: Tuner, study: Study, pack_checksum: str, runs_folder: Path, processors: int) -> dict[str, float]:
+def _cost(
+    tuner: Tuner, study: Study, pack_checksum: str, runs_folder: Path, processors: float
+) -> dict[str, float]:
     trained = seconds = 0.0
     runs = 0
     for trial in tuner.trials:

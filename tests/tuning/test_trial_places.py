@@ -1,0 +1,45 @@
+"""What a trial's run has of a place, which decides what fits into memory and what a search costs."""
+
+import pytest
+
+from clr_hpc.execution.inline import Processes
+from clr_hpc.execution.lanes import LaneError
+from clr_hpc.spec.resources import Resources
+from clr_hpc.tuning.trial_places import RayLanes, ThisMachine, ray_lanes
+
+
+@pytest.mark.parametrize(
+    ("own", "lanes", "workers", "sharing", "processors", "processor"),
+    [
+        (Resources(cpus=8), None, None, Processes(8, 1), 1, "CPU"),
+        (Resources(cpus=8), 2, None, Processes(2, 4), 4, "CPU"),
+        (Resources(cpus=8), 2, 2, Processes(4, 2), 4, "CPU"),
+        (Resources(cpus=16, gpus=4), None, None, Processes(4, 4), 1, "GPU"),
+        (Resources(cpus=16, gpus=4), 2, 2, Processes(4, 4), 2, "GPU"),
+        (Resources(cpus=16, gpus=4), 8, None, Processes(8, 2), 0.5, "GPU"),
+    ],
+)
+def test_lanes_share_what_the_cluster_has(
+    own: Resources, lanes: int | None, workers: int | None, sharing: Processes, processors: float, processor: str
+) -> None:
+    with ray_lanes(own, None, lanes, workers) as place:
+        assert (place.sharing, place.processors, place.processor) == (sharing, processors, processor)
+
+
+def test_memory_is_shared_by_the_lanes_of_a_node() -> None:
+    with ray_lanes(Resources(cpus=8), None, 8, None) as place:
+        shapes = place.shapes
+    assert RayLanes(Resources(cpus=8, nodes=4), shapes, str, may_grow=True).sharing == Processes(2, 1)
+
+
+def test_more_lanes_than_there_is_room_for_are_refused() -> None:
+    with pytest.raises(LaneError, match="there are 2: ask for fewer"), ray_lanes(Resources(cpus=2), None, 3, None):
+        pass
+
+
+def test_a_run_of_this_machine_has_its_threads_or_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = ThisMachine(Processes(2, 4))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert (place.processors, place.processor) == (4, "CPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert (place.processors, place.processor) == (1, "GPU")
