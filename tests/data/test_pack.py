@@ -353,7 +353,7 @@ def test_two_processes_do_not_write_the_same_pack(make_nih_folder: Callable, tmp
 def test_a_worker_that_dies_is_an_error_and_what_is_finished_is_kept(
     make_nih_folder: Callable, tmp_path: Path
 ) -> None:
-    made = make_nih_folder(100)
+    made = make_nih_folder(400)
 
     def kill_a_worker(_: PackProgress) -> None:
         for child in multiprocessing.active_children():
