@@ -98,15 +98,18 @@ def test_killed_while_it_submits_a_study_is_neither_lost_nor_done_twice(
     study = SlurmTrial.write(write_study(stages=RETRAINING), slurm, extra={"hold": True})
     chance = random.Random(5)
     moments = []
-    for _ in range(KILLS):
+    for kill in range(KILLS):
+        before = len(states(study))
         process = subprocess.Popen(
             study.submit_words("--parallel", "2"),
             env=slurm.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        if kill % 2:  # anywhere about sbatch, however slow the machine
+            wait_until(lambda: len(states(study)) > before or process.poll() is not None, "an intent")  # noqa: B023
         try:
-            process.wait(chance.uniform(0.3, 1.2))
+            process.wait(chance.uniform(0.0, 0.3) if kill % 2 else chance.uniform(0.3, 1.2))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
