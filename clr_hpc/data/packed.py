@@ -2,10 +2,10 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ class Pack:
 
     folder: Path
     manifest: Manifest
+    resident: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By device: the pixels kept there (``ResidentPixels``), for all runs of this process."""
 
     @classmethod
     def open(cls, folder: Path, verify: bool = False) -> "Pack":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from clr_hpc.data.device_pixels import device_pixels
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.preparation import draw_changes, prepare
 from clr_hpc.data.splits import SplitName
@@ -58,6 +59,7 @@ class PreparedRun:
             )
         self.spec, self.pack, self.world, self.device = spec, pack, world, world.device
         self.micro_batches = micro_batches
+        self._pixels = device_pixels(pack, self.device)
         self.data: TaskData = task_data(spec.task, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
@@ -145,13 +147,18 @@ class PreparedRun:
         changes = self._changes(samples_seen)
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
-        for number, images in enumerate(self._parts()):
+        for number, images in enumerate(self._parts):
             if self._has_dropout:
                 seed_dropout(self.spec.seed, samples_seen)
             self._part.images = images
-            with self._averaging(is_last=number == self.micro_batches - 1):
+            is_last = number == self.micro_batches - 1
+            with self._averaging(is_last):
                 inputs = self.load(rows[images], None if changes is None else changes[images])
-                losses.append(self._accumulate(inputs, torch.from_numpy(labels[images]).to(self.device)))
+                if is_last:
+                    following, _ = self._sampler.batch(samples_seen + self.batch_size)
+                    self._pixels.expect([following[images] for images in self._parts])
+                wanted = torch.from_numpy(labels[images]).to(self.device, non_blocking=True)
+                losses.append(self._accumulate(inputs, wanted))
         clip_norm = self.spec.training.gradient_clip_norm
         if clip_norm:
             self._clipped_norm = clip_grad_norm_(self.model.parameters(), clip_norm)
@@ -165,12 +172,15 @@ class PreparedRun:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         return float(get_total_norm(gradients))
 
-    def _parts(self) -> Iterator[slice]:
-        """Yield which images of a batch this process takes in each micro-batch: a share of each, at least one."""
+    @cached_property
+    def _parts(self) -> tuple[slice, ...]:
+        """Which images of a batch this process takes in each micro-batch: a share of each, at least one."""
+        parts = []
         for number in range(self.micro_batches):
             first, end = (self.batch_size * (number + more) // self.micro_batches for more in (0, 1))
             share = self.world.share(end - first)
-            yield slice(first + share.start, first + share.stop)
+            parts.append(slice(first + share.start, first + share.stop))
+        return tuple(parts)
 
     def _averaging(self, is_last: bool) -> AbstractContextManager[None]:
         """Leave the averaging of gradients over processes to the last micro-batch of a batch."""
@@ -225,8 +235,8 @@ class PreparedRun:
 
     def load(self, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
         """Return the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, on the device."""
-        pixels = torch.from_numpy(self.pack.gather(rows)).to(self.device, non_blocking=True)
         training = self.spec.training
+        pixels = self._pixels.take(rows)
         images = prepare(pixels, training.image_size, training.normalisation, changes)
         return images.contiguous(memory_format=torch.channels_last)
 
