@@ -64,8 +64,8 @@ def _table(learners: Sequence[dict[str, Any]]) -> Table:
             True,
             "Where the loss has begun to fall; in brackets the spread without one seed",
         ),
-        Column("lr_max", True, "Where the loss stops falling"),
-        Column("Without a cycle", True, "Half of the fall: for constant and decaying policies"),
+        Column("lr_max", True, "Up to where it stays low"),
+        Column("Without a cycle", True, "Between both: for constant and decaying policies"),
         Column("Seeds", True),
         Column("Why"),
     ]

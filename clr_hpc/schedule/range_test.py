@@ -1,7 +1,10 @@
-"""What a range test says: where the loss begins to fall, where it stops falling, and when it can't be said.
+"""What a range test says: where the loss begins to fall, up to where it stays low, and when it can't be said.
 
-Smith 2017 (arXiv:1506.01186), section 3.3, reads both bounds off a plot by eye. Here they are shares of the fall,
-so that they change neither with the scale of the loss nor with that of the rate.
+Smith 2017 (arXiv:1506.01186), section 3.3, reads both bounds off a plot by eye: where the loss begins to fall, and
+where it slows or turns ragged. Here they are shares of the fall, so that they change neither with the scale of the
+loss nor with that of the rate. Between slowing and turning ragged there can be decades in which the loss lies on
+the floor of what a short test can learn. All their rates train well, so that the turn is the bound, where there is
+one.
 
 A batch's loss says as much of the batch as of the network: with a rare finding, positives come in lumps. So each
 loss is divided by that of a network that saw the same batches and never learned. The curve of the quotients starts
@@ -22,13 +25,15 @@ from numpy.typing import NDArray
 SMOOTHED_SHARE = 0.08
 """Of all records: half the width of the smoothing."""
 FEWEST_RECORDS = 40
-BEGUN, HALF, STOPPED = 0.1, 0.5, 0.9
+BEGUN, STOPPED = 0.1, 0.9
 """Shares of the whole fall."""
 STOPPED_AT_LEAST = 0.75
 """The share that counts as stopped where noise is strong."""
 SURE = 5.0
 """Standard errors that the fall must have: the largest of some twenty, each estimated from few losses. Of 300 flat
 curves drawn with strong noise, two then pass."""
+SURE_RISE = 3.0
+"""Standard errors by which the loss must have risen again to have turned."""
 SMALLEST_FALL = 0.02
 """Of the untrained loss."""
 RAGGED_RISE = 0.5
@@ -69,11 +74,13 @@ class Suggestion:
     lr_min: float
     """Where the loss has begun to fall: a tenth of the fall."""
     lr: float
-    """For constant and decaying policies: half of the fall."""
+    """For constant and decaying policies: the middle of both bounds, of their logarithms."""
     lr_max: float
-    """Where the loss stops falling: nine tenths of the fall."""
+    """The last rate with nine tenths of the fall before the loss turns up; the first, where it doesn't."""
     fall: float
     """Of the loss, as a share of the untrained one."""
+    turns: bool
+    """Whether the loss rises again."""
     reason: str
 
 
@@ -84,8 +91,13 @@ class Refusal:
     reason: str
 
 
-def suggest(curve: Curve) -> Suggestion | Refusal:
-    """Read both bounds of a cyclical policy, and a rate for others, off the curve of one test."""
+def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
+    """Read both bounds of a cyclical policy, and a rate for others, off the curve of one test.
+
+    Args:
+        curve: of the test.
+        turns: whether the loss rises again, where that is known already.
+    """
     rates, count = curve.rates, len(curve.rates)
     if count < FEWEST_RECORDS:
         end = f"the loss diverged after {count} losses" if curve.diverged else f"the test has {count} losses"
@@ -93,15 +105,22 @@ def suggest(curve: Curve) -> Suggestion | Refusal:
             f"{end}, and {FEWEST_RECORDS} are needed; raise range_test.epochs, or lower the rates tested"
         )
     level, error = curve.smoothed()
-    lowest, turned = _lowest(level, error)
+    lowest, turn = _lowest(level, error)
     if not _is_sure(level, error, lowest):
         return _no_fall(curve, float(1 - level[lowest]), float(error[lowest]))
     falling = _falling(level[: lowest + 1])
     fall = 1 - falling[-1]
-    begun, half = (int(np.argmax(falling <= 1 - share * fall)) for share in (BEGUN, HALF))
+    begun = int(np.argmax(falling <= 1 - BEGUN * fall))
     # which place of a plateau is lowest is a matter of chance, and so is how low it is
     share = max(STOPPED_AT_LEAST, STOPPED - 3 * error[lowest] / fall)
-    stopped = int(np.argmax(falling <= 1 - share * fall))
+    low_enough = 1 - share * fall
+    stopped = int(np.argmax(falling <= low_enough))
+    # from there on, the nearest curve that never falls says up to where it stays as low
+    until = count if turn is None else turn + 1
+    stays = int((-_falling(-level[lowest:until]) <= low_enough).sum())
+    rise = (level - level[lowest]) / np.hypot(error, error[lowest])
+    turned = lowest + stays < until and float(rise[lowest:].max()) > SURE_RISE if turns is None else turns
+    last = max(stopped, lowest + stays - 1) if turned else stopped
     if begun == 0:
         return Refusal(
             f"the loss falls from the first rate on, {rates[0]:.2g}, so that where it begins to fall lies below; "
@@ -112,17 +131,18 @@ def suggest(curve: Curve) -> Suggestion | Refusal:
             f"the loss still falls at the last rate, {rates[-1]:.2g}, so that where it stops lies above; "
             "raise lr_max in range_test.rates"
         )
-    lr_min, lr, lr_max = (float(rates[place]) for place in (begun, half, stopped))
-    if not lr_min < lr < lr_max:
+    lr_min, lr_max = float(rates[begun]), float(rates[last])
+    if not lr_min < lr_max:
         return Refusal(f"the loss falls within one step of the test, at {lr_min:.2g}; raise range_test.epochs")
-    then = "then turns ragged" if turned else "then diverges" if curve.diverged else "then stays"
+    then = "diverges" if curve.diverged else "rises" if turned else "stays"
     return Suggestion(
         lr_min,
-        lr,
+        float(np.sqrt(lr_min * lr_max)),
         lr_max,
         float(fall),
-        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, half by {lr:.2g}, {share:.0%} by "
-        f"{lr_max:.2g}; {then}",
+        turned,
+        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, {share:.0%} from {rates[stopped]:.2g} to "
+        f"{lr_max:.2g}; then {then}",
     )
 
 
@@ -151,7 +171,7 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
     if isinstance(together, Refusal):
         return together
     others = [[*curves[:place], *curves[place + 1 :]] for place in range(len(curves))]
-    without_one = [suggest(_mean(left)) for left in others if left]
+    without_one = [suggest(_mean(left), together.turns) for left in others if left]
     made = [together, *(one for one in without_one if isinstance(one, Suggestion))]
     table = np.array([(one.lr_min, one.lr, one.lr_max, one.fall) for one in made])
     for name, values in zip(("lr_min", "lr", "lr_max"), table.T, strict=False):
@@ -161,7 +181,7 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
                 f"of {LARGEST_SPREAD:g} apart; add range_test.seeds or raise range_test.epochs"
             )
     low, high = (
-        Suggestion(values[0], values[1], values[2], values[3], together.reason)
+        Suggestion(values[0], values[1], values[2], values[3], together.turns, together.reason)
         for values in (which(table, axis=0).tolist() for which in (np.min, np.max))
     )
     refused = tuple(one.reason for one in without_one if isinstance(one, Refusal))
@@ -179,8 +199,8 @@ def _mean(curves: Sequence[Curve]) -> Curve:
     )
 
 
-def _lowest(level: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[int, bool]:
-    """Return where the curve is surely lowest before it turns ragged, and whether it does.
+def _lowest(level: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[int, int | None]:
+    """Return where the curve is surely lowest before it turns ragged, and where it does.
 
     Surely: two standard errors above it, since where a curve grows ragged its lowest place is a matter of chance.
     """
@@ -191,8 +211,8 @@ def _lowest(level: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[int
         rise = level[place] - level[lowest]
         is_ragged = rise > RAGGED_RISE * (1 - level[lowest]) and rise > 2 * np.hypot(error[place], error[lowest])
         if is_ragged and _is_sure(level, error, lowest):
-            return lowest, True
-    return lowest, False
+            return lowest, place
+    return lowest, None
 
 
 def _is_sure(level: NDArray[np.float64], error: NDArray[np.float64], place: int) -> bool:

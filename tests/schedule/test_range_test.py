@@ -50,7 +50,7 @@ def refusal(of: Curve) -> str:
     return found.reason
 
 
-def test_rates_stand_at_a_tenth_half_and_nine_tenths_of_the_fall() -> None:
+def test_rates_stand_at_a_tenth_and_nine_tenths_of_the_fall_and_between_them() -> None:
     found = suggestion(curve(middle=1e-3, sharpness=4))
     tenth = math.log(9) / 4  # decades from the middle of a logistic curve
     assert math.log10(found.lr) == pytest.approx(-3, abs=0.03)
@@ -102,8 +102,19 @@ def test_rates_are_in_order_and_within_the_test(middle: float, fall: float, shar
 
 def test_the_loss_may_diverge_after_its_fall() -> None:
     clean, diverging = suggestion(curve()), suggestion(replace(curve(rises_from=0.1), diverged=True))
-    assert diverging.lr_max == pytest.approx(clean.lr_max, rel=0.2)
-    assert diverging.reason.endswith("then turns ragged")
+    assert diverging.lr_min == pytest.approx(clean.lr_min, rel=0.01)
+    # nine tenths of the fall, which is a half, are left at 0.55 / 0.5 of the rate where it begins to rise
+    assert diverging.lr_max == pytest.approx(0.11, rel=0.25)
+    assert diverging.reason.endswith("then diverges")
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_turn_that_comes_later_puts_only_the_upper_bound_higher(noise: float) -> None:
+    """The same fall, on whose floor the loss stays for one or for two decades."""
+    short, long = (suggestion(curve(1e-4, 0.3, 8, rises_from=turn, noise=noise)) for turn in (2e-3, 2e-2))
+    assert short.lr_min == pytest.approx(long.lr_min, rel=0.05)
+    assert long.lr_max / short.lr_max == pytest.approx(10, rel=0.3)
+    assert long.lr / short.lr == pytest.approx(math.sqrt(10), rel=0.2)
 
 
 def test_what_follows_a_large_rise_does_not_count() -> None:
@@ -116,7 +127,7 @@ def test_what_follows_a_large_rise_does_not_count() -> None:
     assert found.lr_max < RATES[125]
 
 
-def test_a_plateau_does_not_draw_the_upper_bound_to_its_end() -> None:
+def test_a_plateau_without_a_turn_does_not_draw_the_upper_bound_to_its_end() -> None:
     flat_end = suggestion(curve(middle=1e-4, sharpness=8, noise=0.02))
     assert flat_end.lr_max < 1e-3
 
