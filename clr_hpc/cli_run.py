@@ -1,6 +1,7 @@
 """The command ``clr-hpc run``: train what is missing of a study, here, on a Ray cluster or on a SLURM cluster."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,10 @@ def run(
         bool, typer.Option("--plan/--no-plan", help="Measure this machine, plan, and show the plan first.")
     ] = True,
     rates: Annotated[Path | None, typer.Option(help="Recorded rates to plan with; see docs/plan.md.")] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="With --on here: say where each run's time goes; see docs/profile.md."),
+    ] = False,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
     site: Annotated[
         Path | None, typer.Option(help="With --on slurm: the site file; ~/.config/clr-hpc/site.yaml.")
@@ -59,6 +64,13 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing of a study, on this machine or on a Ray cluster, or submit it to a SLURM cluster."""
+    if profile and on is not Place.HERE:
+        refuse(
+            ValueError(
+                f"--profile is for --on here, not for --on {on.value}: profile a study of a few such runs with "
+                "--on here on the hardware in question, or leave --profile out"
+            )
+        )
     if on is Place.SLURM:
         from clr_hpc.cli_slurm import SlurmOptions, submit_study
         from clr_hpc.execution.slurm_shape import AskedShape
@@ -94,6 +106,7 @@ def run(
         checkpoint_seconds,
     )
     study = with_auto_rates(console, study, manifest.checksum, results, options)
+    options = replace(options, with_profile=profile)  # of the study's runs, not of the range tests before
     folder = StudyFolder(results / study.name)
     ended = train_study(console, study, manifest.checksum, folder, results / "rates", options)
     say_what_to_do(console, ended)

@@ -47,6 +47,7 @@ class TrainingOptions:
     with_plan: bool
     rates: Path | None
     checkpoint_seconds: float
+    with_profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Job:
     make_plan: "Callable[[Place, Resources, Sequence[LaneShape] | None], Plan | None]"
     display: "RunDisplay"
     on_end: "Callable[[RunSpec, Outcome], None]"
+    with_profile: bool
 
 
 def train_study(
@@ -116,12 +118,17 @@ def train_study(
             return None
         return _plan(console, missing, pack_folder, place, resources, rates_folder, options.rates, shapes)
 
-    job = Job(console, pack_folder, folder, missing, options.checkpoint_seconds, make_plan, display, on_end)
+    seconds, with_profile = options.checkpoint_seconds, options.with_profile
+    job = Job(console, pack_folder, folder, missing, seconds, make_plan, display, on_end, with_profile)
     went_through = True
     if missing and options.place is Place.RAY:
         went_through = _run_on_ray(job, options.cpus, options.gpus, options.ray)
     elif missing:
         went_through = _run_here(job, options.processes)
+    if options.with_profile:
+        from clr_hpc.profile_display import show_profiles
+
+        show_profiles(console, [folder.runs / spec.name for spec in missing])
     return Ended(went_through, failed, len(runs))
 
 
@@ -173,6 +180,7 @@ def _run_here(job: Job, processes: int | None) -> bool:
             job.checkpoint_seconds,
             display.under_way,
             job.on_end,
+            job.with_profile,
         )
 
 

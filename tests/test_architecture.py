@@ -32,6 +32,7 @@ AT_THE_TOP = {
     "cli_training",
     "cli_watch",
     "plan_display",
+    "profile_display",
     "range_test_display",
     "run_display",
     "slurm_display",

@@ -52,10 +52,13 @@ def train_here(
     checkpoint_seconds: float,
     on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, Outcome], None],
+    with_profile: bool = False,
 ) -> bool:
     """Train runs in worker processes until all have ended: see ``drain_here``; ``runs`` are without those done."""
     queue = ListedRuns(runs)
-    return drain_here(queue, pack_folder, runs_folder, processes, checkpoint_seconds, on_poll, on_end)
+    return drain_here(
+        queue, pack_folder, runs_folder, processes, checkpoint_seconds, on_poll, on_end, with_profile
+    )
 
 
 def drain_here(
@@ -66,6 +69,7 @@ def drain_here(
     checkpoint_seconds: float,
     on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, Outcome], None],
+    with_profile: bool = False,
 ) -> bool:
     """Train what a queue gives in worker processes until it is finished.
 
@@ -77,12 +81,13 @@ def drain_here(
         checkpoint_seconds: see ``clr_hpc.training.loop.train``.
         on_poll: called about twice a second with the runs that are being trained.
         on_end: called when a run ends.
+        with_profile: whether each run leaves a profile in its folder.
 
     Returns:
         False where Ctrl-C stopped it; every run then under way has saved a checkpoint.
     """
     interrupts = _Interrupts()
-    task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds)
+    task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds, with_profile=with_profile)
     old_handler = signal.signal(signal.SIGINT, interrupts.hear)
     try:
         return drain(queue, task, processes.count, processes.threads, interrupts.any, on_poll, on_end)

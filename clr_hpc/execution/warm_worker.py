@@ -28,6 +28,8 @@ class WorkerTask:
     """Says to people where a run is trained; ``{number}`` is the process's."""
     cancelled_folder: Path | None = None
     """Where a file with a run's name has that run stop."""
+    with_profile: bool = False
+    """Whether each run leaves a profile in its folder."""
 
 
 _worker: dict[str, Any] = {}
@@ -97,7 +99,8 @@ def train_in_worker(spec: RunSpec, until_epochs: float) -> Outcome:
             except Exception as error:  # the device or the disk; the next run tries again
                 return leave_failure(folder, error)
         pack, world = _worker["pack"], _worker["world"]
-        return train_run(spec, pack, folder, world, should_stop, task.checkpoint_seconds, place, until_epochs)
+        seconds = task.checkpoint_seconds
+        return train_run(spec, pack, folder, world, should_stop, seconds, place, until_epochs, task.with_profile)
     finally:
         _worker["busy"] = False
         if _worker.get("terminated"):

@@ -15,6 +15,7 @@ from clr_hpc.spec.run import RunSpec
 if TYPE_CHECKING:
     from clr_hpc.data.packed import Pack
     from clr_hpc.training.failure import Cause
+    from clr_hpc.training.profile import Profile
     from clr_hpc.training.run_folder import RunFolder
     from clr_hpc.training.world import World
 
@@ -31,12 +32,14 @@ def train_run(
     checkpoint_seconds: float,
     place: str,
     until_epochs: float = math.inf,
+    with_profile: bool = False,
 ) -> Outcome:
     """Train a run, or go on with it, or do nothing where its result is there.
 
     Several processes call it together, each with its own world of the same store, and get the same outcome. Only
     the first touches ``folder``. ``place`` says to people where it is trained, such as ``lane 2``. After
-    ``until_epochs`` the run stops, saved; called again with more, it goes on.
+    ``until_epochs`` the run stops, saved; called again with more, it goes on. ``with_profile`` leaves
+    ``profile.json`` and a trace in the folder, of a run that one process trains; the run is the same.
 
     A run that raises, in whichever process, leaves ``result.json`` with status ``failed``, the reason and the
     traceback, and can be tried again. One that diverges or runs out of memory is tried again at once: see
@@ -55,6 +58,7 @@ def train_run(
     is_open = False
     with run_folder:
         for attempt in itertools.count():
+            profile = _begin_profile(spec, pack, run_folder, world, attempt) if with_profile else None
             try:
                 with world.together(attempt):
                     if not is_open:
@@ -63,7 +67,7 @@ def train_run(
                     else:
                         ended = world.from_first(lambda: ended)  # noqa: B023
                     return ended or _attempt(
-                        spec, pack, run_folder, world, should_stop, checkpoint_seconds, until_epochs
+                        spec, pack, run_folder, world, should_stop, checkpoint_seconds, until_epochs, profile
                     )
             except RankFailedError as failure:
                 if not is_open:
@@ -74,6 +78,15 @@ def train_run(
             if world.is_first:
                 ended = _after_failure(cause, spec, pack, run_folder, world, time.monotonic() - started)
     raise AssertionError("attempts are endless")
+
+
+def _begin_profile(
+    spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", attempt: int
+) -> "Profile":
+    started = time.perf_counter()  # what a process imports for its first run is part of that run's start
+    from clr_hpc.training.profile import Profile
+
+    return Profile(spec, pack, run_folder, world, attempt, started)
 
 
 def _open(run_folder: "RunFolder", spec: RunSpec, world: "World", place: str) -> Outcome | None:
@@ -99,17 +112,26 @@ def _attempt(
     should_stop: Callable[[], bool],
     checkpoint_seconds: float,
     until_epochs: float,
+    profile: "Profile | None",
 ) -> Outcome:
     from clr_hpc.training.loop import StoppedError, train
+    from clr_hpc.training.phases import untimed
     from clr_hpc.training.shared_folder import SharedFolder
 
     world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
+    phases = profile.timeline if profile else untimed
+    shared = SharedFolder(run_folder, world, checkpoint_seconds)
     try:
-        result = train(spec, pack, SharedFolder(run_folder, world, checkpoint_seconds), should_stop, until_epochs)
+        result = train(spec, pack, shared, should_stop, until_epochs, phases)
     except StoppedError:
+        if profile:
+            profile.write_stopped()
         return "stopped"
     if world.is_first:
-        run_folder.finish(result | {"ended": _now()})
+        with phases("logging"):
+            run_folder.finish(result | {"ended": _now()})
+    if profile:
+        profile.write_done(result["micro_batches"], should_stop)
     return "done"
 
 

@@ -48,9 +48,10 @@ class Course:
         evaluations = run.evaluate("train", "validation")
         epochs = run.epochs(progress.samples)
         if folder.world.is_first:
-            for split, evaluation in evaluations.items():
-                metrics = evaluation.metrics.as_dict()
-                folder.folder.record_epoch(progress.samples, epochs, split, metrics, self._log.elapsed_seconds)
+            with run.phases("logging"):
+                for split, evaluation in evaluations.items():
+                    metrics = evaluation.metrics.as_dict()
+                    folder.folder.record_epoch(progress.samples, epochs, split, metrics, self._log.elapsed_seconds)
         run.end_epoch(evaluations["train"])
         self._log.restart_window()
         # by the first process's numbers, so that no rounding can part them
@@ -58,7 +59,8 @@ class Course:
         if loss is not None and progress.best_loss is not None and loss >= progress.best_loss:
             return replace(progress, epochs_without_improvement=progress.epochs_without_improvement + 1)
         progress = replace(progress, best_loss=loss, best_progress=epochs, epochs_without_improvement=0)
-        folder.save_best(run.model, progress)
+        with run.phases("checkpoints"):
+            folder.save_best(run.model, progress)
         return progress
 
     def save(self, progress: Progress) -> str | None:
@@ -76,5 +78,6 @@ class Course:
 
     def result(self, progress: Progress) -> dict[str, Any]:
         """Save the last checkpoint, evaluate, and return what the run comes to."""
-        checksum = self.save(progress)
+        with self._run.phases("checkpoints"):
+            checksum = self.save(progress)
         return outcome(self._run, self._folder, progress, self._log) | {"checkpoint_sha256": checksum}

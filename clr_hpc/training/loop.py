@@ -14,6 +14,7 @@ from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.course import Course
 from clr_hpc.training.cycle_ends import is_cycle_end
+from clr_hpc.training.phases import Phases, untimed
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.range_test_course import RangeTestCourse
 from clr_hpc.training.shared_folder import SharedFolder
@@ -33,6 +34,7 @@ def train(
     folder: SharedFolder,
     should_stop: Callable[[], bool],
     until_epochs: float = math.inf,
+    phases: Phases = untimed,
 ) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint if there is one, and return its result.
 
@@ -44,19 +46,21 @@ def train(
         folder: of the run, open in the first process.
         should_stop: asked after every step; one process that says so is enough.
         until_epochs: after so many it stops in the same way, with the rates of the whole run until then.
+        phases: told of each part of the run.
 
     Raises:
         StoppedError: ``should_stop`` said so, or ``until_epochs`` are over.
         FloatingPointError: the loss, the gradient, a weight or a score is not finite.
         BaselineError: the run starts from a baseline that is missing, failed or damaged.
     """
-    latest = folder.latest_checkpoint()
-    progress, world = latest.progress, folder.world
-    run = PreparedRun(spec, pack, world, progress.micro_batches)
-    elapsed = folder.resume_at(progress.samples)
-    course = COURSES.get(spec.stage, Course)(run, folder, elapsed)
-    _start(run, folder, progress, latest.tensors)
-    course.begin()
+    with phases("start-up"):
+        latest = folder.latest_checkpoint()
+        progress, world = latest.progress, folder.world
+        run = PreparedRun(spec, pack, world, progress.micro_batches, phases)
+        elapsed = folder.resume_at(progress.samples)
+        course = COURSES.get(spec.stage, Course)(run, folder, elapsed)
+        _start(run, folder, progress, latest.tensors)
+        course.begin()
 
     while not run.is_finished(progress):
         epochs = run.epochs(progress.samples)
@@ -68,13 +72,16 @@ def train(
         stops, is_due, is_over = world.any(pauses or should_stop(), folder.checkpoint_is_due, course.is_over)
         if is_over:
             break
-        course.step(progress.samples, loss, lr, momentum)
+        with phases("logging"):
+            course.step(progress.samples, loss, lr, momentum)
         if progress.samples % run.samples_per_epoch == 0:
             progress = course.end_epoch(progress)
         if is_cycle_end(spec.policy, epochs, run.epochs(progress.samples)):
-            folder.save_snapshot(run.model, progress.samples)
+            with phases("checkpoints"):
+                folder.save_snapshot(run.model, progress.samples)
         if stops or is_due:
-            course.save(progress)
+            with phases("checkpoints"):
+                course.save(progress)
         if stops:
             raise StoppedError(f"saved after {run.epochs(progress.samples):.2f} of {spec.training.epochs} epochs")
 

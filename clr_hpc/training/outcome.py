@@ -41,7 +41,7 @@ def outcome(run: PreparedRun, folder: SharedFolder, progress: Progress, log: Ste
         if name == "last" and run.world.is_first:
             _draw_answers(run, folder, progress.samples, evaluations["validation"])
     if run.world.is_first:
-        with written_whole(folder.path / "predictions.parquet") as aside:
+        with run.phases("logging"), written_whole(folder.path / "predictions.parquet") as aside:
             pd.concat(tables, ignore_index=True).to_parquet(aside, index=False)
     epochs = run.epochs(progress.samples)
     return {
@@ -71,8 +71,10 @@ def _models(run: PreparedRun, folder: SharedFolder) -> Iterator[tuple[str, Evalu
         run.model.load_state_dict(weights)
         members.append(run.evaluate(*SPLITS))
     yield "snapshots", {split: _mean(run, split, [member[split] for member in members]) for split in SPLITS}
-    load_average(run.model, kept, run.training_images())
-    folder.save_average(run.model, len(kept))
+    with run.phases("evaluation"):
+        load_average(run.model, kept, run.training_images())
+    with run.phases("checkpoints"):
+        folder.save_average(run.model, len(kept))
     yield "swa", run.evaluate(*SPLITS)
 
 

@@ -25,19 +25,25 @@ from clr_hpc.spec.task import BinaryTask
 from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.metrics import Evaluation, evaluate
 from clr_hpc.training.optimizers import build_optimizer
+from clr_hpc.training.phases import Phases, untimed
 from clr_hpc.training.randomness import Stream, generator, seed_dropout
 from clr_hpc.training.sampling import LabelledRows, make_sampler
 from clr_hpc.training.shared_layers import Part, averaging_gradients, sharing_copy
 from clr_hpc.training.task_data import TaskData, task_data
 from clr_hpc.training.world import World
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 64
+"""Images. On CPUs larger ones leave the caches: 256 at once take 1.6 to 1.8 times as long in MobileNetV1 and
+DenseNet-121 (docs/benchmarks.md)."""
+EVALUATION_BATCH_ON_GPU = 512
 
 
 class PreparedRun:
     """A run before its first step."""
 
-    def __init__(self, spec: RunSpec, pack: Pack, world: World, micro_batches: int = 1) -> None:
+    def __init__(
+        self, spec: RunSpec, pack: Pack, world: World, micro_batches: int = 1, phases: Phases = untimed
+    ) -> None:
         """Build the model on the device and find the run's images in the pack.
 
         Args:
@@ -45,6 +51,7 @@ class PreparedRun:
             pack: what it is trained on.
             world: the processes that train it.
             micro_batches: parts that a batch is trained in, one after the other.
+            phases: told of the parts of a step.
 
         Raises:
             ValueError: the pack's images are smaller than the model's input, or a batch is smaller than it would
@@ -58,8 +65,9 @@ class PreparedRun:
                 "lower image_size or pack the source again with a larger --size"
             )
         self.spec, self.pack, self.world, self.device = spec, pack, world, world.device
-        self.micro_batches = micro_batches
+        self.micro_batches, self.phases = micro_batches, phases
         self._pixels = device_pixels(pack, self.device)
+        self._evaluation_batch = EVALUATION_BATCH if self.device.type == "cpu" else EVALUATION_BATCH_ON_GPU
         self.data: TaskData = task_data(spec.task, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
@@ -143,9 +151,12 @@ class PreparedRun:
             A loss, still on the device, whose mean over the processes is that over the batch.
         """
         assert self.optimizer is not None
-        rows, labels = self._sampler.batch(samples_seen)
-        changes = self._changes(samples_seen)
-        self.optimizer.zero_grad(set_to_none=True)
+        with self.phases("gather"):
+            rows, labels = self._sampler.batch(samples_seen)
+        with self.phases("prepare"):
+            changes = self._changes(samples_seen)
+        with self.phases("backward"):
+            self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for number, images in enumerate(self._parts):
             if self._has_dropout:
@@ -155,14 +166,16 @@ class PreparedRun:
             with self._averaging(is_last):
                 inputs = self.load(rows[images], None if changes is None else changes[images])
                 if is_last:
+                    # read while this batch trains
                     following, _ = self._sampler.batch(samples_seen + self.batch_size)
                     self._pixels.expect([following[images] for images in self._parts])
                 wanted = torch.from_numpy(labels[images]).to(self.device, non_blocking=True)
                 losses.append(self._accumulate(inputs, wanted))
         clip_norm = self.spec.training.gradient_clip_norm
-        if clip_norm:
-            self._clipped_norm = clip_grad_norm_(self.model.parameters(), clip_norm)
-        self.optimizer.step()
+        with self.phases("optimizer"):
+            if clip_norm:
+                self._clipped_norm = clip_grad_norm_(self.model.parameters(), clip_norm)
+            self.optimizer.step()
         return sum(losses[1:], losses[0])
 
     def gradient_norm(self) -> float:
@@ -189,11 +202,13 @@ class PreparedRun:
         return self._network.no_sync()
 
     def _accumulate(self, images: Tensor, labels: Tensor) -> Tensor:
-        with self._autocast():
-            outputs = self._network(images)
-        # gradients are averaged over processes, and the shares of a batch need not be equal
-        loss = self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.world.size)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self.phases("forward"):
+            with self._autocast():
+                outputs = self._network(images)
+            # gradients are averaged over processes, and the shares of a batch need not be equal
+            loss = self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.world.size)
+        with self.phases("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _changes(self, samples_seen: int) -> NDArray[np.float32] | None:
@@ -215,10 +230,15 @@ class PreparedRun:
 
     def evaluate(self, *splits: SplitName) -> dict[str, Evaluation]:
         """Evaluate on splits, in evaluation mode and without augmentation."""
-        with self._autocast():
+        with self.phases("evaluation"), self._autocast():
             return {
                 split: evaluate(
-                    self.model, self.data.splits[split], self.load, self.decision, self.world, EVALUATION_BATCH
+                    self.model,
+                    self.data.splits[split],
+                    self.load,
+                    self.decision,
+                    self.world,
+                    self._evaluation_batch,
                 )
                 for split in splits
             }
@@ -229,16 +249,18 @@ class PreparedRun:
 
     def training_images(self) -> Iterator[Tensor]:
         """Yield the inputs of all training images in order, without augmentation."""
-        rows = self.data.training.rows
-        for first in range(0, len(rows), EVALUATION_BATCH):
-            yield self.load(rows[first : first + EVALUATION_BATCH])
+        rows, at_once = self.data.training.rows, self._evaluation_batch
+        for first in range(0, len(rows), at_once):
+            yield self.load(rows[first : first + at_once])
 
     def load(self, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
         """Return the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, on the device."""
         training = self.spec.training
-        pixels = self._pixels.take(rows)
-        images = prepare(pixels, training.image_size, training.normalisation, changes)
-        return images.contiguous(memory_format=torch.channels_last)
+        with self.phases("gather"):
+            pixels = self._pixels.take(rows)
+        with self.phases("prepare"):
+            images = prepare(pixels, training.image_size, training.normalisation, changes)
+            return images.contiguous(memory_format=torch.channels_last)
 
 
 class _Again:

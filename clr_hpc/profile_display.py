@@ -1,0 +1,103 @@
+"""What ``clr-hpc run --profile`` says at its end: where the time of runs went, and how near they are to limits."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MOST_RUNS = 10
+"""With more, a row is an architecture's."""
+COLUMNS = {
+    "start-up": "start",
+    "gather": "wait\nfor\ndata",
+    "prepare": "pre-\npare",
+    "forward": "for-\nward",
+    "backward": "back-\nward",
+    "optimizer": "opti-\nmizer",
+    "evaluation": "eval-\nuate",
+    "checkpoints": "check-\npoint",
+    "logging": "log",
+    "rest": "rest",
+}
+
+
+def show_profiles(console: Console, run_folders: Sequence[Path]) -> None:
+    """Print a row a run, or a row of medians an architecture, of those runs that left a profile."""
+    found = {folder: profile for folder in run_folders if (profile := read_profile(folder)) is not None}
+    if not found:
+        console.print(
+            "no profile: no run was trained; to profile what is done already, train it anew with other --results",
+            soft_wrap=True,
+        )
+        return
+    console.print(profile_table(list(found.values())))
+    console.print(
+        "Shares of a run's wall time in %; images/s of the steps alone. Of bare: the time of the same step on "
+        "tensors that lie ready, over that of the step as it is, in %; of roof: the same of the least time that "
+        "the device's arithmetic or memory allow.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for folder, profile in found.items():
+        if profile["missing"] is not None:
+            console.print(f"missing of {folder.name}: {profile['missing']}", highlight=False, soft_wrap=True)
+    traces = [folder / profile["trace"] for folder, profile in found.items() if profile["trace"]]
+    if traces:
+        console.print(
+            f"traces of a few steps: {_shown(traces)}; open one in chrome://tracing or https://ui.perfetto.dev",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def read_profile(run_folder: Path) -> dict[str, Any] | None:
+    """Return the profile in a run's folder; None where there is none."""
+    try:
+        profile: dict[str, Any] = json.loads((run_folder / "profile.json").read_text())
+    except FileNotFoundError:
+        return None
+    return profile
+
+
+def profile_table(profiles: Sequence[dict[str, Any]]) -> Table:
+    """Lay profiles out as a table, by run or, where they are many, by architecture."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold")
+    for header in ("images/\ns", *COLUMNS.values(), "of\nbare", "of\nroof"):
+        table.add_column(header, justify="right")
+    if len(profiles) <= MOST_RUNS:
+        rows = [(f"{each['task']} {each['architecture']}", [each]) for each in profiles]
+    else:
+        names = sorted({each["architecture"] for each in profiles})
+        groups = {name: [each for each in profiles if each["architecture"] == name] for name in names}
+        rows = [(f"{name}, median of {len(group)}", group) for name, group in groups.items()]
+    for name, group in rows:
+        table.add_row(
+            name,
+            _median((each["images_per_second"] for each in group), 1),
+            *(_median((each["parts"][part]["share"] for each in group), 100, ".1f") for part in COLUMNS),
+            *(_median((_limit(each, key) for each in group), 100) for key in ("of_bare", "of_roofline")),
+        )
+    return table
+
+
+def _limit(profile: dict[str, Any], key: str) -> float | None:
+    limits: dict[str, float] | None = profile["limits"]
+    return limits[key] if limits else None
+
+
+def _median(values: Iterable[float | None], factor: float, form: str = ".0f") -> str:
+    known = [value for value in values if value is not None]
+    return format(median(known) * factor, form) if known else "–"
+
+
+def _shown(traces: Sequence[Path]) -> str:
+    """Name the trace, or where in each run's folder they are."""
+    if len(traces) == 1:
+        return str(traces[0])
+    runs_folder, inside = traces[0].parents[2], traces[0].relative_to(traces[0].parents[1])
+    return f"{runs_folder}/*/{inside}"

@@ -1,0 +1,134 @@
+"""What ``--profile`` leaves in a run's folder: where its time went, its distance to the limits, a trace of steps.
+
+The format of ``profile.json`` is that of docs/profile.md.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clr_hpc.data.packed import Pack
+from clr_hpc.durable import write_json
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.training.limits import RehearsedRun, measure_limits
+from clr_hpc.training.phases import PARTS, REST, Part, Timeline
+from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.run_folder import RunFolder
+from clr_hpc.training.sampling import make_sampler
+from clr_hpc.training.step_trace import trace_steps
+from clr_hpc.training.task_data import task_data
+from clr_hpc.training.world import World
+
+FORMAT_VERSION = 1
+TRACE = Path("profile") / "trace.json.gz"
+STEP_PARTS: tuple[Part, ...] = ("gather", "prepare", "forward", "backward", "optimizer")
+
+
+class Profile:
+    """The profile of one attempt at a run."""
+
+    def __init__(
+        self, spec: RunSpec, pack: Pack, folder: RunFolder, world: World, attempt: int, started: float
+    ) -> None:
+        """Begin the timeline.
+
+        Args:
+            spec: of the run.
+            pack: what it is trained on.
+            folder: of the run.
+            world: of one process.
+            attempt: of this start of the run, from 0: it may go back after a divergence.
+            started: when the attempt did, of ``time.perf_counter``.
+
+        Raises:
+            ValueError: several processes train the run.
+        """
+        if world.size > 1:
+            raise ValueError(
+                f"a profile is of a run that one process trains, not {world.size}; profile it with --on here"
+            )
+        self._spec, self._pack, self._folder, self._world = spec, pack, folder, world
+        self._attempt = attempt
+        self.timeline = Timeline.of(world.device, started)
+
+    def write_stopped(self) -> None:
+        """Write the profile of a run that was stopped; its limits are measured when it is done."""
+        self.timeline.end()
+        self._write("stopped", _Rehearsal(missing="limits and trace are for when the run is done"))
+
+    def write_done(self, micro_batches: int, should_stop: Callable[[], bool]) -> None:
+        """Write the profile of a run that is done, and measure its limits and the trace on a second one like it.
+
+        What goes wrong there is said in the profile; the run is done already.
+
+        Args:
+            micro_batches: parts that the run's batches were trained in.
+            should_stop: asked before; then limits and trace are left out.
+        """
+        self.timeline.end()
+        rehearsal = _Rehearsal()
+        if should_stop():
+            rehearsal.missing = "limits and trace: asked to stop"
+        else:
+            try:
+                self._rehearse(rehearsal, micro_batches)
+            except Exception as error:  # memory, the disk, the profiler
+                rehearsal.missing = f"{type(error).__name__}: {error}"
+        self._write("done", rehearsal)
+
+    def _rehearse(self, rehearsal: "_Rehearsal", micro_batches: int) -> None:
+        run = PreparedRun(self._spec, self._pack, self._world, micro_batches)
+        if run.optimizer is None:
+            rehearsal.missing = "limits and trace: the model is fitted and takes no steps"
+            return
+        rehearsed = RehearsedRun(run)
+        rehearsal.limits = measure_limits(rehearsed)
+        trace_steps(rehearsed, self._folder.path / TRACE)
+        rehearsal.trace = TRACE.as_posix()
+
+    def _write(self, ended: str, rehearsal: "_Rehearsal") -> None:
+        seconds, times = self.timeline.seconds, self.timeline.times
+        total, spec, device = sum(seconds.values()), self._spec, self._world.device
+        batch_size = make_sampler(spec, task_data(spec.task, self._pack).training).batch_size
+        step_seconds = sum(seconds[part] for part in STEP_PARTS)
+        steps = times["optimizer"]
+        starts = len(json.loads((self._folder.path / "environment.json").read_text()))
+        self._folder.confirm_lease()
+        write_json(
+            self._folder.path / "profile.json",
+            {
+                "format_version": FORMAT_VERSION,
+                "of": {"start": starts, "attempt": self._attempt + 1, "ended": ended},
+                "task": spec.task.name,
+                "architecture": spec.architecture,
+                "optimizer": spec.optimizer.name,
+                "image_size": spec.training.image_size,
+                "batch_size": batch_size,
+                "precision": spec.training.precision,
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                "threads": torch.get_num_threads(),
+                "torch": str(torch.__version__),
+                "seconds": total,
+                "steps": steps,
+                "images_per_second": steps * batch_size / step_seconds if steps else None,
+                "parts": {
+                    part: {"seconds": seconds[part], "share": seconds[part] / total, "times": times[part]}
+                    for part in (*PARTS, REST)
+                },
+                **asdict(rehearsal),
+            },
+        )
+
+
+@dataclass
+class _Rehearsal:
+    """What was measured after the run."""
+
+    limits: dict[str, Any] | None = None
+    trace: str | None = None
+    missing: str | None = None
+    """Why one of them is not there."""
