@@ -1,5 +1,6 @@
 """A study file: a grid over tasks, models, optimizers, policies and seeds, and what all its runs share."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -219,6 +220,6 @@ def _check_entries(field: str, entries: tuple[Any, ...], may_be_empty: bool = Fa
     shown = [repr(entry) for entry in entries]
     if not shown and not may_be_empty:
         raise ValueError(f"{field} is empty; name at least one")
-    twice = sorted({entry for entry in shown if shown.count(entry) > 1})
+    twice = sorted(entry for entry, times in Counter(shown).items() if times > 1)
     if twice:
         raise ValueError(f"{field} has {', '.join(twice)} twice; drop one")

@@ -1,0 +1,173 @@
+"""How well 1 to N processes train one run together by DDP, against as many that know nothing of each other.
+
+    python benchmarks/ddp.py [--processes 1 2]
+
+Some three minutes on 2 cores. On CPUs gradients go over gloo, and each process has one core and one thread, so two
+have twice what one has; on GPUs they go over NCCL, one GPU a process. Steps are those of the training loop with
+its one message a step, without records and evaluations. One process is measured anew beside each number.
+
+- same global batch: a run that N processes share; images/s of N over N × those of one
+- same batch a process: the global batch grows with N
+- apart: N processes at once, each with a run of its own of that batch a process; what the machine itself
+  loses, since cores share caches, memory and clock; no DDP can be expected to do better
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.distributed import PrefixStore, TCPStore
+
+from clr_hpc.data.pack import usable_cores
+from clr_hpc.data.packed import Pack
+from clr_hpc.spec.run import ARCHITECTURES
+from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.world import World
+from parts.loops import Setting, our_spec
+from parts.noise import noise_pack
+
+IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process is to train."""
+
+    name: str
+    """Of the store that its processes meet in; each order has its own."""
+    rank: int
+    size: int
+    """Processes that train together."""
+    architecture: str
+    image_size: int
+    batch: int
+    """Global."""
+    precision: str
+    steps: int
+    turns: int
+
+
+def obey(number: int, cuda: bool, port: int, pack_folder: Path, orders: Connection) -> None:
+    """Train what is ordered, on a core or GPU of this process's own, and send back the seconds a step."""
+    device = torch.device("cuda", number) if cuda else torch.device("cpu")
+    if not cuda:
+        torch.set_num_threads(1)
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
+    store = TCPStore("127.0.0.1", port, is_master=False)
+    pack = Pack.open(pack_folder)
+    while (order := orders.recv()) is not None:
+        world = World(order.rank, order.size, device, PrefixStore(order.name, store))
+        orders.send(seconds_a_step(order, pack, world))
+
+
+def seconds_a_step(order: Order, pack: Pack, world: World) -> float:
+    """Train, and return the median over the turns, the first of which warms up."""
+    setting = Setting(order.architecture, order.image_size, order.batch, order.precision, world.device)
+    turns = []
+    with world.together(0):
+        run = PreparedRun(our_spec(setting, pack), pack, world)
+        run.begin(None)
+        run.make_ready(1.0)
+        samples = 0
+        for _ in range(order.turns + 1):
+            start = time.perf_counter()
+            for _ in range(order.steps):
+                run.set_rate(run.epochs(samples))
+                run.step(samples)
+                samples += run.batch_size
+                world.any(False, False, False)
+            setting.wait()
+            turns.append((time.perf_counter() - start) / order.steps)
+    return statistics.median(turns[1:])
+
+
+class Processes:
+    """Warm processes that obey."""
+
+    def __init__(self, count: int, pack_folder: Path) -> None:
+        """Start them."""
+        context = multiprocessing.get_context("spawn")
+        self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self._orders, self._running, self._given = [], [], 0
+        for number in range(count):
+            mine, theirs = context.Pipe()
+            arguments = (number, torch.cuda.is_available(), self._store.port, pack_folder, theirs)
+            self._running.append(context.Process(target=obey, args=arguments, daemon=True))
+            self._running[-1].start()
+            theirs.close()  # so that the end of a process is noticed, not waited for
+            self._orders.append(mine)
+
+    def images_per_second(self, count: int, together: bool, batch: int, **common: object) -> float:
+        """Return the images a second of ``count`` processes; ``batch`` is global where they train together."""
+        self._given += 1
+        for number in range(count):
+            name = f"{self._given}" if together else f"{self._given}.{number}"
+            rank, size = (number, count) if together else (0, 1)
+            self._orders[number].send(Order(name=name, rank=rank, size=size, batch=batch, **common))
+        seconds = [self._orders[number].recv() for number in range(count)]
+        return batch / max(seconds) if together else sum(batch / taken for taken in seconds)
+
+    def close(self) -> None:
+        """End them."""
+        for orders in self._orders:
+            orders.send(None)
+        for process in self._running:
+            process.join(timeout=60)
+
+
+def main() -> None:
+    """Measure and print."""
+    gpus = torch.cuda.device_count()
+    most = gpus or usable_cores()
+    counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= most]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--processes", nargs="+", type=int, default=counts, help="cores or GPUs that there are")
+    parser.add_argument("--size", type=int, default=224 if gpus else 64, help="pixels a side")
+    parser.add_argument("--batch", type=int, default=256 if gpus else 32, help="of one process")
+    parser.add_argument("--steps", type=int, default=50 if gpus else 4, help="of a turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16" if gpus else "float32")
+    options = parser.parse_args()
+    if max(options.processes) > most:
+        parser.error(f"{max(options.processes)} processes for {most} cores or GPUs; each needs one of its own")
+    backend = "NCCL" if gpus else "gloo, one thread a process"
+    title = f"DDP over {backend}, {options.size}², batch {options.batch} a process, {options.precision}"
+    table = Table("network", "processes", "same global batch", "same batch a process", "apart", title=title)
+    with tempfile.TemporaryDirectory() as folder:
+        images = max(IMAGES, 2 * options.batch * max(options.processes))
+        pack = noise_pack(Path(folder) / "pack", images, options.size)
+        processes = Processes(max(options.processes), pack.folder)
+        for architecture in options.architectures:
+            common = {
+                "architecture": architecture, "image_size": options.size, "precision": options.precision,
+                "steps": options.steps, "turns": options.turns,
+            }  # fmt: skip
+            for count in sorted(set(options.processes) - {1}):
+                efficiencies = []
+                for together, batch in (
+                    (True, options.batch),
+                    (True, options.batch * count),
+                    (False, options.batch),
+                ):
+                    # one process is measured anew beside each, since a machine's speed changes
+                    one = processes.images_per_second(1, True, options.batch, **common)
+                    rate = processes.images_per_second(count, together, batch, **common)
+                    efficiencies.append(f"{rate / (count * one):.2f}")
+                table.add_row(architecture, f"{count}", *efficiencies)
+        processes.close()
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

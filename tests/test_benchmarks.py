@@ -1,0 +1,137 @@
+"""The benchmarks work, on the smallest sizes; what they measure is not looked at."""
+
+import importlib
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from clr_hpc.execution.status import State, StudyStatus, count
+from clr_hpc.execution.study_folder import StudyFolder
+from clr_hpc.training.world import World
+
+Load = Callable[[str], ModuleType]
+WITH_OPTIONS = ["ddp", "overhead", "pack", "plan", "scale", "step", "study"]
+
+
+@pytest.fixture(scope="module")
+def load(repository: Path) -> Iterator[Load]:
+    """Import a script or part as it is imported when scripts run: from the folder that they are in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(repository / "benchmarks")
+        before = set(sys.modules)
+        yield importlib.import_module
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(repository / "benchmarks"):
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_help_says_what_is_measured(
+    name: str, load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load(name)
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 0
+    assert script.__doc__.splitlines()[0] in capsys.readouterr().out
+
+
+def test_steps_of_all_loops_in_memory(load: Load, tmp_path: Path) -> None:
+    step, loops = load("step"), load("parts.loops")
+    setting = loops.Setting("mobilenet_v1", 32, 4, "float32", torch.device("cpu"))
+    made = step.loops_in_memory(setting, tmp_path, compiled=False)
+    seconds = step.in_turns(made, steps=1, turns=2)
+    assert list(seconds) == ["ours", "bare", "timm", "timm, channels last"]
+    assert all(len(turns) == 2 and min(turns) > 0 for turns in seconds.values())
+
+
+def test_goals_of_steps_apply_where_they_were_set(load: Load) -> None:
+    step, loops = load("step"), load("parts.loops")
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert step.wanted(loops.Setting("mobilenet_v1", 64, 32, "float32", cpu), "Lightning, over PNG") == "5"
+    assert step.wanted(loops.Setting("mobilenet_v1", 224, 32, "float32", cpu), "Lightning, over PNG") == ""
+    assert step.wanted(loops.Setting("densenet121", 224, 32, "bfloat16", cuda), "timm") == "1.2"
+    assert step.wanted(loops.Setting("alexnet", 224, 32, "float32", cpu), "bare") == "0.97"
+
+
+def test_costs_of_a_pack(load: Load, tmp_path: Path) -> None:
+    scale = load("scale")
+    costs = {}
+    for part in scale.PARTS.values():
+        costs |= part(tmp_path / "pack", 200)
+    assert all(cost > 0 for cost in costs.values()), costs
+    assert {"packing, MB anonymous", "verifying, s", "a batch's gather, ms", "a step, ms"} < costs.keys()
+
+
+def test_costs_of_planning(load: Load, tmp_path: Path) -> None:
+    scale = load("scale")
+    costs = scale.planning_costs(scale.Studies(tmp_path), seeds=5, gpus=2)
+    assert all(cost > 0 for cost in costs.values()), costs
+
+
+@pytest.mark.slow
+def test_copies_of_a_trained_seed_count_as_done(load: Load, tmp_path: Path) -> None:
+    scale = load("scale")
+    studies = scale.Studies(tmp_path)
+    costs = scale.command_costs(studies, seeds=1, reports=True)
+    assert costs.keys() == {"clr-hpc status, s", "clr-hpc report, s"}
+    folder = StudyFolder(tmp_path / "results" / studies.with_folders(4).stem)
+    assert count(StudyStatus(folder).read())[State.DONE] == 4 * scale.RUNS_A_SEED
+
+
+def test_what_grows_faster_than_linear_is_named(load: Load) -> None:
+    scale = load("scale")
+    console = Console(record=True, width=120, file=io.StringIO())
+    costs = {size: {"square": size**2, "linear": size, "constant": 1.0} for size in (10, 100)}
+    scale.show(console, "growth", "runs", costs)
+    text = console.export_text()
+    assert "faster than linear: square\n" in text
+    assert "2.00" in text
+
+
+@pytest.mark.slow
+def test_gaps_and_memory_of_a_command(load: Load, tmp_path: Path) -> None:
+    overhead, noise = load("overhead"), load("parts.noise")
+    noise.noise_pack(tmp_path / "pack32", 60, 32)
+    watched = overhead.WatchedCommand(overhead.write_study(tmp_path, "many", 32, seeds=[0, 1]))
+    assert len(watched.gaps()) == 1
+    assert watched.gaps()[0] > 0
+    assert watched.step_seconds() > 0
+    assert watched.memory.anonymous < watched.worker_memory.anonymous < watched.worker_memory.resident
+
+
+def test_the_step_of_a_process(load: Load, tmp_path: Path) -> None:
+    ddp, noise = load("ddp"), load("parts.noise")
+    pack = noise.noise_pack(tmp_path / "pack", 60, 32)
+    order = ddp.Order("alone", 0, 1, "mobilenet_v1", 32, batch=8, precision="float32", steps=1, turns=1)
+    assert ddp.seconds_a_step(order, pack, World.alone(torch.device("cpu"))) > 0
+
+
+@pytest.mark.slow
+def test_processes_train_together_and_apart(load: Load, tmp_path: Path) -> None:
+    ddp, noise = load("ddp"), load("parts.noise")
+    pack = noise.noise_pack(tmp_path / "pack", 60, 32)
+    processes = ddp.Processes(2, pack.folder)
+    common = {"architecture": "mobilenet_v1", "image_size": 32, "precision": "float32", "steps": 1, "turns": 1}
+    for together in (True, False):
+        assert processes.images_per_second(2, together, 8, **common) > 0
+    processes.close()
+
+
+def test_a_table_of_one_network(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = load("step")
+    options = ["--architectures", "mobilenet_v1", "--sizes", "32", "--batch", "4", "--steps", "1", "--turns", "1"]
+    tables: list[Table] = []
+    monkeypatch.setattr(step.Console, "print", lambda _, table: tables.append(table))
+    monkeypatch.setattr(sys, "argv", ["step", *options, "--originals", str(tmp_path)])
+    step.main()
+    assert [table.row_count for table in tables] == [4]
