@@ -18,8 +18,11 @@ def run(
     ] = Place.HERE,
     results: Results = Path("results"),
     processes: Annotated[
-        int | None, typer.Option(min=1, help="With --on here: runs at a time; one a GPU, or one a core.")
+        int | None, typer.Option(min=1, help="With --on here: processes; one a GPU, or one a core.")
     ] = None,
+    cohort: Annotated[
+        int, typer.Option(min=1, help="With --on here: runs that a process trains side by side; docs/cohorts.md.")
+    ] = 1,
     address: Annotated[
         str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
     ] = None,
@@ -59,6 +62,15 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing of a study, on this machine or on a Ray cluster, or submit it to a SLURM cluster."""
+    if cohort > 1 and on is not Place.HERE:
+        otherwise = (
+            "let lanes share a GPU with --lanes" if on is Place.RAY else "set runs_at_once in the site file"
+        )
+        refuse(
+            ValueError(
+                f"--cohort {cohort} goes with --on here: lanes and jobs take one run at a time; {otherwise}"
+            )
+        )
     if on is Place.SLURM:
         from clr_hpc.cli_slurm import SlurmOptions, submit_study
         from clr_hpc.execution.slurm_shape import AskedShape
@@ -92,6 +104,7 @@ def run(
         with_plan,
         rates,
         checkpoint_seconds,
+        cohort,
     )
     study = with_auto_rates(console, study, manifest.checksum, results, options)
     folder = StudyFolder(results / study.name)
