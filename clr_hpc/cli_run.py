@@ -19,8 +19,11 @@ def run(
     ] = Place.HERE,
     results: Results = Path("results"),
     processes: Annotated[
-        int | None, typer.Option(min=1, help="With --on here: runs at a time; one a GPU, or one a core.")
+        int | None, typer.Option(min=1, help="With --on here: processes; one a GPU, or one a core.")
     ] = None,
+    cohort: Annotated[
+        int, typer.Option(min=1, help="With --on here: runs that a process trains side by side; docs/cohorts.md.")
+    ] = 1,
     address: Annotated[
         str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
     ] = None,
@@ -64,11 +67,20 @@ def run(
     ] = False,
 ) -> None:
     """Train what is missing of a study, on this machine or on a Ray cluster, or submit it to a SLURM cluster."""
-    if profile and on is not Place.HERE:
+    if profile and (on is not Place.HERE or cohort > 1):
         refuse(
             ValueError(
-                f"--profile is for --on here, not for --on {on.value}: profile a study of a few such runs with "
-                "--on here on the hardware in question, or leave --profile out"
+                "--profile is for --on here and for runs that are not in a cohort: profile a study of a few such "
+                "runs in this way on the hardware in question, or leave --profile out"
+            )
+        )
+    if cohort > 1 and on is not Place.HERE:
+        otherwise = (
+            "let lanes share a GPU with --lanes" if on is Place.RAY else "set runs_at_once in the site file"
+        )
+        refuse(
+            ValueError(
+                f"--cohort {cohort} goes with --on here: lanes and jobs take one run at a time; {otherwise}"
             )
         )
     if on is Place.SLURM:
@@ -104,6 +116,7 @@ def run(
         with_plan,
         rates,
         checkpoint_seconds,
+        cohort,
     )
     study = with_auto_rates(console, study, manifest.checksum, results, options)
     options = replace(options, with_profile=profile)  # of the study's runs, not of the range tests before

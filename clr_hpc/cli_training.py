@@ -47,6 +47,7 @@ class TrainingOptions:
     with_plan: bool
     rates: Path | None
     checkpoint_seconds: float
+    cohort: int = 1
     with_profile: bool = False
 
 
@@ -124,7 +125,7 @@ def train_study(
     if missing and options.place is Place.RAY:
         went_through = _run_on_ray(job, options.cpus, options.gpus, options.ray)
     elif missing:
-        went_through = _run_here(job, options.processes)
+        went_through = _run_here(job, options.processes, options.cohort)
     if options.with_profile:
         from clr_hpc.profile_display import show_profiles
 
@@ -156,13 +157,13 @@ def _plan(
     return plan
 
 
-def _run_here(job: Job, processes: int | None) -> bool:
+def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
     from clr_hpc.execution.inline import Processes, train_here
     from clr_hpc.execution.plan_file import write_plan
     from clr_hpc.execution.this_machine import resources_here
     from clr_hpc.spec.resources import LaneShape
 
-    sharing, resources = Processes.for_this_machine(processes), resources_here()
+    sharing, resources = Processes.for_this_machine(processes, cohort), resources_here()
     shape = LaneShape(cpus_per_worker=sharing.threads, gpus_per_worker=min(1.0, resources.gpus / sharing.count))
     plan = job.make_plan(Place.HERE, resources, [shape] * sharing.count)
     runs = job.missing
@@ -170,7 +171,8 @@ def _run_here(job: Job, processes: int | None) -> bool:
         position = {name: number for number, name in enumerate(plan.in_order())}
         runs = tuple(sorted(runs, key=lambda spec: position[spec.name]))
         write_plan(job.folder.path, plan, Place.HERE)
-    job.console.print(f"training {sharing.count} at a time", highlight=False)
+    each = f", up to {cohort} side by side in each process" if cohort > 1 else ""
+    job.console.print(f"training {sharing.count * cohort} at a time{each}", highlight=False)
     with job.display as display:
         return train_here(
             runs,

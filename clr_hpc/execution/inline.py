@@ -24,16 +24,18 @@ class Processes:
     """How a study's runs share this machine."""
 
     count: int
-    """Runs trained at a time."""
+    """Of the processes."""
     threads: int
     """CPU threads of each."""
+    cohort: int = 1
+    """Runs that each trains side by side."""
 
     @classmethod
-    def for_this_machine(cls, count: int | None) -> "Processes":
-        """Use all GPUs, else all cores that this process may use; ``count`` overrides how many runs at a time."""
+    def for_this_machine(cls, count: int | None, cohort: int = 1) -> "Processes":
+        """Use all GPUs, else all cores that this process may use; ``count`` overrides how many processes."""
         cores = usable_cores()
         chosen = count or visible_gpus() or cores
-        return cls(chosen, max(1, cores // chosen))
+        return cls(chosen, max(1, cores // chosen), cohort)
 
 
 def visible_gpus() -> int:
@@ -90,7 +92,8 @@ def drain_here(
     task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds, with_profile=with_profile)
     old_handler = signal.signal(signal.SIGINT, interrupts.hear)
     try:
-        return drain(queue, task, processes.count, processes.threads, interrupts.any, on_poll, on_end)
+        count, threads, cohort = processes.count, processes.threads, processes.cohort
+        return drain(queue, task, count, threads, interrupts.any, on_poll, on_end, cohort)
     finally:
         signal.signal(signal.SIGINT, old_handler)
 

@@ -1,4 +1,4 @@
-"""Processes of one machine that stay warm and train one run after the other, several runs at a time."""
+"""Processes of one machine that stay warm and train one run, or one cohort, after the other."""
 
 import multiprocessing
 import os
@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from clr_hpc.execution.cohort import ready_cohorts
 from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_worker import WorkerTask, leave_failure, start_worker, train_in_worker
 from clr_hpc.execution.worker import Outcome
@@ -25,17 +27,19 @@ def drain(
     should_stop: Callable[[], bool],
     on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, Outcome], None],
+    cohort: int = 1,
 ) -> bool:
     """Train what a queue gives until it is finished.
 
     Args:
         queue: asked for the next run whenever a process is free.
         task: what all processes are told.
-        count: runs trained at a time.
+        count: of the processes.
         threads: CPU threads of each.
         should_stop: asked about twice a second.
         on_poll: called about twice a second with the runs that are being trained.
-        on_end: called when a run ends.
+        on_end: called when a run ends; of a cohort, when all its runs have.
+        cohort: runs that a process trains side by side, at most.
 
     Returns:
         False where ``should_stop`` ended it; every run then under way is saved.
@@ -43,8 +47,8 @@ def drain(
     suspects: list[RunSpec] = []
     while suspects or not queue.is_finished:
         # when a process dies, all that were under way are suspects: each then runs alone, and the guilty one shows
-        source, at_once = (ListedRuns(suspects[:1]), 1) if suspects else (queue, count)
-        with _Workers(task, at_once, threads) as workers:
+        source, at_once, most = (ListedRuns(suspects[:1]), 1, 1) if suspects else (queue, count, cohort)
+        with _Workers(task, at_once, threads, most) as workers:
             queue.processes_started()
             for spec, outcome in workers.train(source, queue.until_epochs, should_stop, on_poll):
                 if outcome == "process died":
@@ -65,13 +69,13 @@ def drain(
 class _Workers:
     """A pool of warm processes, and the stop signal for them."""
 
-    def __init__(self, task: WorkerTask, count: int, threads: int) -> None:
+    def __init__(self, task: WorkerTask, count: int, threads: int, cohort: int) -> None:
         context = multiprocessing.get_context("spawn")
         numbers = context.SimpleQueue()
         for number in range(count):
             numbers.put(number)
         self._stop = context.Event()
-        self._count = count
+        self._count, self._cohort = count, cohort
         start = (os.getpid(), numbers, self._stop, task, threads)
         self._pool = ProcessPoolExecutor(count, context, start_worker, start)
         self.stopped = False
@@ -84,35 +88,37 @@ class _Workers:
         on_poll: Callable[[set[RunSpec]], None],
     ) -> Iterator[tuple[RunSpec, Outcome | Literal["process died"]]]:
         """Yield each run as it ends, with its outcome or ``process died``; stop where the pool can't go on."""
-        pending: dict[Future[Outcome], RunSpec] = {}
+        pending: dict[Future[list[Outcome]], list[RunSpec]] = {}
         broken = False
         while pending or not (queue.is_finished or self.stopped or broken or queue.wants_fresh_processes):
             if not self.stopped and should_stop():
                 self.stopped = True
                 self._stop.set()
             closed = self.stopped or broken or queue.wants_fresh_processes
-            while not closed and len(pending) < self._count:
-                spec = queue.next_run(pending.values())
-                if spec is None:
-                    break
+            free = 0 if closed else self._count - len(pending)
+            under_way = list(chain.from_iterable(pending.values()))
+            for cohort in ready_cohorts(queue, under_way, free, self._count, self._cohort):
+                runs = [(spec, until_epochs(spec)) for spec in cohort]
                 try:
-                    pending[self._pool.submit(train_in_worker, spec, until_epochs(spec))] = spec
+                    pending[self._pool.submit(train_in_worker, runs)] = cohort
                 except BrokenProcessPool:  # a process died while it had nothing to do
-                    broken = closed = True
+                    broken = True
+                    break
             if not pending:
                 time.sleep(POLL_SECONDS)
             ended, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            on_poll(set(pending.values()))
+            on_poll(set(chain.from_iterable(pending.values())))
             for future in ended:
-                spec = pending.pop(future)
+                cohort = pending.pop(future)
                 try:
-                    outcome = future.result()
+                    outcomes = future.result()
                 except BrokenProcessPool:
                     broken = True
-                    yield spec, "process died"
+                    yield from ((spec, "process died") for spec in cohort)
                 else:
-                    if outcome != "stopped" or not self.stopped:
-                        yield spec, outcome
+                    for spec, outcome in zip(cohort, outcomes, strict=True):
+                        if outcome != "stopped" or not self.stopped:
+                            yield spec, outcome
 
     def __enter__(self) -> "_Workers":
         return self

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -10,7 +11,8 @@ from typing import Any
 
 from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import StopOrCancelled
-from clr_hpc.execution.worker import Outcome, failure, train_run
+from clr_hpc.execution.cohort import CohortRun, train_cohort
+from clr_hpc.execution.worker import Outcome, failure
 from clr_hpc.spec.run import RunSpec
 
 EXIT_SECONDS = 3
@@ -83,13 +85,20 @@ def die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train_in_worker(spec: RunSpec, until_epochs: float) -> Outcome:
-    """Train a run in this process; see ``train_run``."""
+def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:
+    """Train runs side by side in this process, each until so many epochs; see ``train_run``."""
     task: WorkerTask = _worker["task"]
-    should_stop = StopOrCancelled(_told_to_stop, task.cancelled_folder, spec.name)
-    if should_stop():
-        return "stopped"
-    folder = task.runs_folder / spec.name
+    runs = [
+        CohortRun(
+            spec,
+            task.runs_folder / spec.name,
+            StopOrCancelled(_told_to_stop, task.cancelled_folder, spec.name),
+            until_epochs,
+        )
+        for spec, until_epochs in cohort
+    ]
+    if all(run.should_stop() for run in runs):
+        return ["stopped" for _ in runs]
     place = task.place.format(number=_worker["number"])
     _worker["busy"] = True
     try:
@@ -97,10 +106,9 @@ def train_in_worker(spec: RunSpec, until_epochs: float) -> Outcome:
             try:
                 _open_what_runs_share(task)
             except Exception as error:  # the device or the disk; the next run tries again
-                return leave_failure(folder, error)
+                return [leave_failure(run.folder, error) for run in runs]
         pack, world = _worker["pack"], _worker["world"]
-        seconds = task.checkpoint_seconds
-        return train_run(spec, pack, folder, world, should_stop, seconds, place, until_epochs, task.with_profile)
+        return train_cohort(runs, pack, world, task.checkpoint_seconds, place, task.with_profile)
     finally:
         _worker["busy"] = False
         if _worker.get("terminated"):

@@ -174,8 +174,13 @@ def state_tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Te
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Say whether no tensor holds an infinite or undefined value; waits for the device once."""
-    finite = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
-    return not finite or bool(torch.stack([flag.to(finite[0].device) for flag in finite]).all())
+    # an undefined or infinite value shows in these two, and one pass without copies finds them
+    extremes = [
+        torch.stack(torch.aminmax(tensor)) for tensor in tensors if tensor.is_floating_point() and tensor.numel()
+    ]
+    return not extremes or bool(
+        torch.cat([both.to(extremes[0].device).float() for both in extremes]).isfinite().all()
+    )
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -1,13 +1,13 @@
 """What is written down about training steps, without waiting for the device at each of them."""
 
 import math
-import time
 
 import numpy as np
 from torch import Tensor
 
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder
+from clr_hpc.training.turns import own_seconds
 from clr_hpc.training.world import DisagreementError
 
 RECORDS_PER_EPOCH = 20
@@ -25,7 +25,7 @@ class StepLog:
     ) -> None:
         """Write to ``folder``, one record a step at most; ``already_elapsed``: seconds of earlier starts."""
         self._run, self._folder = run, folder
-        self._started = time.monotonic() - already_elapsed
+        self._started = own_seconds() - already_elapsed
         steps_per_epoch = run.samples_per_epoch // run.batch_size
         self._record_every_samples = max(1, steps_per_epoch // records_per_epoch) * run.batch_size
         self.restart_window()
@@ -33,13 +33,13 @@ class StepLog:
     @property
     def elapsed_seconds(self) -> float:
         """Seconds that the run has taken, over all its starts."""
-        return round(time.monotonic() - self._started, 3)
+        return round(own_seconds() - self._started, 3)
 
     def restart_window(self) -> None:
         """Forget what was summed; what happened meanwhile doesn't count as training time."""
         self._loss_sum: Tensor | None = None
         self._steps = 0
-        self._window_started = time.monotonic()
+        self._window_started = own_seconds()
 
     def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> float | None:
         """Count a step that ended at ``samples`` samples seen.
@@ -68,7 +68,7 @@ class StepLog:
                 momentum=momentum,
                 gradient_norm=gradient_norm,
                 images_per_second=round(
-                    self._steps * self._run.batch_size / (time.monotonic() - self._window_started), 1
+                    self._steps * self._run.batch_size / (own_seconds() - self._window_started), 1
                 ),
                 elapsed_seconds=self.elapsed_seconds,
             )

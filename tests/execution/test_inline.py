@@ -65,10 +65,13 @@ def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
     assert study.checksums() == undisturbed.checksums()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(write_study: Callable[..., TrialStudy]) -> None:
+@pytest.mark.parametrize("options", [(), ("--processes", "1", "--cohort", "2")], ids=["processes", "cohort"])
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    options: tuple[str, ...], write_study: Callable[..., TrialStudy]
+) -> None:
     study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16})
     # as a terminal does: the signal goes to the whole process group
-    process = subprocess.Popen(study.command(), stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(study.command(*options), stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_until(lambda: _has_steps(study), "the first steps")
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_SECONDS)
@@ -90,6 +93,18 @@ def test_one_run_fails_and_the_others_finish(write_study: Callable[..., TrialStu
     assert "1 of 2 runs failed" in outcome.stdout
     assert "lower lr_max" in outcome.stdout
     assert sorted(result["status"] for result in study.results()) == ["done", "failed"]
+
+
+def test_a_cohort_ends_in_the_bytes_of_a_process_a_run(
+    write_study: Callable[..., TrialStudy], tmp_path: Path
+) -> None:
+    study = write_study()
+    outcome = study.run("--processes", "1", "--cohort", "2")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "training 2 at a time, up to 2 side by side in each process" in " ".join(outcome.stdout.split())
+    apart = study.copied_to(tmp_path / "apart")
+    assert apart.run("--processes", "1").returncode == 0
+    assert study.checksums() == apart.checksums()
 
 
 def test_a_process_that_dies_costs_its_run_two_tries_and_the_others_nothing(
@@ -132,6 +147,8 @@ def _kill(victim: int) -> None:
     [
         (("--set", "epoch=1"), "did you mean 'epochs'"),
         (("--set", "pack=nowhere"), "nowhere is not a pack"),
+        (("--cohort", "2", "--on", "ray"), "--cohort 2 goes with --on here"),
+        (("--cohort", "2", "--on", "slurm"), "runs_at_once"),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(

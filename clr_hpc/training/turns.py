@@ -1,0 +1,64 @@
+"""Runs that share a process take turns: one thread at a time, and a clock that counts a thread's own turns."""
+
+import threading
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+_away = threading.local()
+
+
+def own_seconds() -> float:
+    """Return a monotonic clock's seconds; it stands still while the calling thread waits for its turn.
+
+    So the seconds of runs that take turns add up to those of their process.
+    """
+    return time.monotonic() - getattr(_away, "seconds", 0.0)
+
+
+class Turns:
+    """A baton: who holds it works, and those who wait get it in the order in which they came.
+
+    ``with turns:`` holds it, and gives it away however the block ends.
+    """
+
+    def __init__(self) -> None:
+        """Lay the baton down for whoever comes first."""
+        self._mutex = threading.Lock()
+        self._is_held = False
+        self._waiting: deque[threading.Event] = deque()
+
+    def pass_on(self) -> None:
+        """Let all who wait have their turns, one each, and go on after them."""
+        self._give()
+        self._take()
+
+    def _take(self) -> None:
+        with self._mutex:
+            if not self._is_held:
+                self._is_held = True
+                return
+            own_turn = threading.Event()
+            self._waiting.append(own_turn)
+        began = time.monotonic()
+        own_turn.wait()
+        _away.seconds = getattr(_away, "seconds", 0.0) + time.monotonic() - began
+
+    def _give(self) -> None:
+        with self._mutex:
+            if self._waiting:
+                self._waiting.popleft().set()  # from hand to hand: nobody can come in between
+            else:
+                self._is_held = False
+
+    def __enter__(self) -> Self:
+        """Wait for a turn."""
+        self._take()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the baton away."""
+        self._give()
