@@ -134,7 +134,7 @@ def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
     lr_min, lr_max = float(rates[begun]), float(rates[last])
     if not lr_min < lr_max:
         return Refusal(f"the loss falls within one step of the test, at {lr_min:.2g}; raise range_test.epochs")
-    then = "diverges" if curve.diverged else "rises" if turned else "stays"
+    then = "diverges" if curve.diverged else "rises" if turned else "stays, so that higher rates may do, too"
     return Suggestion(
         lr_min,
         float(np.sqrt(lr_min * lr_max)),
