@@ -68,10 +68,11 @@ def run(
 ) -> None:
     """Train what is missing of a study, on this machine or on a Ray cluster, or submit it to a SLURM cluster."""
     if profile and (on is not Place.HERE or cohort > 1):
+        other = f"--on {on.value}" if on is not Place.HERE else "--cohort, whose runs share their time"
         refuse(
             ValueError(
-                "--profile is for --on here and for runs that are not in a cohort: profile a study of a few such "
-                "runs in this way on the hardware in question, or leave --profile out"
+                f"--profile is for --on here, not for {other}: profile a study of a few such runs with --on here "
+                "on the hardware in question, or leave --profile out"
             )
         )
     if cohort > 1 and on is not Place.HERE:

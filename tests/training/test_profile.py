@@ -275,3 +275,9 @@ def test_other_places_refuse_to_profile(place: str, write_study: Callable[..., T
     refused = write_study().run("--profile", on=place)
     assert refused.returncode == 2
     assert f"--profile is for --on here, not for --on {place}" in refused.stderr
+
+
+def test_cohorts_refuse_to_profile(write_study: Callable[..., TrialStudy]) -> None:
+    refused = write_study().run("--profile", "--cohort", "2")
+    assert refused.returncode == 2
+    assert "not for --cohort" in refused.stderr
