@@ -32,6 +32,9 @@ STOPPED_AT_LEAST = 0.75
 SURE = 5.0
 """Standard errors that the fall must have: the largest of some twenty, each estimated from few losses. Of 300 flat
 curves drawn with strong noise, two then pass."""
+LOWER_WITHOUT_CYCLE = 3.0
+"""A cycle only touches its upper bound; what stays at a rate must keep away from where the loss turns. Smith 2017,
+section 3.3, takes a third or a quarter of the upper bound as the lower one of a narrow cycle."""
 SURE_RISE = 3.0
 """Standard errors by which the loss must have risen again to have turned."""
 SMALLEST_FALL = 0.02
@@ -74,7 +77,7 @@ class Suggestion:
     lr_min: float
     """Where the loss has begun to fall: a tenth of the fall."""
     lr: float
-    """For constant and decaying policies: the middle of both bounds, of their logarithms."""
+    """For constant and decaying policies: a third of ``lr_max``, but not below the middle of both bounds."""
     lr_max: float
     """The last rate with nine tenths of the fall before the loss turns up; the first, where it doesn't."""
     fall: float
@@ -137,7 +140,7 @@ def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
     then = "diverges" if curve.diverged else "rises" if turned else "stays, so that higher rates may do, too"
     return Suggestion(
         lr_min,
-        float(np.sqrt(lr_min * lr_max)),
+        max(float(np.sqrt(lr_min * lr_max)), lr_max / LOWER_WITHOUT_CYCLE),
         lr_max,
         float(fall),
         turned,
