@@ -109,7 +109,7 @@ def test_numbers_stand_in_place_of_auto(measured: Measured) -> None:
     measured.invent(study)
     runs = measured.resolve(study).runs(CHECKSUM)
     (found,) = measured.resolve(study).measured
-    assert found.lr == pytest.approx(1e-3, rel=0.15)
+    assert (found.lr_min * found.lr_max) ** 0.5 == pytest.approx(1e-3, rel=0.15)
     assert found.lr_min < found.lr < found.lr_max
     assert found.lr_max == two_digits(found.lr_max)
     for run in runs:
@@ -166,7 +166,7 @@ def test_rates_are_those_before_scaling_by_the_batch(measured: Measured) -> None
     study = measured.study(training={"epochs": 4, "image_size": 32, "batch_size": 32, "rate_scaling": scaling})
     measured.invent(study, lambda _: 4e-3)
     (found,) = measured.resolve(study).measured
-    assert found.lr == pytest.approx(1e-3, rel=0.15)
+    assert (found.lr_min * found.lr_max) ** 0.5 == pytest.approx(1e-3, rel=0.15)
 
 
 def test_what_reads_the_studys_folder_needs_nothing_else(measured: Measured) -> None:
