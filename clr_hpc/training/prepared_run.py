@@ -33,7 +33,7 @@ from clr_hpc.training.task_data import TaskData, task_data
 from clr_hpc.training.world import World
 
 EVALUATION_BATCH = 64
-"""Images. On CPUs larger ones leave the caches: 256 at once take 1.6 to 1.8 times as long in MobileNetV1 and
+"""Images. On CPUs larger ones leave the caches: 256 at once take twice as long in MobileNetV1 and
 DenseNet-121 (docs/benchmarks.md)."""
 EVALUATION_BATCH_ON_GPU = 512
 
