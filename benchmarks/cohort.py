@@ -27,7 +27,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,6 +49,7 @@ from clr_hpc.spec.run import ARCHITECTURES, Initialisation, RunSpec, Training
 from clr_hpc.spec.task import BinaryTask
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World
+from parts.loops import Steps, in_turns
 
 WANTED = 1.3
 COHORT = 14
@@ -58,7 +59,6 @@ CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 BATCHES = 4
 """That each run goes through again and again where tensors are there already."""
-Steps = Callable[[int], None]
 """Takes so many steps of every run."""
 
 
@@ -271,20 +271,6 @@ def compiled(bare: Bare) -> tuple[list[nn.Module], list[float], float]:
     return networks[1:], seconds[1:], apart / largest
 
 
-def measure(ways: dict[str, Steps], turns: int, steps: int) -> dict[str, list[float]]:
-    """Return the seconds that each way took for ``steps`` steps of every run, turn by turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(turns + 1):
-        for name, take in ways.items():
-            start = time.perf_counter()
-            take(steps)
-            if CUDA:
-                torch.cuda.synchronize()
-            if turn > 0:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def compare(architecture: str, size: int, batch: int, pack: Pack, options: argparse.Namespace) -> list[list[str]]:
     """Measure all ways of one network, image size and batch; return rows of the table."""
     runs, notes = options.runs, dict[str, str]()
@@ -298,10 +284,10 @@ def compare(architecture: str, size: int, batch: int, pack: Pack, options: argpa
     if CUDA:
         ways["streams"] = by_streams(bare)
         ways["graphs"] = by_graphs(architecture, size, batch, runs)
-        seconds = measure(ways, options.turns, options.steps)
+        seconds = in_turns(ways, options.steps, options.turns)
     else:
         with by_processes(specs, pack.folder) as ways["processes"]:
-            seconds = measure(ways, options.turns, options.steps)
+            seconds = in_turns(ways, options.steps, options.turns)
     if "compiled" in ways:
         gain = (statistics.median(seconds["bare"]) - statistics.median(seconds["compiled"])) / (
             options.steps * runs

@@ -22,7 +22,6 @@ import gc
 import os
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.spec.run import ARCHITECTURES
-from parts.loops import Setting, Steps, bare, like_timm, ours
+from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours
 from parts.noise import noise_pack
 from parts.png_loops import Recipe, lightning_images_per_second, ray_images_per_second
 
@@ -44,18 +43,6 @@ WANTED = {
     ("cuda", "timm"): (1.2, ("densenet121", 224)),
 }
 """Device and loop: what ours must be times as fast, and for which architecture and size; None: all."""
-
-
-def in_turns(loops: dict[str, Steps], steps: int, turns: int) -> dict[str, list[float]]:
-    """Return the seconds of each loop's turns, which alternate; the first of each warms up and is left out."""
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    for turn in range(turns + 1):
-        for name, take in loops.items():
-            start = time.perf_counter()
-            take(steps)
-            if turn > 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def loops_in_memory(setting: Setting, folder: Path, compiled: bool) -> dict[str, Steps]:

@@ -49,7 +49,7 @@ def test_steps_of_all_loops_in_memory(load: Load, tmp_path: Path) -> None:
     step, loops = load("step"), load("parts.loops")
     setting = loops.Setting("mobilenet_v1", 32, 4, "float32", torch.device("cpu"))
     made = step.loops_in_memory(setting, tmp_path, compiled=False)
-    seconds = step.in_turns(made, steps=1, turns=2)
+    seconds = loops.in_turns(made, steps=1, turns=2)
     assert list(seconds) == ["ours", "bare", "timm", "timm, channels last"]
     assert all(len(turns) == 2 and min(turns) > 0 for turns in seconds.values())
 

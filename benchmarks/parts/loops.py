@@ -5,6 +5,7 @@ the same network of ``build_backbone``, with one channel, one output and the sam
 """
 
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +56,20 @@ class Setting:
         """Return when the device has done all that it was asked for."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def in_turns(loops: dict[str, Steps], steps: int, turns: int) -> dict[str, list[float]]:
+    """Return the seconds of each loop's turns, which alternate; the first of each warms up and is left out."""
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for turn in range(turns + 1):
+        for name, take in loops.items():
+            start = time.perf_counter()
+            take(steps)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def our_spec(setting: Setting, pack: Pack) -> RunSpec:

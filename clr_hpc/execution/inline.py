@@ -5,13 +5,12 @@ small images don't keep several cores busy. On GPUs one process is started for e
 """
 
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from clr_hpc.data.pack import usable_cores
+from clr_hpc.execution.interrupts import stop_on_interrupt
 from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_processes import drain
 from clr_hpc.execution.warm_worker import WorkerTask
@@ -88,26 +87,7 @@ def drain_here(
     Returns:
         False where Ctrl-C stopped it; every run then under way has saved a checkpoint.
     """
-    interrupts = _Interrupts()
     task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds, with_profile=with_profile)
-    old_handler = signal.signal(signal.SIGINT, interrupts.hear)
-    try:
-        count, threads, cohort = processes.count, processes.threads, processes.cohort
-        return drain(queue, task, count, threads, interrupts.any, on_poll, on_end, cohort)
-    finally:
-        signal.signal(signal.SIGINT, old_handler)
-
-
-class _Interrupts:
-    """Ctrl-C asks to stop; a second one doesn't ask."""
-
-    def __init__(self) -> None:
-        self._heard = False
-
-    def any(self) -> bool:
-        return self._heard
-
-    def hear(self, _number: int, _frame: FrameType | None) -> None:
-        if self._heard:
-            raise KeyboardInterrupt
-        self._heard = True
+    count, threads, cohort = processes.count, processes.threads, processes.cohort
+    with stop_on_interrupt() as stop:
+        return drain(queue, task, count, threads, lambda: stop.asked, on_poll, on_end, cohort)

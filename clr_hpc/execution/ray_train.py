@@ -6,21 +6,21 @@ costs some ten seconds, the next run of a warm lane a fraction of one. This is t
 
 import math
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from uuid import uuid4
 
 from clr_hpc.execution.dispatcher import Dispatcher, News
+from clr_hpc.execution.interrupts import stop_on_interrupt
 from clr_hpc.execution.lane_queue import HandedRuns, LaneQueue, PlannedRuns
+from clr_hpc.execution.lane_threads import LaneThreads
 from clr_hpc.execution.lane_worker import LaneTask, LaneWorker, drain_queue
-from clr_hpc.execution.lanes import NodeCapacity, fitting
+from clr_hpc.execution.lanes import NodeCapacity
 from clr_hpc.execution.ray_cluster import (
     OBJECT_STORE_BYTES,
     ClusterError,
@@ -185,31 +185,35 @@ def _drain(
     actor = ray.remote(num_cpus=0)(Dispatcher).options(scheduling_strategy=here)
     dispatcher = actor.remote(runs, task.runs_folder, task.cancelled_folder, in_use_seconds)
     own_storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
-    lanes = _Lanes(task, storage or own_storage, list(shapes), grow, dispatcher)
-    stopping = threading.Event()
+    ask = partial(_ask, dispatcher)
+
+    def train(lane: int, shape: LaneShape) -> None:
+        _trainer(replace(task, lane=lane, shape=shape), storage or own_storage, dispatcher).fit()
+
+    lanes = LaneThreads(shapes, grow, train, ask)
     stop_by = math.inf
-    with _on_interrupt(stopping):
+    with stop_on_interrupt() as stop:
         while True:
             nodes = _nodes()
             lanes.keep_up(nodes)
             lanes.report_those_without_room()
-            news: News = ray.get(dispatcher.news.remote(frozenset(node.node for node in nodes)))
+            news: News = ask("news", frozenset(node.node for node in nodes))
             on_poll(news.under_way)
             if supply is not None:
                 supply.ended(news.ended)
             for spec, outcome in news.ended:
                 on_end(spec, outcome)
             if should_stop():
-                stopping.set()
-            if stopping.is_set() and stop_by == math.inf:
-                ray.get(dispatcher.stop.remote())
+                stop.asked = True
+            if stop.asked and stop_by == math.inf:
+                ask("stop")
                 stop_by = time.monotonic() + STOP_SECONDS
-            stopped = stopping.is_set() and (not news.under_way or time.monotonic() > stop_by)
+            stopped = stop.asked and (not news.under_way or time.monotonic() > stop_by)
             if news.is_finished or stopped:
                 break
-            if supply is not None and not stopping.is_set():
+            if supply is not None and not stop.asked:
                 handed = supply.for_lanes(news)
-                ray.get(dispatcher.hand_out.remote(handed.runs, handed.is_last))
+                ask("hand_out", handed.runs, handed.is_last)
             time.sleep(POLL_SECONDS)
     if storage is None:  # else the cluster is about to end anyway
         lanes.join(GOODBYE_SECONDS)
@@ -217,76 +221,11 @@ def _drain(
     return news.is_finished
 
 
-class _Lanes:
-    """The trainers of a study, each followed by a thread of this process."""
+def _ask(dispatcher: Any, question: str, *values: Any) -> Any:
+    """Call a method of the dispatcher's actor and wait for its answer."""
+    import ray
 
-    def __init__(
-        self, task: LaneTask, storage: Path, shapes: list[LaneShape], grow: bool, dispatcher: Any
-    ) -> None:
-        self._task, self._storage, self._shapes, self._grow = task, storage, shapes, grow
-        self._dispatcher = dispatcher
-        self._threads: list[threading.Thread] = []
-        self._errors: dict[int, Exception] = {}
-        self._given_up: set[int] = set()
-        self._reported = 0
-        """So many lanes have been started or reported as without room."""
-
-    def keep_up(self, nodes: list[NodeCapacity]) -> None:
-        """Start the lanes that have found room since the last call.
-
-        Raises:
-            ClusterError: not even one has room, or all were given up.
-        """
-        wanted = [*self._shapes, *([self._shapes[-1]] * _GROWTH if self._grow else [])]
-        room_for = fitting(wanted, nodes)
-        if not self._threads and not room_for:
-            first = wanted[0]
-            raise ClusterError(
-                f"no room for a lane of {first.text} "
-                f"on {len(nodes)} nodes: {', '.join(f'{n.cpus:g} CPUs, {n.gpus:g} GPUs' for n in nodes)}; "
-                "ask for smaller or fewer lanes"
-            )
-        for lane in range(len(self._threads), len(room_for)):
-            thread = threading.Thread(target=self._run, args=(lane, room_for[lane]), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        if self._threads and len(self._given_up) == len(self._threads):
-            raise ClusterError(f"every lane was given up; the last one said: {self._errors[max(self._given_up)]}")
-
-    def report_those_without_room(self) -> None:
-        """Let others have the runs of lanes that were planned and have no room."""
-        import ray
-
-        without_room = range(max(len(self._threads), self._reported), len(self._shapes))
-        ray.get([self._dispatcher.lane_gone.remote(lane) for lane in without_room])
-        self._reported = max(self._reported, len(self._shapes))
-
-    def join(self, seconds: float) -> None:
-        """Wait until the lanes have ended by themselves."""
-        until = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
-
-    def _run(self, lane: int, shape: LaneShape) -> None:
-        import ray
-
-        starts_before = -1
-        while self._starts(lane) > starts_before:
-            starts_before = self._starts(lane)
-            try:
-                _trainer(replace(self._task, lane=lane, shape=shape), self._storage, self._dispatcher).fit()
-            except Exception as error:  # whatever it was, the other lanes go on
-                self._errors[lane] = error
-            else:
-                return
-        ray.get(self._dispatcher.lane_gone.remote(lane))
-        self._given_up.add(lane)
-
-    def _starts(self, lane: int) -> int:
-        import ray
-
-        starts: int = ray.get(self._dispatcher.starts.remote(lane))
-        return starts
+    return ray.get(getattr(dispatcher, question).remote(*values))
 
 
 def _trainer(task: LaneTask, storage: Path, dispatcher: Any) -> Any:
@@ -310,10 +249,6 @@ def _trainer(task: LaneTask, storage: Path, dispatcher: Any) -> Any:
     )
 
 
-_GROWTH = 10_000
-"""More lanes than any cluster has room for."""
-
-
 def _nodes() -> list[NodeCapacity]:
     import ray
 
@@ -322,20 +257,6 @@ def _nodes() -> list[NodeCapacity]:
         for node in ray.nodes()
         if node["Alive"]
     ]
-
-
-@contextmanager
-def _on_interrupt(stopping: threading.Event) -> Iterator[None]:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    old = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, old)
 
 
 # what follows runs in the workers
@@ -350,11 +271,6 @@ def _drain_queue(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     task: LaneTask = config["task"]
-    dispatcher = config["dispatcher"]
-
-    def call(question: str, *values: Any) -> Any:
-        return ray.get(getattr(dispatcher, question).remote(*values))
-
     context = get_context()
     worker = LaneWorker(
         rank=context.get_world_rank(),
@@ -362,7 +278,7 @@ def _drain_queue(config: dict[str, Any]) -> None:
         device=get_device() if task.shape.gpus_per_worker > 0 else torch.device("cpu"),
         node=ray.get_runtime_context().get_node_id(),
         address=ray.util.get_node_ip_address(),
-        call=call,
+        call=partial(_ask, config["dispatcher"]),
         from_first=broadcast_from_rank_zero,
     )
     drain_queue(task, worker)

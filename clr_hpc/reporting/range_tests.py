@@ -65,7 +65,7 @@ def _table(learners: Sequence[dict[str, Any]]) -> Table:
             "Where the loss has begun to fall; in brackets the spread without one seed",
         ),
         Column("lr_max", True, "Up to where it stays low"),
-        Column("Without a cycle", True, "A third of lr_max: for constant and decaying policies"),
+        Column("Without a cycle", True, "Between both: for constant and decaying policies"),
         Column("Seeds", True),
         Column("Why"),
     ]

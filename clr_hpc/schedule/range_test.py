@@ -118,12 +118,9 @@ def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
     share = max(STOPPED_AT_LEAST, STOPPED - 3 * error[lowest] / fall)
     low_enough = 1 - share * fall
     stopped = int(np.argmax(falling <= low_enough))
-    # from there on, the nearest curve that never falls says up to where it stays as low
-    until = count if turn is None else turn + 1
-    stays = int((-_falling(-level[lowest:until]) <= low_enough).sum())
-    rise = (level - level[lowest]) / np.hypot(error, error[lowest])
-    turned = lowest + stays < until and float(rise[lowest:].max()) > SURE_RISE if turns is None else turns
-    last = max(stopped, lowest + stays - 1) if turned else stopped
+    last_low, rises = _end_of_floor(level, error, lowest, turn, low_enough)
+    turned = rises if turns is None else turns
+    last = max(stopped, last_low) if turned else stopped
     if begun == 0:
         return Refusal(
             f"the loss falls from the first rate on, {rates[0]:.2g}, so that where it begins to fall lies below; "
@@ -216,6 +213,19 @@ def _lowest(level: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[int
         if is_ragged and _is_sure(level, error, lowest):
             return lowest, place
     return lowest, None
+
+
+def _end_of_floor(
+    level: NDArray[np.float64], error: NDArray[np.float64], lowest: int, turn: int | None, low_enough: float
+) -> tuple[int, bool]:
+    """Return the last place after the lowest that is low enough, and whether the curve surely rises from there.
+
+    The nearest curve that never falls decides, up to where the loss turns ragged.
+    """
+    until = len(level) if turn is None else turn + 1
+    stays = int((-_falling(-level[lowest:until]) <= low_enough).sum())
+    rise = (level - level[lowest]) / np.hypot(error, error[lowest])
+    return lowest + stays - 1, lowest + stays < until and float(rise[lowest:].max()) > SURE_RISE
 
 
 def _is_sure(level: NDArray[np.float64], error: NDArray[np.float64], place: int) -> bool:

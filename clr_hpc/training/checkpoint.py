@@ -179,7 +179,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
         torch.stack(torch.aminmax(tensor)) for tensor in tensors if tensor.is_floating_point() and tensor.numel()
     ]
     return not extremes or bool(
-        torch.cat([both.to(extremes[0].device).float() for both in extremes]).isfinite().all()
+        torch.cat([both.to(extremes[0].device).double() for both in extremes]).isfinite().all()
     )
 
 

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import tiny_run
 import torch
 from trial_study import wait_until
 
@@ -18,7 +19,7 @@ from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.cohort import CohortRun, ready_cohorts, train_cohort
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
-from clr_hpc.spec.optimizer import Adagrad, Adam, RmsProp, Sgd
+from clr_hpc.spec.optimizer import Adagrad, Adam, RmsProp
 from clr_hpc.spec.policy import Constant, Cosine, Triangular
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.run_folder import read_metrics
@@ -46,17 +47,8 @@ def _one_thread() -> Iterator[None]:
 
 
 def make_spec(pack: Pack, architecture: str = "mobilenet_v1", **changes: object) -> RunSpec:
-    training = {"epochs": 2, "image_size": 32, "batch_size": 12} | dict(changes.pop("training", {}))  # type: ignore[call-overload]
-    values: dict[str, object] = {
-        "pack_checksum": pack.manifest.checksum,
-        "task": {"kind": "binary", "pathology": "cardiomegaly"},
-        "stage": "scratch",
-        "architecture": architecture,
-        "optimizer": Sgd(),
-        "policy": WAVE,
-        "training": training,
-    }
-    return RunSpec.model_validate(values | changes)
+    training = {"batch_size": 12} | dict(changes.pop("training", {}))  # type: ignore[call-overload]
+    return tiny_run.make_spec(pack, training, **{"architecture": architecture, "policy": WAVE} | changes)
 
 
 def cohort_of(architecture: str, pack: Pack) -> list[RunSpec]:

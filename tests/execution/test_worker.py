@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny_run
 import torch
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate, momentum
-from clr_hpc.spec.optimizer import Adam, Sgd
+from clr_hpc.spec.optimizer import Adam
 from clr_hpc.spec.policy import Constant, Triangular
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.checkpoint import load_tensors
@@ -32,17 +34,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def make_spec(pack: Pack, **changes: object) -> RunSpec:
-    values: dict[str, object] = {
-        "pack_checksum": pack.manifest.checksum,
-        "task": {"kind": "binary", "pathology": "cardiomegaly"},
-        "stage": "scratch",
-        "architecture": "mobilenet_v1",
-        "optimizer": Sgd(),
-        "policy": POLICY,
-        "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
-    }
-    return RunSpec.model_validate(values | changes)
+make_spec = partial(tiny_run.make_spec, policy=POLICY)
 
 
 def never() -> bool:

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from tiny_run import EPOCHS, make_spec
 from torch import nn
 from trial_study import TrialStudy
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.profile_display import profile_table
-from clr_hpc.spec.optimizer import Sgd
-from clr_hpc.spec.policy import Triangular
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.training import limits
 from clr_hpc.training.device_peaks import DevicePeaks
@@ -29,20 +28,6 @@ from clr_hpc.training.step_work import StepWork, step_work
 from clr_hpc.training.world import World
 
 ALONE = World.alone(torch.device("cpu"))
-EPOCHS = 2
-
-
-def make_spec(pack: Pack, **changes: object) -> RunSpec:
-    values: dict[str, object] = {
-        "pack_checksum": pack.manifest.checksum,
-        "task": {"kind": "binary", "pathology": "cardiomegaly"},
-        "stage": "scratch",
-        "architecture": "mobilenet_v1",
-        "optimizer": Sgd(),
-        "policy": Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5),
-        "training": {"epochs": EPOCHS, "image_size": 32, "batch_size": 16},
-    }
-    return RunSpec.model_validate(values | changes)
 
 
 def train(

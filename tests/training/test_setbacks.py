@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_run import BATCH_SIZE, WAVE, make_spec
 from torch import Tensor
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
-from clr_hpc.spec.policy import Constant, Triangular
+from clr_hpc.spec.policy import Constant
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.prepared_run import PreparedRun
@@ -23,21 +24,6 @@ from clr_hpc.training.run_folder import read_metrics
 from clr_hpc.training.world import World
 
 ALONE = World.alone(torch.device("cpu"))
-POLICY = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5)
-BATCH_SIZE = 16
-
-
-def make_spec(pack: Pack, **changes: object) -> RunSpec:
-    values: dict[str, object] = {
-        "pack_checksum": pack.manifest.checksum,
-        "task": {"kind": "binary", "pathology": "cardiomegaly"},
-        "stage": "scratch",
-        "architecture": "mobilenet_v1",
-        "optimizer": {"name": "sgd"},
-        "policy": POLICY,
-        "training": {"epochs": 2, "image_size": 32, "batch_size": BATCH_SIZE},
-    }
-    return RunSpec.model_validate(values | changes)
 
 
 def run(spec: RunSpec, pack: Pack, folder: Path, stop_after: int = 10**9, checkpoint_seconds: float = 1e9) -> str:
@@ -89,7 +75,7 @@ def test_a_run_that_diverges_goes_back_and_on_with_a_third_of_the_rate(
     for entry in recorded:
         before = entry["samples"] - BATCH_SIZE
         factor = 1 / 3 if before >= 2 * BATCH_SIZE else 1
-        assert entry["lr"] == pytest.approx(learning_rate(POLICY, before / per_epoch) * factor)
+        assert entry["lr"] == pytest.approx(learning_rate(WAVE, before / per_epoch) * factor)
     assert [entry["samples"] for entry in recorded] == [BATCH_SIZE * step for step in range(1, len(recorded) + 1)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_run
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.schedule.policies import learning_rate
@@ -23,16 +24,7 @@ TRAINING = {"epochs": 1, "image_size": 32, "batch_size": 17}
 
 
 def make_spec(pack: Pack, training: dict[str, Any] | None = None, **changes: object) -> RunSpec:
-    values: dict[str, object] = {
-        "pack_checksum": pack.manifest.checksum,
-        "task": {"kind": "binary", "pathology": "cardiomegaly"},
-        "stage": "scratch",
-        "architecture": "mobilenet_v1",
-        "optimizer": Sgd(),
-        "policy": POLICY,
-        "training": TRAINING | (training or {}),
-    }
-    return RunSpec.model_validate(values | changes)
+    return tiny_run.make_spec(pack, TRAINING | (training or {}), **{"policy": POLICY} | changes)
 
 
 def outcomes(replies: list[dict[str, Any]]) -> list[str]:

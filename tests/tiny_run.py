@@ -1,0 +1,25 @@
+"""The spec of a run that takes a second: what tests of training start from."""
+
+from collections.abc import Mapping
+
+from clr_hpc.data.packed import Pack
+from clr_hpc.spec.optimizer import Sgd
+from clr_hpc.spec.policy import Triangular
+from clr_hpc.spec.run import RunSpec
+
+EPOCHS, BATCH_SIZE = 2, 16
+WAVE = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5)
+
+
+def make_spec(pack: Pack, training: Mapping[str, object] | None = None, **changes: object) -> RunSpec:
+    """Return a run on small images; ``training`` is laid over its settings, ``changes`` over the rest."""
+    values: dict[str, object] = {
+        "pack_checksum": pack.manifest.checksum,
+        "task": {"kind": "binary", "pathology": "cardiomegaly"},
+        "stage": "scratch",
+        "architecture": "mobilenet_v1",
+        "optimizer": Sgd(),
+        "policy": WAVE,
+        "training": {"epochs": EPOCHS, "image_size": 32, "batch_size": BATCH_SIZE} | dict(training or {}),
+    }
+    return RunSpec.model_validate(values | changes)
