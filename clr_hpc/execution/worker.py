@@ -120,9 +120,9 @@ def _attempt(
 
     world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
     phases = profile.timeline if profile else untimed
-    shared = SharedFolder(run_folder, world, checkpoint_seconds)
     try:
-        result = train(spec, pack, shared, should_stop, until_epochs, phases)
+        with SharedFolder(run_folder, world, checkpoint_seconds) as shared:
+            result = train(spec, pack, shared, should_stop, until_epochs, phases)
     except StoppedError:
         if profile:
             profile.write_stopped()

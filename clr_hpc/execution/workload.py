@@ -39,7 +39,7 @@ class Load:
     evaluated_images: int
     """Images evaluated on the way, at the ends of epochs."""
     final_images: int
-    """Images evaluated after the last step: all splits, for each model that the run ends with."""
+    """Images evaluated after the last step, so that each model that the run ends with is, on all splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,13 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     batch = min(training.batch_size, learned) or 1
     pretraining_epochs, first_passes = _before_the_first_step(spec)
     comes_to_a_model = spec.stage != "range_test"
+    on_the_way = known.get("train", 0) + known.get("validation", 0)
     return Load(
         kind=kind,
         epochs=training.epochs,
         training_images=learned // batch * batch * training.epochs + learned * pretraining_epochs,
-        evaluated_images=comes_to_a_model * training.epochs * (known.get("train", 0) + known.get("validation", 0))
-        + learned * first_passes,
-        final_images=comes_to_a_model * _final_images(spec, sum(known.values()), learned),
+        evaluated_images=comes_to_a_model * training.epochs * on_the_way + learned * first_passes,
+        final_images=comes_to_a_model * _final_images(spec, on_the_way, sum(known.values()), learned),
     )
 
 
@@ -106,11 +106,16 @@ def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     return images.positive + images.negative
 
 
-def _final_images(spec: RunSpec, all_images: int, learned: int) -> int:
+def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int) -> int:
+    """Count what is evaluated after the last step, where ``on_the_way`` images are at the end of each epoch."""
+    soft = spec.task.kind == "one_class" and getattr(spec.task.method, "boundary", None) == "soft"
+    # the last epoch's evaluation is that of the model, unless its boundary moves then
+    last_model = all_images if soft else all_images - on_the_way
     half_cycle = getattr(spec.policy, "half_cycle_epochs", None)
-    cycles = 0 if half_cycle is None else int(spec.training.epochs / (2 * half_cycle) + 1e-9)
-    kept = min(cycles, SNAPSHOTS_KEPT)
+    cycles = 0.0 if half_cycle is None else spec.training.epochs / (2 * half_cycle) + 1e-9
+    kept = min(int(cycles), SNAPSHOTS_KEPT)
     if kept < 2:
-        return all_images
-    # the last model, each snapshot, and the averaged weights, which first go through the training images
-    return all_images * (kept + 2) + learned
+        return last_model
+    ends_with_a_cycle = cycles % 1 < 1e-6
+    # each snapshot but one that is the last model; and the averaged weights, after a pass over the training images
+    return last_model + all_images * (kept - ends_with_a_cycle + 1) + learned

@@ -43,8 +43,20 @@ class TaskModel(nn.Module, ABC):
             patients: ``(N,)`` a number for the patient of each of these images.
         """
 
-    def end_epoch(self, training_scores: Tensor) -> None:
-        """Learn what changes once an epoch, from the scores ``(N,)`` of all training images."""
+    def constant_answer_loss(self, labels: Tensor) -> float | None:  # noqa: ARG002
+        """Return the mean loss over labels ``(N,)`` of the best answer that is the same for all images.
+
+        None where the task has no such answer.
+        """
+        return None
+
+    def end_epoch(self, training_scores: Tensor) -> bool:  # noqa: ARG002
+        """Learn what changes once an epoch, from the scores ``(N,)`` of all training images.
+
+        Returns:
+            Whether its losses or scores are others now.
+        """
+        return False
 
     @property
     def held_out_training_scores(self) -> Tensor | None:

@@ -3,12 +3,15 @@
 The loop asks for it at the same moments of every run. This is the course of a run that comes to a model.
 """
 
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from clr_hpc.data.splits import SplitName
 from clr_hpc.training.checkpoint import Progress
+from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.outcome import outcome
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.shared_folder import SharedFolder
@@ -24,6 +27,8 @@ class Course:
         """Follow a run in its folder, which took ``already_elapsed`` seconds in earlier starts."""
         self._run, self._folder = run, folder
         self._log = StepLog(run, folder.folder, already_elapsed, self.records_per_epoch)
+        self._measured: tuple[int, dict[SplitName, Evaluation]] = (-1, {})
+        """After how many samples the model was last evaluated, and what it answered where that is still so."""
 
     @property
     def is_over(self) -> bool:
@@ -52,7 +57,7 @@ class Course:
                 for split, evaluation in evaluations.items():
                     metrics = evaluation.metrics.as_dict()
                     folder.folder.record_epoch(progress.samples, epochs, split, metrics, self._log.elapsed_seconds)
-        run.end_epoch(evaluations["train"])
+        self._measured = progress.samples, {} if run.end_epoch(evaluations["train"]) else evaluations
         self._log.restart_window()
         # by the first process's numbers, so that no rounding can part them
         loss = folder.world.from_first(lambda: evaluations["validation"].metrics.loss)
@@ -63,8 +68,8 @@ class Course:
             folder.save_best(run.model, progress)
         return progress
 
-    def save(self, progress: Progress) -> str | None:
-        """Save a checkpoint, but never one that training can't go on from; return its SHA-256.
+    def save(self, progress: Progress) -> Future[str] | None:
+        """Save a checkpoint, but never one that training can't go on from; return its SHA-256 to come.
 
         Raises:
             FloatingPointError: the loss or a weight is not finite.
@@ -77,7 +82,12 @@ class Course:
         return self._folder.save_checkpoint(self._run.model, self._run.optimizer, progress)
 
     def result(self, progress: Progress) -> dict[str, Any]:
-        """Save the last checkpoint, evaluate, and return what the run comes to."""
+        """Save the last checkpoint, evaluate, and return what the run comes to when all of it is written."""
         with self._run.phases("checkpoints"):
             checksum = self.save(progress)
-        return outcome(self._run, self._folder, progress, self._log) | {"checkpoint_sha256": checksum}
+        samples, measured = self._measured
+        known = measured if samples == progress.samples else {}
+        result = outcome(self._run, self._folder, progress, self._log, known)
+        with self._run.phases("checkpoints"):
+            self._folder.wait_until_written()
+        return result | {"checkpoint_sha256": checksum and checksum.result()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from clr_hpc.spec.policy import Policy
-from clr_hpc.training.checkpoint import load_tensors, model_tensors, model_weights, save_tensors
+from clr_hpc.training.checkpoint import load_tensors, model_weights, save_tensors
 
 KEPT = 5
 """The last ones; with short cycles there would be many."""
@@ -35,10 +35,10 @@ class Snapshots:
         """Use ``folder``, which is made at the first save."""
         self._folder = folder
 
-    def save(self, model: nn.Module, samples: int) -> None:
-        """Keep the model as it is after ``samples`` samples."""
+    def save(self, tensors: dict[str, Tensor], samples: int) -> None:
+        """Keep the ``model_tensors`` of a model as it is after ``samples`` samples."""
         self._folder.mkdir(exist_ok=True)
-        save_tensors(self._folder / f"{samples:012d}.safetensors", model_tensors(model), {"samples": samples})
+        save_tensors(self._folder / f"{samples:012d}.safetensors", tensors, {"samples": samples})
         for old in self._files()[:-KEPT]:
             old.with_name(old.name + ".sha256").unlink(missing_ok=True)
             old.unlink()
@@ -50,13 +50,13 @@ class Snapshots:
                 file.with_name(file.name + ".sha256").unlink(missing_ok=True)
                 file.unlink()
 
-    def weights(self) -> list[dict[str, Tensor]]:
-        """Return the ``state_dict`` of each, the oldest first.
+    def weights(self) -> dict[int, dict[str, Tensor]]:
+        """Return the ``state_dict`` of each by samples seen, the oldest first.
 
         Raises:
             DamagedCheckpointError: one of them is not as it was written.
         """
-        return [model_weights(load_tensors(file)[0]) for file in self._files()]
+        return {int(file.stem): model_weights(load_tensors(file)[0]) for file in self._files()}
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.safetensors"))

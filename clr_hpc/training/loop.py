@@ -83,6 +83,8 @@ def train(
             with phases("checkpoints"):
                 course.save(progress)
         if stops:
+            with phases("checkpoints"):
+                folder.wait_until_written()
             raise StoppedError(f"saved after {run.epochs(progress.samples):.2f} of {spec.training.epochs} epochs")
 
     return course.result(progress) | {

@@ -23,18 +23,20 @@ from clr_hpc.training.step_log import StepLog
 
 PREDICTION_COLUMNS = ["image", "patient", "split", "view", "age_years", "sex"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-Evaluations = dict[str, Evaluation]
+Evaluations = dict[SplitName, Evaluation]
 
 
-def outcome(run: PreparedRun, folder: SharedFolder, progress: Progress, log: StepLog) -> dict[str, Any]:
+def outcome(
+    run: PreparedRun, folder: SharedFolder, progress: Progress, log: StepLog, known: Evaluations
+) -> dict[str, Any]:
     """Evaluate the run's models, once on the test split, write their predictions, and return the result.
 
-    All processes evaluate; the first one writes.
+    All processes evaluate; the first one writes. ``known`` is what the model answered as it is now, of any splits.
     """
     seconds = log.elapsed_seconds  # of training: a cyclical run has more models to evaluate from here on
     models: dict[str, dict[str, Any]] = {}
     tables = []
-    for name, evaluations in _models(run, folder):
+    for name, evaluations in _models(run, folder, progress.samples, known):
         models[name] = {split: evaluations[split].metrics.as_dict() for split in SPLITS}
         models[name]["threshold"] = _threshold(run, evaluations["train"])
         tables.append(_predictions(run, name, evaluations))
@@ -60,19 +62,26 @@ def outcome(run: PreparedRun, folder: SharedFolder, progress: Progress, log: Ste
     }
 
 
-def _models(run: PreparedRun, folder: SharedFolder) -> Iterator[tuple[str, Evaluations]]:
+def _models(
+    run: PreparedRun, folder: SharedFolder, samples: int, known: Evaluations
+) -> Iterator[tuple[str, Evaluations]]:
     """Yield the last model and, where two cycles ended or more, the snapshot ensemble and the averaged weights."""
-    yield "last", _with_held_out_scores(run, run.evaluate(*SPLITS))
+    missing = [split for split in SPLITS if split not in known]
+    last = known | run.evaluate(*missing)
+    yield "last", _with_held_out_scores(run, last)
     kept = folder.snapshots()
     if len(kept) < 2:
         return
     members = []
-    for weights in kept:
+    for seen, weights in kept.items():
+        if seen == samples:  # the last model itself
+            members.append(last)
+            continue
         run.model.load_state_dict(weights)
         members.append(run.evaluate(*SPLITS))
     yield "snapshots", {split: _mean(run, split, [member[split] for member in members]) for split in SPLITS}
     with run.phases("evaluation"):
-        load_average(run.model, kept, run.training_images())
+        load_average(run.model, list(kept.values()), run.training_images())
     with run.phases("checkpoints"):
         folder.save_average(run.model, len(kept))
     yield "swa", run.evaluate(*SPLITS)

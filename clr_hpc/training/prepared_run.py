@@ -178,6 +178,12 @@ class PreparedRun:
             self.optimizer.step()
         return sum(losses[1:], losses[0])
 
+    def constant_answer_loss(self) -> float | None:
+        """Return the loss of the best answer that is the same for all images, over the first epoch's batches."""
+        firsts = range(0, self.samples_per_epoch, self.batch_size)
+        labels = np.concatenate([self._sampler.batch(first)[1] for first in firsts])
+        return self.model.constant_answer_loss(torch.from_numpy(labels))
+
     def gradient_norm(self) -> float:
         """Return the L2 norm of the last step's gradient, before clipping; waits for the device."""
         if self._clipped_norm is not None:
@@ -228,7 +234,7 @@ class PreparedRun:
         (broken,) = self.world.any(not all_finite(state_tensors(self.model, self.optimizer).values()))
         return not broken
 
-    def evaluate(self, *splits: SplitName) -> dict[str, Evaluation]:
+    def evaluate(self, *splits: SplitName) -> dict[SplitName, Evaluation]:
         """Evaluate on splits, in evaluation mode and without augmentation."""
         with self.phases("evaluation"), self._autocast():
             return {
@@ -243,9 +249,13 @@ class PreparedRun:
                 for split in splits
             }
 
-    def end_epoch(self, training: Evaluation) -> None:
-        """Let the model learn what changes once an epoch, from its scores on the images that it is trained on."""
-        self.model.end_epoch(torch.from_numpy(training.scores[self.data.trained_on]).to(self.device))
+    def end_epoch(self, training: Evaluation) -> bool:
+        """Let the model learn what changes once an epoch, from its scores on the images that it is trained on.
+
+        Returns:
+            Whether its answers are others now.
+        """
+        return self.model.end_epoch(torch.from_numpy(training.scores[self.data.trained_on]).to(self.device))
 
     def training_images(self) -> Iterator[Tensor]:
         """Yield the inputs of all training images in order, without augmentation."""

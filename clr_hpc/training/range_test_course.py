@@ -1,5 +1,6 @@
 """The course of a range test: the losses on the way are all that is wanted, and divergence is one of its ends."""
 
+from concurrent.futures import Future
 from typing import Any
 
 from torch import Tensor
@@ -51,7 +52,7 @@ class RangeTestCourse(Course):
         """Do nothing."""
         return progress
 
-    def save(self, progress: Progress) -> str | None:
+    def save(self, progress: Progress) -> Future[str] | None:
         """Save a checkpoint; where weights are not finite any more, end the test instead."""
         try:
             return super().save(progress)
@@ -71,6 +72,7 @@ class RangeTestCourse(Course):
             "epochs": epochs,
             "stopped_early": epochs < self._run.spec.training.epochs,
             "diverged": diverged,
+            "constant_answer_loss": self._run.constant_answer_loss(),
             "train": None,
             "validation": None,
             "models": {},

@@ -4,13 +4,18 @@ So it need not look alike at the same moment on every machine, which network dis
 """
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clr_hpc.spec.run import Start
+from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -24,11 +29,15 @@ from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.start import baseline_tensors
 from clr_hpc.training.world import World
 
+T = TypeVar("T")
+
 
 class SharedFolder:
     """The checkpoints and models of a run. What reads is called by all processes together.
 
-    Whatever writes raises ``LeaseLostError`` where another machine has taken the run over.
+    A thread writes what is saved, in that order; ``wait_until_written`` says when all of it is. Whatever saves or
+    waits raises what an earlier write raised: ``LeaseLostError`` where another machine has taken the run over,
+    ``OSError`` where the disk is full. ``with folder:`` ends when nothing is written any more.
     """
 
     def __init__(self, folder: RunFolder, world: World, checkpoint_seconds: float) -> None:
@@ -37,6 +46,7 @@ class SharedFolder:
         self._checkpoints = Checkpoints(self.path / "checkpoints")
         self._snapshots = Snapshots(self.path / "snapshots")
         self._checkpoint_seconds, self._saved_at = checkpoint_seconds, time.monotonic()
+        self._writer = BackgroundWriter()
 
     @property
     def path(self) -> Path:
@@ -45,8 +55,9 @@ class SharedFolder:
 
     @property
     def checkpoint_is_due(self) -> bool:
-        """Whether it is time to save one, by the first process's clock."""
-        return self.world.is_first and time.monotonic() - self._saved_at >= self._checkpoint_seconds
+        """Whether it is time to save one, by the first process's clock, and nothing is being written."""
+        is_time = time.monotonic() - self._saved_at >= self._checkpoint_seconds
+        return self.world.is_first and is_time and self._writer.is_idle
 
     def latest_checkpoint(self) -> Checkpoint:
         """Return the newest checkpoint that can be used."""
@@ -66,36 +77,59 @@ class SharedFolder:
         """
         return self.world.tensors_from_first(lambda: baseline_tensors(start, self.path.parent))
 
-    def snapshots(self) -> list[dict[str, Tensor]]:
-        """Return the ``state_dict`` at the last cycle ends, the oldest first."""
-        kept = self._snapshots.weights() if self.world.is_first else []
-        count = self.world.from_first(lambda: len(kept))
-        return [self.world.tensors_from_first(partial(kept.__getitem__, number)) for number in range(count)]
+    def snapshots(self) -> dict[int, dict[str, Tensor]]:
+        """Return the ``state_dict`` at the last cycle ends by samples seen, the oldest first."""
+        self.wait_until_written()
+        kept = self._snapshots.weights() if self.world.is_first else {}
+        samples = self.world.from_first(lambda: list(kept))
+        return {seen: self.world.tensors_from_first(partial(kept.__getitem__, seen)) for seen in samples}
 
-    def save_checkpoint(self, model: nn.Module, optimizer: Optimizer | None, progress: Progress) -> str | None:
-        """Save a checkpoint and return its SHA-256, None in the processes that don't write."""
+    def save_checkpoint(
+        self, model: nn.Module, optimizer: Optimizer | None, progress: Progress
+    ) -> Future[str] | None:
+        """Save a checkpoint and return its SHA-256 to come, None in the processes that don't write."""
         if not self.world.is_first:
             return None
-        self.folder.confirm_lease()
-        checksum = self._checkpoints.save(state_tensors(model, optimizer), progress)
         self._saved_at = time.monotonic()
-        return checksum
+        return self._save(
+            state_tensors(model, optimizer), lambda tensors: self._checkpoints.save(tensors, progress)
+        )
 
     def save_snapshot(self, model: nn.Module, samples: int) -> None:
         """Keep the model at the end of a cycle."""
         if self.world.is_first:
-            self.folder.confirm_lease()
-            self._snapshots.save(model, samples)
+            self._save(model_tensors(model), lambda tensors: self._snapshots.save(tensors, samples))
 
     def save_best(self, model: nn.Module, progress: Progress) -> None:
         """Keep the model as the best so far."""
         if self.world.is_first:
-            self.folder.confirm_lease()
             best = {"progress": progress.best_progress, "validation_loss": progress.best_loss}
-            save_tensors(self.path / "best.safetensors", model_tensors(model), best)
+            path = self.path / "best.safetensors"
+            self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, best))
 
     def save_average(self, model: nn.Module, snapshots: int) -> None:
         """Keep the mean of so many snapshots."""
         if self.world.is_first:
+            path, metadata = self.path / "swa.safetensors", {"snapshots": snapshots}
+            self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, metadata))
+
+    def wait_until_written(self) -> None:
+        """Return when all that was saved is on the disk."""
+        self._writer.wait()
+
+    def _save(self, tensors: dict[str, Tensor], write: Callable[[dict[str, Tensor]], T]) -> Future[T]:
+        def write_if_ours(copies: dict[str, Tensor]) -> T:
             self.folder.confirm_lease()
-            save_tensors(self.path / "swa.safetensors", model_tensors(model), {"snapshots": snapshots})
+            return write(copies)
+
+        return self._writer.hand_over(tensors, write_if_ours)
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Return when nothing is written any more; where the block raised, that is the error that counts."""
+        self._writer.close()

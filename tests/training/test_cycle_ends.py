@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from clr_hpc.spec.policy import Constant, OneCycle, Policy, Triangular, Triangular2Modified
-from clr_hpc.training.checkpoint import DamagedCheckpointError
+from clr_hpc.training.checkpoint import DamagedCheckpointError, model_tensors
 from clr_hpc.training.cycle_ends import KEPT, Snapshots, average_weights, is_cycle_end, load_average
 
 
@@ -47,17 +47,18 @@ def network(value: float) -> nn.Module:
 
 def test_the_last_snapshots_are_kept(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "snapshots")
-    assert snapshots.weights() == []
+    assert snapshots.weights() == {}
     for number in range(KEPT + 2):
-        snapshots.save(network(float(number)), samples=number * 100)
-    values = [weights["0.weight"][0, 0].item() for weights in snapshots.weights()]
+        snapshots.save(model_tensors(network(float(number))), samples=number * 100)
+    values = [weights["0.weight"][0, 0].item() for weights in snapshots.weights().values()]
     assert values == list(range(2, KEPT + 2))
+    assert list(snapshots.weights()) == [number * 100 for number in range(2, KEPT + 2)]
     assert len(list((tmp_path / "snapshots").iterdir())) == 2 * KEPT
 
 
 def test_a_damaged_snapshot_is_an_error(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path)
-    snapshots.save(network(1.0), samples=100)
+    snapshots.save(model_tensors(network(1.0)), samples=100)
     (file,) = tmp_path.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DamagedCheckpointError, match=file.name):
