@@ -12,6 +12,22 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the study: --set epochs=2", metavar="KEY=VALUE"),
 ]
+ProcessCount = Annotated[
+    int | None, typer.Option(min=1, help="With --on here: processes; one a GPU, or one a core.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
+]
+Cpus = Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")]
+Gpus = Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")]
+CheckpointSeconds = Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")]
+Site = Annotated[Path | None, typer.Option(help="With --on slurm: the site file; ~/.config/clr-hpc/site.yaml.")]
+Parallel = Annotated[
+    int | None, typer.Option(min=1, help="With --on slurm: array elements; as the site file says.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="With --on slurm: print what would be submitted, and don't.")
+]
 
 
 class Place(StrEnum):

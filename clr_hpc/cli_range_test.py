@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
+from clr_hpc.cli_options import (
+    Address,
+    CheckpointSeconds,
+    Cpus,
+    DryRun,
+    Gpus,
+    Overrides,
+    Parallel,
+    Place,
+    ProcessCount,
+    Results,
+    Site,
+    StudyFile,
+)
 from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
@@ -23,21 +36,19 @@ def range_test(
     overrides: Overrides = None,
     on: Annotated[Place, typer.Option(help="As of clr-hpc run.")] = Place.HERE,
     results: Results = Path("results"),
-    processes: Annotated[int | None, typer.Option(min=1, help="With --on here: tests at a time.")] = None,
-    address: Annotated[str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT.")] = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")] = None,
+    processes: ProcessCount = None,
+    address: Address = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
     lanes: Annotated[int | None, typer.Option(min=1, help="With --on ray: lanes; as planned.")] = None,
     workers_per_lane: Annotated[
         int | None, typer.Option(min=1, help="With --on ray: processes that train a test together; as planned.")
     ] = None,
     with_plan: Annotated[bool, typer.Option("--plan/--no-plan", help="Plan, and show the plan first.")] = True,
-    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
-    site: Annotated[Path | None, typer.Option(help="With --on slurm: the site file.")] = None,
-    parallel: Annotated[int | None, typer.Option(min=1, help="With --on slurm: array elements.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --on slurm: print what would be submitted.")
-    ] = False,
+    checkpoint_seconds: CheckpointSeconds = 60,
+    site: Site = None,
+    parallel: Parallel = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure between which rates each architecture and optimizer of a study learns; exit with 1 if it can't say.
 

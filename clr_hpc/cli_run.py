@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from clr_hpc.cli_options import JobShape, Overrides, Place, Results, StudyFile
+from clr_hpc.cli_options import (
+    Address,
+    CheckpointSeconds,
+    Cpus,
+    DryRun,
+    Gpus,
+    JobShape,
+    Overrides,
+    Parallel,
+    Place,
+    ProcessCount,
+    Results,
+    Site,
+    StudyFile,
+)
 from clr_hpc.cli_refusal import refuse
 
 
@@ -18,17 +32,13 @@ def run(
         Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster; slurm: jobs of a cluster.")
     ] = Place.HERE,
     results: Results = Path("results"),
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="With --on here: processes; one a GPU, or one a core.")
-    ] = None,
+    processes: ProcessCount = None,
     cohort: Annotated[
         int, typer.Option(min=1, help="With --on here: runs that a process trains side by side; docs/cohorts.md.")
     ] = 1,
-    address: Annotated[
-        str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
-    ] = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")] = None,
+    address: Address = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
     lanes: Annotated[
         int | None, typer.Option(min=1, help="With --on ray, or in an allocation: lanes; as planned.")
     ] = None,
@@ -44,10 +54,8 @@ def run(
         bool,
         typer.Option("--profile", help="With --on here: say where each run's time goes; see docs/profile.md."),
     ] = False,
-    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
-    site: Annotated[
-        Path | None, typer.Option(help="With --on slurm: the site file; ~/.config/clr-hpc/site.yaml.")
-    ] = None,
+    checkpoint_seconds: CheckpointSeconds = 60,
+    site: Site = None,
     shape: Annotated[
         JobShape,
         typer.Option(help="With --on slurm: a job array, one allocation of several nodes, or what ends sooner."),
@@ -55,12 +63,8 @@ def run(
     nodes: Annotated[
         int | None, typer.Option(min=1, help="With --on slurm: nodes of an allocation; as the site file says.")
     ] = None,
-    parallel: Annotated[
-        int | None, typer.Option(min=1, help="With --on slurm: array elements; as the site file says.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --on slurm: print what would be submitted, and don't.")
-    ] = False,
+    parallel: Parallel = None,
+    dry_run: DryRun = False,
     accept_changes: Annotated[
         bool,
         typer.Option("--accept-changes", help="With --on slurm: go on with runs that other code has begun."),

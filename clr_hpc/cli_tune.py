@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
+from clr_hpc.cli_options import (
+    Address,
+    CheckpointSeconds,
+    Cpus,
+    Gpus,
+    Overrides,
+    Place,
+    ProcessCount,
+    Results,
+    StudyFile,
+)
 from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
@@ -30,21 +40,17 @@ def tune(
     overrides: Overrides = None,
     on: Annotated[Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster.")] = Place.HERE,
     results: Results = Path("results"),
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="With --on here: runs at a time; one a GPU, or one a core.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
-    ] = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")] = None,
+    processes: ProcessCount = None,
+    address: Address = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
     lanes: Annotated[
         int | None, typer.Option(min=1, help="With --on ray: runs at a time; one a GPU, or one a core.")
     ] = None,
     workers_per_lane: Annotated[
         int | None, typer.Option(min=1, help="With --on ray: processes that train a run together; one.")
     ] = None,
-    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")] = 60,
+    checkpoint_seconds: CheckpointSeconds = 60,
 ) -> None:
     """Search the batch size, rates and other settings that a study's tune section names."""
     from rich.console import Console
