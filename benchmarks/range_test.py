@@ -15,7 +15,6 @@ from pathlib import Path
 from statistics import median
 
 from clr_hpc.data.manifest import open_manifest
-from clr_hpc.execution.inline import Processes, train_here
 from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
 from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.spec.range_tests import range_test_study
@@ -23,6 +22,7 @@ from clr_hpc.spec.run import RunSpec
 from clr_hpc.spec.study import Study
 from clr_hpc.spec.study_file import load_study
 from clr_hpc.training.metrics_file import read_metrics
+from parts.train_missing import train_missing
 
 FACTORS = (0.1, 1.0, 10.0)
 
@@ -49,7 +49,7 @@ def main() -> None:
     checksum = open_manifest(Path(study.pack)).checksum
     tests = folder_of_tests(asked.results, study.name)
     specs = range_test_study(study).runs(checksum)
-    train(study, specs, tests)
+    train_missing(Path(study.pack), specs, tests)
     arms = []
     for one in what_tests_say(specs, tests):
         if one.measured is None or one.tests[0].task.kind != "binary":
@@ -59,7 +59,7 @@ def main() -> None:
         arms += [arm(study, one.tests[0], bounds, one.measured.lr, factor, asked, checksum) for factor in FACTORS]
     folder = StudyFolder(asked.results / f"{study.name}-range-test-benchmark")
     everything = dict.fromkeys(run for one in arms for run in (*one.baselines, *one.runs))
-    train(study, tuple(everything), folder)
+    train_missing(Path(study.pack), tuple(everything), folder)
     print_table(arms, folder)
 
 
@@ -93,22 +93,6 @@ def arm(
     runs = Study.model_validate(study.model_dump() | own).runs(checksum)
     chosen = {stage: tuple(run for run in runs if run.stage == stage) for stage in ("baseline", "scratch")}
     return Arm(f"{test.architecture}, {test.optimizer.name}", factor, chosen["scratch"], chosen["baseline"])
-
-
-def train(study: Study, runs: tuple[RunSpec, ...], folder: StudyFolder) -> None:
-    """Train what is missing of runs on this machine."""
-    folder.runs.mkdir(parents=True, exist_ok=True)
-    missing = folder.unfinished(runs)
-    processes = Processes.for_this_machine(None)
-    train_here(
-        missing,
-        Path(study.pack),
-        folder.runs,
-        processes,
-        60,
-        lambda _: None,
-        lambda spec, outcome: print(outcome, spec.name, flush=True),
-    )
 
 
 def steps_until(run: RunSpec, folder: StudyFolder, wanted: float) -> float:

@@ -127,11 +127,13 @@ def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
     untrained = {entry["samples"]: entry["loss"] for entry in read_metrics(folder.runs / reference.name)}
     entries = [entry for entry in read_metrics(folder.runs / test.name) if entry["samples"] in untrained]
     result = folder.result(test) or {}
+    constant = result.get("constant_answer_loss")
     return Curve(
         rates=np.array([entry["lr"] for entry in entries]) / test.training.rate_scale,
         losses=np.array([entry["loss"] for entry in entries]),
         untrained=np.array([untrained[entry["samples"]] for entry in entries]),
         diverged=bool(result.get("diverged")),
+        constant_answer=constant if isinstance(constant, float) else None,
     )
 
 
@@ -199,10 +201,11 @@ def _learner(spec: RunSpec) -> tuple[object, ...]:
 def _drawn(spec: RunSpec, curve: Curve) -> dict[str, Any]:
     level, error = curve.smoothed() if len(curve.rates) else (curve.rates, curve.rates)
     chosen = np.unique(np.linspace(0, len(level) - 1, min(DRAWN_POINTS, len(level))).astype(int))
-    verdict = suggest(curve)
+    verdict, constant = suggest(curve), curve.constant_level
     return {
         "seed": spec.seed,
         "diverged": curve.diverged,
+        "constant_answer": None if constant is None else round(constant, 4),
         "rates": [float(f"{rate:.4g}") for rate in curve.rates[chosen]],
         "loss": [round(float(value), 4) for value in level[chosen]],
         "standard_error": [round(float(value), 4) for value in error[chosen]],

@@ -1,5 +1,7 @@
 """A binary classifier: one logit, its loss and its score."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -26,6 +28,14 @@ class BinaryClassifier(TaskModel):
     def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return each image's weighted cross-entropy ``(B,)`` for labels ``(B,)`` 0 or 1."""
         return binary_cross_entropy_with_logits(outputs, labels, pos_weight=self.positive_weight, reduction="none")
+
+    def constant_answer_loss(self, labels: Tensor) -> float | None:
+        """Return the mean loss over labels ``(N,)`` of the best answer that is the same for all images."""
+        weight, share = float(self.positive_weight), float(labels.mean())
+        if share in (0.0, 1.0):
+            return 0.0
+        odds = weight * share / (1 - share)
+        return weight * share * math.log1p(1 / odds) + (1 - share) * math.log1p(odds)
 
     def scores(self, outputs: Tensor, images: Tensor) -> Tensor:  # noqa: ARG002
         """Return probabilities of the finding ``(B,)``."""

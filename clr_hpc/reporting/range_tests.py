@@ -91,7 +91,7 @@ def _rate(value: float, spread: Sequence[float]) -> Cell:
 
 def _names(learner: dict[str, Any]) -> tuple[str, str, str]:
     architecture = wording.ARCHITECTURE_TITLES[learner["architecture"]]
-    return title(learner["task"]).replace("-", ", "), architecture, learner["optimizer"]
+    return title(learner["task"]).replace("-", ", "), architecture, wording.OPTIMIZER_TITLES[learner["optimizer"]]
 
 
 def _drawings(learners: Sequence[dict[str, Any]]) -> list[Drawing]:
@@ -127,12 +127,15 @@ def _picture(learner: dict[str, Any], styles: Styles) -> Markup:
             axes.fill_between(curve["rates"], *band, color=style.colour, alpha=0.18, linewidth=0)
             axes.plot(curve["rates"], loss, color=style.colour, linestyle=style.dash, linewidth=1.5)
         axes.axhline(1, color=MUTED, linewidth=1, linestyle=":")
+        constants = {curve.get("constant_answer") for curve in learner["curves"]} - {None}
+        for constant in constants:
+            axes.axhline(constant, color=MUTED, linewidth=1, linestyle="--")
         _mark(axes, learner)
         lowest = min((min(curve["loss"]) for curve in learner["curves"] if curve["loss"]), default=1.0)
         axes.set_ylim(min(0.9, lowest - 0.05), HIGHEST_DRAWN)
         if learner["scale"] == "exponential":
             axes.set_xscale("log")
-        axes.set_title(f"{learner['optimizer']}: loss / loss untrained")
+        axes.set_title(f"{_names(learner)[2]}: loss / loss untrained")
         axes.set_xlabel("Learning rate")
         axes.grid(axis="y")
         axes.tick_params(length=0, which="both")

@@ -4,7 +4,8 @@ Smith 2017 (arXiv:1506.01186), section 3.3, reads both bounds off a plot by eye:
 where it slows or turns ragged. Here they are shares of the fall, so that they change neither with the scale of the
 loss nor with that of the rate. Between slowing and turning ragged there can be decades in which the loss lies on
 the floor of what a short test can learn. All their rates train well, so that the turn is the bound, where there is
-one.
+one. It lies where half of the fall is lost again: a loss that swings up while the rate is high comes down to more
+than it lost when the rate does (docs/range_test.md, "What the bounds are worth").
 
 A batch's loss says as much of the batch as of the network: with a rare finding, positives come in lumps. So each
 loss is divided by that of a network that saw the same batches and never learned. The curve of the quotients starts
@@ -18,6 +19,7 @@ with the tricube K (Cleveland 1979). Rates, or their logarithms, must be evenly 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +27,8 @@ from numpy.typing import NDArray
 SMOOTHED_SHARE = 0.08
 """Of all records: half the width of the smoothing."""
 FEWEST_RECORDS = 40
-BEGUN, STOPPED = 0.1, 0.9
-"""Shares of the whole fall."""
+BEGUN, STOPPED, HELD = 0.1, 0.9, 0.5
+"""Shares of the whole fall: where it begins, stops, and where so much is left when the loss rises again."""
 STOPPED_AT_LEAST = 0.75
 """The share that counts as stopped where noise is strong."""
 SURE = 5.0
@@ -56,6 +58,15 @@ class Curve:
     untrained: NDArray[np.float64]
     """Losses of a network that doesn't learn, on the same batches."""
     diverged: bool = False
+    constant_answer: float | None = None
+    """The loss of the best answer that is the same for all images, where the task has one."""
+
+    @property
+    def constant_level(self) -> float | None:
+        """That loss as a share of the untrained one."""
+        if self.constant_answer is None or not len(self.untrained):
+            return None
+        return self.constant_answer / float(self.untrained.mean())
 
     def smoothed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the smoothed loss as a share of the untrained one ``(N,)``, and its standard error ``(N,)``."""
@@ -70,6 +81,11 @@ class Curve:
         return level, np.sqrt(weights**2 @ (quotients - level) ** 2)
 
 
+Then = Literal["loses half", "rises", "stays"]
+"""After its fall the loss may rise until half of the fall is lost; or less far, and ``lr_max`` is the last rate
+that has nine tenths of it; or stay low, and ``lr_max`` is the first such rate."""
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """Rates read off one curve or, as medians, off those of several seeds."""
@@ -79,11 +95,11 @@ class Suggestion:
     lr: float
     """For constant and decaying policies: a third of ``lr_max``, but not below the middle of both bounds."""
     lr_max: float
-    """The last rate with nine tenths of the fall before the loss turns up; the first, where it doesn't."""
+    """The last rate with half of the fall before the loss turns up; else what ``then`` says."""
     fall: float
     """Of the loss, as a share of the untrained one."""
-    turns: bool
-    """Whether the loss rises again."""
+    then: Then
+    """What the loss does after its fall."""
     reason: str
 
 
@@ -94,12 +110,12 @@ class Refusal:
     reason: str
 
 
-def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
+def suggest(curve: Curve, then: Then | None = None) -> Suggestion | Refusal:
     """Read both bounds of a cyclical policy, and a rate for others, off the curve of one test.
 
     Args:
         curve: of the test.
-        turns: whether the loss rises again, where that is known already.
+        then: what the loss does after its fall, where that is known already.
     """
     rates, count = curve.rates, len(curve.rates)
     if count < FEWEST_RECORDS:
@@ -118,15 +134,17 @@ def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
     share = max(STOPPED_AT_LEAST, STOPPED - 3 * error[lowest] / fall)
     low_enough = 1 - share * fall
     stopped = int(np.argmax(falling <= low_enough))
+    last_half, loses_half = _end_of_floor(level, error, lowest, turn, 1 - HELD * fall)
     last_low, rises = _end_of_floor(level, error, lowest, turn, low_enough)
-    turned = rises if turns is None else turns
-    last = max(stopped, last_low) if turned else stopped
+    if then is None:
+        then = "loses half" if loses_half else "rises" if rises else "stays"
+    last = {"loses half": last_half, "rises": max(stopped, last_low), "stays": stopped}[then]
     if begun == 0:
         return Refusal(
             f"the loss falls from the first rate on, {rates[0]:.2g}, so that where it begins to fall lies below; "
             "lower lr_min in range_test.rates"
         )
-    if stopped >= 0.9 * count and not turned and not curve.diverged:
+    if stopped >= 0.9 * count and then == "stays" and not curve.diverged:
         return Refusal(
             f"the loss still falls at the last rate, {rates[-1]:.2g}, so that where it stops lies above; "
             "raise lr_max in range_test.rates"
@@ -134,15 +152,22 @@ def suggest(curve: Curve, turns: bool | None = None) -> Suggestion | Refusal:
     lr_min, lr_max = float(rates[begun]), float(rates[last])
     if not lr_min < lr_max:
         return Refusal(f"the loss falls within one step of the test, at {lr_min:.2g}; raise range_test.epochs")
-    then = "diverges" if curve.diverged else "rises" if turned else "stays, so that higher rates may do, too"
+    end = {
+        "loses half": f"half is lost again above {lr_max:.2g}",
+        "rises": f"it rises above {lr_max:.2g}",
+        "stays": "it stays, so that higher rates may do, too",
+    }[then]
+    if curve.diverged:
+        end = "it diverges" if then == "stays" else f"{end}, and it diverges"
+    of_frequency = _of_frequency(curve, float(level[lowest]), float(error[lowest]))
     return Suggestion(
         lr_min,
         max(float(np.sqrt(lr_min * lr_max)), lr_max / LOWER_WITHOUT_CYCLE),
         lr_max,
         float(fall),
-        turned,
-        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, {share:.0%} from {rates[stopped]:.2g} to "
-        f"{lr_max:.2g}; then {then}",
+        then,
+        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, {share:.0%} by {rates[stopped]:.2g}; "
+        f"then {end}{of_frequency}",
     )
 
 
@@ -171,7 +196,7 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
     if isinstance(together, Refusal):
         return together
     others = [[*curves[:place], *curves[place + 1 :]] for place in range(len(curves))]
-    without_one = [suggest(_mean(left), together.turns) for left in others if left]
+    without_one = [suggest(_mean(left), together.then) for left in others if left]
     made = [together, *(one for one in without_one if isinstance(one, Suggestion))]
     table = np.array([(one.lr_min, one.lr, one.lr_max, one.fall) for one in made])
     for name, values in zip(("lr_min", "lr", "lr_max"), table.T, strict=False):
@@ -181,7 +206,7 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
                 f"of {LARGEST_SPREAD:g} apart; add range_test.seeds or raise range_test.epochs"
             )
     low, high = (
-        Suggestion(values[0], values[1], values[2], values[3], together.turns, together.reason)
+        Suggestion(values[0], values[1], values[2], values[3], together.then, together.reason)
         for values in (which(table, axis=0).tolist() for which in (np.min, np.max))
     )
     refused = tuple(one.reason for one in without_one if isinstance(one, Refusal))
@@ -191,11 +216,28 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
 def _mean(curves: Sequence[Curve]) -> Curve:
     """Return the curve of all seeds' batches together, up to the end of the shortest."""
     count = min(len(curve.rates) for curve in curves)
+    constants = [curve.constant_answer for curve in curves]
     return Curve(
         rates=curves[0].rates[:count],
         losses=np.mean([curve.losses[:count] for curve in curves], axis=0),
         untrained=np.mean([curve.untrained[:count] for curve in curves], axis=0),
         diverged=any(curve.diverged for curve in curves),
+        constant_answer=None
+        if None in constants
+        else float(np.mean([one for one in constants if one is not None])),
+    )
+
+
+def _of_frequency(curve: Curve, level: float, error: float) -> str:
+    """Say how much of a fall is that of a network that learns no more than how frequent positives are."""
+    constant = curve.constant_level
+    if constant is None or constant > 1 - SMALLEST_FALL:
+        return ""
+    if level + 2 * error < constant:
+        return f"; of the fall, {(1 - constant) / (1 - level):.0%} is learning how frequent positives are"
+    return (
+        f"; it falls no lower than one answer for all images would, to {constant:.0%}: all that is learned here "
+        "is how frequent positives are, and the rates say little of learning more"
     )
 
 

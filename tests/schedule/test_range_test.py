@@ -115,9 +115,9 @@ def test_rates_are_in_order_and_within_the_test(middle: float, fall: float, shar
 def test_the_loss_may_diverge_after_its_fall() -> None:
     clean, diverging = suggestion(curve()), suggestion(replace(curve(rises_from=0.1), diverged=True))
     assert diverging.lr_min == pytest.approx(clean.lr_min, rel=0.01)
-    # nine tenths of the fall, which is a half, are left at 0.55 / 0.5 of the rate where it begins to rise
-    assert diverging.lr_max == pytest.approx(0.11, rel=0.25)
-    assert diverging.reason.endswith("then diverges")
+    # half of the fall, which is a half, is left at 0.75 / 0.5 of the rate where it begins to rise
+    assert diverging.lr_max == pytest.approx(0.15, rel=0.25)
+    assert diverging.reason.endswith("it diverges")
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
@@ -127,6 +127,19 @@ def test_a_turn_that_comes_later_puts_only_the_upper_bound_higher(noise: float) 
     assert short.lr_min == pytest.approx(long.lr_min, rel=0.05)
     assert long.lr_max / short.lr_max == pytest.approx(10, rel=0.3)
     assert long.lr / short.lr == pytest.approx(10, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("end", "then", "upper"), [(0.77, "rises", 120), (0.95, "loses half", 120), (0.7, "stays", 60)]
+)
+def test_what_the_loss_does_after_its_fall_decides_on_the_upper_bound(end: float, then: str, upper: int) -> None:
+    """It falls by 0.3 up to record 50 or so, and jumps to another level at record 120."""
+    test = curve(middle=1e-4, fall=0.3, sharpness=8, noise=0.01)
+    level = test.losses / test.untrained
+    level[120:] += end - 0.7
+    found = suggestion(replace(test, losses=level * test.untrained))
+    assert found.then == then
+    assert np.searchsorted(RATES, found.lr_max) == pytest.approx(upper, abs=10)
 
 
 def test_what_follows_a_large_rise_does_not_count() -> None:
@@ -142,6 +155,18 @@ def test_what_follows_a_large_rise_does_not_count() -> None:
 def test_a_plateau_without_a_turn_does_not_draw_the_upper_bound_to_its_end() -> None:
     flat_end = suggestion(curve(middle=1e-4, sharpness=8, noise=0.02))
     assert flat_end.lr_max < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(0.9, "of the fall, 20% is learning how frequent"), (0.5, "falls no lower than one answer"), (1.0, "")],
+)
+def test_what_one_answer_for_all_images_reaches_is_told_apart(level: float, said: str) -> None:
+    test = curve(fall=0.5)
+    found = suggestion(replace(test, constant_answer=level * float(test.untrained.mean())))
+    assert said in found.reason
+    assert ("frequent" in found.reason) == bool(said)
+    assert (found.lr_min, found.lr_max) == (suggestion(test).lr_min, suggestion(test).lr_max)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.3])
@@ -218,7 +243,7 @@ def test_seeds_count_up_to_where_the_first_ends() -> None:
     short = Curve(short.rates[:150], short.losses[:150], short.untrained[:150], diverged=True)
     found = agreement([whole, short])
     assert found.suggestion.lr_max < RATES[150]
-    assert found.suggestion.reason.endswith("then diverges")
+    assert found.suggestion.reason.endswith("then it diverges")
 
 
 def test_one_seed_has_no_spread() -> None:

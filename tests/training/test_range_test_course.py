@@ -1,6 +1,7 @@
 """Range tests as runs: what they leave, how they end, and that a kill changes nothing."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.spec.range_tests import RESTING_RATE
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.metrics_file import read_metrics
+from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World
 
 AUTOENCODER = {"kind": "one_class", "method": {"name": "autoencoder"}}
@@ -75,8 +77,18 @@ def test_the_loss_of_each_step_is_recorded_with_its_rate_and_nothing_else_is_mea
         assert entry["kind"] == "step"
         assert entry["lr"] == pytest.approx(learning_rate(spec.policy, (entry["samples"] - 4) / per_epoch))
     assert (result["diverged"], result["stopped_early"], result["models"]) == (False, False, {})
+    assert result["constant_answer_loss"] is None, "an autoencoder has no such answer"
     left = {path.name.split(".")[0] for path in train.path(spec).iterdir() if not path.name.startswith(".")}
     assert left == {"spec", "environment", "metrics", "events", "architecture", "result"}, "no weights, no answers"
+
+
+def test_the_best_constant_answer_is_left_beside_the_curve(train: Train, tiny_pack: Pack) -> None:
+    spec = range_test(tiny_pack, task={"kind": "binary", "pathology": "cardiomegaly"})
+    train(spec)
+    labels = PreparedRun(spec, tiny_pack, World.alone(torch.device("cpu"))).data.training.labels
+    # positives weigh as much as all the others together: the best constant is a coin's
+    expected = 2 * (1 - labels.mean()) * math.log(2)
+    assert train.result(spec)["constant_answer_loss"] == pytest.approx(expected, rel=0.1)
 
 
 def test_it_ends_done_where_the_loss_diverges(train: Train, tiny_pack: Pack) -> None:
