@@ -3,18 +3,24 @@
     python benchmarks/evaluation.py [--sizes 64] [--threads 1]
 
 Three minutes on 2 cores. Networks in evaluation mode and channels_last, as runs are evaluated, on images in
-memory. Batch sizes take turns; each is compared with the largest in the same round.
+memory. Batch sizes take turns; each is compared with the largest in the same round. The last column is the share
+of a run's evaluation that reads pixels from the pack and converts them: all that runs of a cohort could share.
 """
 
 import argparse
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from parts.loops import Setting
+from clr_hpc.training.prepared_run import EVALUATION_BATCH, PreparedRun
+from clr_hpc.training.world import World
+from parts.loops import Setting, our_spec
+from parts.noise import noise_pack
 
 ARCHITECTURES = ("mobilenet_v1", "alexnet", "densenet121")
 BATCHES = (16, 64, 256)
@@ -31,6 +37,25 @@ def seconds_an_image(setting: Setting, images: torch.Tensor, batch: int, network
     return (time.perf_counter() - start) / len(images)
 
 
+def reading_share(setting: Setting, images: int, rounds: int) -> float:
+    """Return the share of an evaluation's time that goes into the pixels."""
+    with tempfile.TemporaryDirectory() as folder:
+        pack = noise_pack(Path(folder) / "pack", images * 5 // 4, setting.size)
+        run = PreparedRun(our_spec(setting, pack), pack, World.alone(setting.device))
+        rows = run.data.splits["train"].rows
+        shares = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                for first in range(0, len(rows), EVALUATION_BATCH):
+                    run.load(rows[first : first + EVALUATION_BATCH])
+            setting.wait()
+            read = time.perf_counter()
+            run.evaluate("train")
+            shares.append((read - start) / (time.perf_counter() - read))
+        return statistics.median(shares[1:])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,6 +70,7 @@ def main() -> None:
     table.add_column("network")
     for batch in BATCHES:
         table.add_column(f"{batch} at once", justify="right")
+    table.add_column("reading pixels", justify="right")
     for architecture in ARCHITECTURES:
         for size in options.sizes:
             setting = Setting(architecture, size, max(BATCHES), "float32", device)
@@ -57,7 +83,8 @@ def main() -> None:
             ][1:]  # the first warms up
             largest = max(BATCHES)
             ratios = [statistics.median(one[largest] / one[batch] for one in rounds) for batch in BATCHES]
-            table.add_row(f"{architecture}, {size}²", *(f"{ratio:.2f} ×" for ratio in ratios))
+            reading = reading_share(setting, options.images, options.rounds)
+            table.add_row(f"{architecture}, {size}²", *(f"{ratio:.2f} ×" for ratio in ratios), f"{reading:.1%}")
     Console().print(table)
 
 

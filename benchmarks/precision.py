@@ -1,0 +1,82 @@
+"""What bfloat16 costs in AUROC: the same runs in both precisions, over seeds.
+
+    python benchmarks/precision.py STUDY [--seeds 3] [--results FOLDER]
+
+Trains all runs of a study that take steps, with float32 and with bfloat16 autocast, and prints how much AUROC on
+validation and test images differs between the two, beside how much it differs between seeds: a difference that is
+smaller than that can't be told from chance. Runs that are there already are not trained again.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clr_hpc.data.manifest import open_manifest
+from clr_hpc.execution.study_folder import StudyFolder
+from clr_hpc.spec.run import RunSpec
+from clr_hpc.spec.study import Study
+from clr_hpc.spec.study_file import load_study
+from parts.train_missing import train_missing
+
+PRECISIONS = ("float32", "bfloat16")
+SPLITS = ("validation", "test")
+
+
+def main() -> None:
+    """Train what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    asked = parser.parse_args()
+    study = load_study(asked.study)
+    checksum = open_manifest(Path(study.pack)).checksum
+    runs: dict[str, tuple[RunSpec, ...]] = {}
+    for precision in PRECISIONS:
+        values = study.model_dump()
+        own = {"seeds": list(range(asked.seeds)), "training": values["training"] | {"precision": precision}}
+        made = Study.model_validate(values | own).runs(checksum)
+        runs[precision] = tuple(run for run in made if not run.is_fitted)
+    folder = StudyFolder(asked.results / f"{study.name}-precision-benchmark")
+    train_missing(Path(study.pack), [run for made in runs.values() for run in made], folder)
+    print_table(list(zip(*runs.values(), strict=True)), folder)
+
+
+def print_table(pairs: list[tuple[RunSpec, ...]], folder: StudyFolder) -> None:
+    """Print AUROC of float32, its spread over seeds, and the differences of bfloat16 to it."""
+    groups: dict[tuple[str, ...], dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for pair in pairs:
+        results = [result_of(run, folder) for run in pair]
+        first = pair[0]
+        name = first.task.name, first.architecture, first.optimizer.name, first.policy.name
+        for split in SPLITS:
+            groups[name][split].append([result["models"]["last"][split]["auroc"] for result in results])
+    print("| runs | split | AUROC, float32 | SD over seeds | bfloat16 − float32: mean | range |")
+    print("|---|---|---|---|---|---|")
+    for name, by_split in groups.items():
+        for split, values in by_split.items():
+            table = np.array(values)
+            difference = table[:, 1] - table[:, 0]
+            spread = f"{table[:, 0].std(ddof=1):.3f}" if len(table) > 1 else ""
+            told = [", ".join(name), split, f"{table[:, 0].mean():.3f}", spread, f"{difference.mean():+.3f}"]
+            print(f"| {' | '.join(told)} | {difference.min():+.3f} to {difference.max():+.3f} |")
+
+
+def result_of(run: RunSpec, folder: StudyFolder) -> dict[str, Any]:
+    """Return a run's result.
+
+    Raises:
+        SystemExit: it has failed.
+    """
+    result: dict[str, Any] = json.loads((folder.runs / run.name / "result.json").read_text())
+    if result["status"] != "done":
+        raise SystemExit(f"{run.name}: {result['reason']}")
+    return result
+
+
+if __name__ == "__main__":
+    main()
