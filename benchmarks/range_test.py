@@ -1,6 +1,6 @@
 """What suggested bounds are worth: training with them, and with the same bounds ten times lower and higher.
 
-    python benchmarks/range_test.py STUDY [--seeds 3] [--results FOLDER]
+    python benchmarks/range_test.py STUDY [--seeds 3] [--epochs 8] [--half-cycle-epochs N] [--results FOLDER]
 
 For each architecture and optimizer of a study, whose range tests must allow a suggestion, one pathology is trained
 from scratch under ``triangular`` between the suggested bounds, and between the same bounds × 0.1 and × 10. Prints,
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--half-cycle-epochs", type=float, help="as the study's stage length gives it")
     parser.add_argument("--results", type=Path, default=Path("results"))
     asked = parser.parse_args()
     study = load_study(asked.study)
@@ -74,6 +75,9 @@ def arm(
 ) -> Arm:
     """Return the runs with bounds × factor, and the baselines that set what they are to reach."""
     low, high = (bound * factor for bound in bounds)
+    wave: dict[str, object] = {"name": "triangular"}
+    if asked.half_cycle_epochs is not None:
+        wave["half_cycle_epochs"] = asked.half_cycle_epochs
     own = {
         "architectures": [test.architecture],
         "optimizers": [test.optimizer.model_dump()],
@@ -87,7 +91,7 @@ def arm(
                 "policies": [{"name": "exponential", "gamma": 0.7, "lr_max": baseline_rate}],
                 "epochs": asked.epochs,
             },
-            "scratch": {"policies": ["triangular"], "epochs": asked.epochs},
+            "scratch": {"policies": [wave], "epochs": asked.epochs},
         },
     }
     runs = Study.model_validate(study.model_dump() | own).runs(checksum)
