@@ -47,7 +47,8 @@ WANTED = {
 
 def loops_in_memory(setting: Setting, folder: Path, compiled: bool) -> dict[str, Steps]:
     """Make the loops ready."""
-    pack = noise_pack(folder / "pack", max(1000, 2 * setting.batch), setting.size)
+    # epochs of 160 steps, of which every eighth is recorded; real ones are longer
+    pack = noise_pack(folder / "pack", 200 * setting.batch, setting.size)
     loops = {
         "ours": ours(setting, pack, folder / "run"),
         "bare": bare(setting),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -64,8 +65,10 @@ def _table(learners: Sequence[dict[str, Any]]) -> Table:
             True,
             "Where the loss has begun to fall; in brackets the spread without one seed",
         ),
-        Column("lr_max", True, "Up to where it stays low"),
-        Column("Without a cycle", True, "Between both: for constant and decaying policies"),
+        Column("lr_max", True, "Up to where it stays low, as the last column says"),
+        Column(
+            "Without a cycle", True, "A third of lr_max, or the middle of both: for constant and decaying policies"
+        ),
         Column("Seeds", True),
         Column("Why"),
     ]
@@ -127,9 +130,9 @@ def _picture(learner: dict[str, Any], styles: Styles) -> Markup:
             axes.fill_between(curve["rates"], *band, color=style.colour, alpha=0.18, linewidth=0)
             axes.plot(curve["rates"], loss, color=style.colour, linestyle=style.dash, linewidth=1.5)
         axes.axhline(1, color=MUTED, linewidth=1, linestyle=":")
-        constants = {curve.get("constant_answer") for curve in learner["curves"]} - {None}
-        for constant in constants:
-            axes.axhline(constant, color=MUTED, linewidth=1, linestyle="--")
+        constants = [level for curve in learner["curves"] if (level := curve.get("constant_answer")) is not None]
+        if constants:
+            axes.axhline(fmean(constants), color=MUTED, linewidth=1, linestyle="--")
         _mark(axes, learner)
         lowest = min((min(curve["loss"]) for curve in learner["curves"] if curve["loss"]), default=1.0)
         axes.set_ylim(min(0.9, lowest - 0.05), HIGHEST_DRAWN)
