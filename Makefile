@@ -15,8 +15,10 @@ quickstart: $(INSTALLED)
 	$(BIN)/clr-hpc run jobs/quickstart.yaml
 	$(BIN)/clr-hpc report jobs/quickstart.yaml
 
+# what starts clusters has the machine to itself
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/integration --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests/integration
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

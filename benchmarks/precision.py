@@ -54,7 +54,9 @@ def print_table(pairs: list[tuple[RunSpec, ...]], folder: StudyFolder) -> None:
         first = pair[0]
         name = first.task.name, first.architecture, first.optimizer.name, first.policy.name
         for split in SPLITS:
-            groups[name][split].append([result["models"]["last"][split]["auroc"] for result in results])
+            both = [result["models"]["last"][split]["auroc"] for result in results]
+            if None not in both:  # a split with one class has none
+                groups[name][split].append(both)
     print("| runs | split | AUROC, float32 | SD over seeds | bfloat16 − float32: mean | range |")
     print("|---|---|---|---|---|---|")
     for name, by_split in groups.items():
