@@ -1,10 +1,11 @@
 """What bfloat16 costs in AUROC: the same runs in both precisions, over seeds.
 
-    python benchmarks/precision.py STUDY [--seeds 3] [--results FOLDER]
+    python benchmarks/precision.py [STUDY] [--seeds 3] [--results FOLDER]
 
 Trains all runs of a study that take steps, with float32 and with bfloat16 autocast, and prints how much AUROC on
 validation and test images differs between the two, beside how much it differs between seeds: a difference that is
-smaller than that can't be told from chance. Runs that are there already are not trained again.
+smaller than that can't be told from chance. Runs that are there already are not trained again. Without a study,
+one on the phantom is made; a CPU without instructions for bfloat16 takes hours.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.spec.study import Study
 from clr_hpc.spec.study_file import load_study
+from parts.phantom_study import phantom_study
 from parts.train_missing import train_missing
 
 PRECISIONS = ("float32", "bfloat16")
@@ -29,11 +31,12 @@ SPLITS = ("validation", "test")
 def main() -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
+    parser.add_argument("study", type=Path, nargs="?", help="one on the phantom, made for this")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=Path("results"))
     asked = parser.parse_args()
-    study = load_study(asked.study)
+    rates = {"adam": {"lr_min": 0.00001, "lr_max": 0.002}}
+    study = load_study(asked.study or phantom_study(asked.results, rates=rates))
     checksum = open_manifest(Path(study.pack)).checksum
     runs: dict[str, tuple[RunSpec, ...]] = {}
     for precision in PRECISIONS:
