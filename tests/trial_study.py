@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-WAIT_SECONDS = 180
+WAIT_SECONDS = 360
 STUDY = {
     "name": "trial",
     "pathologies": ["cardiomegaly"],
