@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED ?= $(VENV)/.installed
 EXTRAS ?= dev
+# where Python keeps no bytecode, each process would compile torch anew, which takes as long as importing it
+COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
 .PHONY: quickstart test lint bench clean
 
@@ -36,6 +38,5 @@ clean:
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	# compiled, since importing torch takes twice as long where Python may not keep what it compiles
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[$(EXTRAS)]'
+	$(BIN)/uv pip install --quiet $(COMPILED) --python $(BIN)/python --editable '.[$(EXTRAS)]'
 	touch $@

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.training.prepared_run import EVALUATION_BATCH, PreparedRun
+from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
@@ -42,13 +42,12 @@ def reading_share(setting: Setting, images: int, rounds: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         pack = noise_pack(Path(folder) / "pack", images * 5 // 4, setting.size)
         run = PreparedRun(our_spec(setting, pack), pack, World.alone(setting.device))
-        rows = run.data.splits["train"].rows
         shares = []
-        for _ in range(rounds + 1):
+        for _round in range(rounds + 1):
             start = time.perf_counter()
             with torch.inference_mode():
-                for first in range(0, len(rows), EVALUATION_BATCH):
-                    run.load(rows[first : first + EVALUATION_BATCH])
+                for _ in run.training_images():
+                    continue
             setting.wait()
             read = time.perf_counter()
             run.evaluate("train")

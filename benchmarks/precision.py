@@ -9,7 +9,6 @@ one on the phantom is made; a CPU without instructions for bfloat16 takes hours.
 """
 
 import argparse
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def main() -> None:
         made = Study.model_validate(values | own).runs(checksum)
         runs[precision] = tuple(run for run in made if not run.is_fitted)
     folder = StudyFolder(asked.results / f"{study.name}-precision-benchmark")
-    train_missing(Path(study.pack), [run for made in runs.values() for run in made], folder)
+    train_missing(Path(study.pack), tuple(run for made in runs.values() for run in made), folder)
     print_table(list(zip(*runs.values(), strict=True)), folder)
 
 
@@ -75,11 +74,11 @@ def result_of(run: RunSpec, folder: StudyFolder) -> dict[str, Any]:
     """Return a run's result.
 
     Raises:
-        SystemExit: it has failed.
+        SystemExit: it has failed, or was stopped.
     """
-    result: dict[str, Any] = json.loads((folder.runs / run.name / "result.json").read_text())
-    if result["status"] != "done":
-        raise SystemExit(f"{run.name}: {result['reason']}")
+    result: dict[str, Any] | None = folder.result(run)
+    if result is None or result["status"] != "done":
+        raise SystemExit(f"{run.name}: {result['reason'] if result else 'stopped'}; run the same command again")
     return result
 
 

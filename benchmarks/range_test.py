@@ -10,7 +10,6 @@ one on the phantom is made: half an hour on 2 cores.
 """
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -114,8 +113,7 @@ def print_table(arms: list[Arm], folder: StudyFolder) -> None:
     for one in arms:
         steps = []
         for run, baseline in zip(one.runs, one.baselines, strict=True):
-            result = json.loads((folder.runs / baseline.name / "result.json").read_text())
-            steps.append(steps_until(run, folder, result["best"]["validation_loss"]))
+            steps.append(steps_until(run, folder, folder.result(baseline)["best"]["validation_loss"]))
         counts[one.name, one.factor], medians[one.name, one.factor] = steps, median(steps)
     print("| architecture, optimizer | bounds | steps to the baseline's best: median (range) | ratio | reached |")
     print("|---|---|---|---|---|")

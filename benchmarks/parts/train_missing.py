@@ -1,6 +1,5 @@
 """Trains what a benchmark's study folder lacks, so that a benchmark that was stopped goes on."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from clr_hpc.execution.inline import Processes, train_here
@@ -8,7 +7,7 @@ from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.spec.run import RunSpec
 
 
-def train_missing(pack: Path, runs: Sequence[RunSpec], folder: StudyFolder) -> None:
+def train_missing(pack: Path, runs: tuple[RunSpec, ...], folder: StudyFolder) -> None:
     """Train on this machine those runs that have no result yet, and print how each ends."""
     folder.runs.mkdir(parents=True, exist_ok=True)
     train_here(

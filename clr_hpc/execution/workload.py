@@ -108,9 +108,10 @@ def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
 
 def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int) -> int:
     """Count what is evaluated after the last step, where ``on_the_way`` images are at the end of each epoch."""
-    soft = spec.task.kind == "one_class" and getattr(spec.task.method, "boundary", None) == "soft"
-    # the last epoch's evaluation is that of the model, unless its boundary moves then
-    last_model = all_images if soft else all_images - on_the_way
+    method = spec.task.method if spec.task.kind == "one_class" else None
+    boundary_moves = isinstance(method, DeepSvdd) and method.boundary == "soft"
+    # the last epoch's evaluation is that of the model, unless its boundary moves after it
+    last_model = all_images if boundary_moves else all_images - on_the_way
     half_cycle = getattr(spec.policy, "half_cycle_epochs", None)
     cycles = 0.0 if half_cycle is None else spec.training.epochs / (2 * half_cycle) + 1e-9
     kept = min(int(cycles), SNAPSHOTS_KEPT)

@@ -4,8 +4,8 @@ Smith 2017 (arXiv:1506.01186), section 3.3, reads both bounds off a plot by eye:
 where it slows or turns ragged. Here they are shares of the fall, so that they change neither with the scale of the
 loss nor with that of the rate. Between slowing and turning ragged there can be decades in which the loss lies on
 the floor of what a short test can learn. All their rates train well, so that the turn is the bound, where there is
-one. It lies where half of the fall is lost again: a loss that swings up while the rate is high comes down to more
-than it lost when the rate does (docs/range_test.md, "What the bounds are worth").
+one. It lies where half of the fall is lost again: what a loss loses by swinging at a high rate comes back when a
+cycle lowers it (docs/range_test.md, "What the bounds are worth").
 
 A batch's loss says as much of the batch as of the network: with a rare finding, positives come in lumps. So each
 loss is divided by that of a network that saw the same batches and never learned. The curve of the quotients starts
@@ -216,20 +216,18 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
 def _mean(curves: Sequence[Curve]) -> Curve:
     """Return the curve of all seeds' batches together, up to the end of the shortest."""
     count = min(len(curve.rates) for curve in curves)
-    constants = [curve.constant_answer for curve in curves]
+    constants = [curve.constant_answer for curve in curves if curve.constant_answer is not None]
     return Curve(
         rates=curves[0].rates[:count],
         losses=np.mean([curve.losses[:count] for curve in curves], axis=0),
         untrained=np.mean([curve.untrained[:count] for curve in curves], axis=0),
         diverged=any(curve.diverged for curve in curves),
-        constant_answer=None
-        if None in constants
-        else float(np.mean([one for one in constants if one is not None])),
+        constant_answer=float(np.mean(constants)) if constants else None,
     )
 
 
 def _of_frequency(curve: Curve, level: float, error: float) -> str:
-    """Say how much of a fall is that of a network that learns no more than how frequent positives are."""
+    """Say what part of a fall is one answer for all images: knowing how frequent positives are, and nothing else."""
     constant = curve.constant_level
     if constant is None or constant > 1 - SMALLEST_FALL:
         return ""

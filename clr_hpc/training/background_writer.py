@@ -61,7 +61,7 @@ class BackgroundWriter:
             last.result()
 
     def close(self) -> None:
-        """Return when nothing is written any more, and drop what failed: the run has failed otherwise already."""
+        """Return when nothing is written any more; what failed is dropped, so ``wait`` first where it matters."""
         if self._last is not None:
             wait([self._last])
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_run import make_spec
 from torch import Tensor
 
 from clr_hpc.data.packed import Pack
@@ -14,7 +15,6 @@ from clr_hpc.execution.worker import train_run
 from clr_hpc.training import shared_folder
 from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.world import World
-from tests.tiny_run import make_spec
 
 
 def test_what_changes_after_the_hand_over_is_not_written() -> None:
