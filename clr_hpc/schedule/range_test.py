@@ -227,7 +227,7 @@ def _mean(curves: Sequence[Curve]) -> Curve:
 
 
 def _of_frequency(curve: Curve, level: float, error: float) -> str:
-    """Say what part of a fall is one answer for all images: knowing how frequent positives are, and nothing else."""
+    """Say what part of a fall one answer for all images has, which knows only how frequent positives are."""
     constant = curve.constant_level
     if constant is None or constant > 1 - SMALLEST_FALL:
         return ""
