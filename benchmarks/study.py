@@ -7,7 +7,8 @@ Half an hour on 2 cores; Lightning needs the extra: pip install -e '.[benchmarks
 epoch. The films are PNG files of 1024 × 1024 pixels: the originals, over and over, each moved by another number
 of pixels, since a pack takes no film twice. Labels are drawn at random: only time is measured.
 
-- ours: `clr-hpc run` on the pack; and with `clr-hpc pack` before it, which later studies need no more
+- ours: `clr-hpc run` on the pack; and with `clr-hpc pack` before it, which later studies need no more;
+  it measures the training and test films too, once, at the end
 - plain: one classifier after the other, torch and a DataLoader over the files, a loader process a core
 - plain, shared: the same, as many classifiers at a time as there are cores, each with one thread
 - Lightning: one after the other; its Trainer with the same loader
@@ -73,8 +74,10 @@ def ours(folder: Path, epochs: int) -> tuple[float, float]:
         "optimizers": ["sgd"],
         "rates": {"sgd": {"lr_min": LEARNING_RATE / 10, "lr_max": LEARNING_RATE}},
         "stages": {"baseline": {"policies": ["constant"], "epochs": epochs}},
-        "training": {"epochs": epochs, "batch_size": BATCH, "image_size": SIZE},
-    }
+        "training": {
+            "epochs": epochs, "batch_size": BATCH, "image_size": SIZE, "measure_training_split_every": epochs,
+        },
+    }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     run = ["run", str(folder / "study.yaml"), "--results", str(folder / "results"), "--no-plan"]
     seconds = []

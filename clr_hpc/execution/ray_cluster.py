@@ -21,6 +21,8 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # relative paths of a study mean the same in the workers as in the command
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # a process a lane, for preemption notices that nothing here asks for
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 ON_THIS_MACHINE_ALONE = {
     # Ray's name for it is about other systems; what it does is to bind every server to 127.0.0.1

@@ -1,5 +1,6 @@
 """How much there is to do in each run, counted from the study and its pack alone: nothing is opened or trained."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -78,11 +79,14 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     pretraining_epochs, first_passes = _before_the_first_step(spec)
     comes_to_a_model = spec.stage != "range_test"
     on_the_way = known.get("train", 0) + known.get("validation", 0)
+    every = 1 if _has_a_boundary_that_moves(spec) else training.measure_training_split_every
+    training_measured = math.ceil(training.epochs / every)
+    evaluated = training_measured * known.get("train", 0) + training.epochs * known.get("validation", 0)
     return Load(
         kind=kind,
         epochs=training.epochs,
         training_images=learned // batch * batch * training.epochs + learned * pretraining_epochs,
-        evaluated_images=comes_to_a_model * training.epochs * on_the_way + learned * first_passes,
+        evaluated_images=comes_to_a_model * evaluated + learned * first_passes,
         final_images=comes_to_a_model * _final_images(spec, on_the_way, sum(known.values()), learned),
     )
 
@@ -99,6 +103,12 @@ def _network(spec: RunSpec) -> str:
     return "autoencoder" if own else spec.architecture
 
 
+def _has_a_boundary_that_moves(spec: RunSpec) -> bool:
+    """Say whether the model learns from its scores of the training images after each epoch."""
+    method = spec.task.method if spec.task.kind == "one_class" else None
+    return isinstance(method, DeepSvdd) and method.boundary == "soft"
+
+
 def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split whose label in the run's task is known."""
     label = spec.task.pathology if spec.task.kind == "binary" else spec.task.normal
@@ -108,10 +118,8 @@ def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
 
 def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int) -> int:
     """Count what is evaluated after the last step, where ``on_the_way`` images are at the end of each epoch."""
-    method = spec.task.method if spec.task.kind == "one_class" else None
-    boundary_moves = isinstance(method, DeepSvdd) and method.boundary == "soft"
     # the last epoch's evaluation is that of the model, unless its boundary moves after it
-    last_model = all_images if boundary_moves else all_images - on_the_way
+    last_model = all_images if _has_a_boundary_that_moves(spec) else all_images - on_the_way
     half_cycle = getattr(spec.policy, "half_cycle_epochs", None)
     cycles = 0.0 if half_cycle is None else spec.training.epochs / (2 * half_cycle) + 1e-9
     kept = min(int(cycles), SNAPSHOTS_KEPT)

@@ -50,13 +50,13 @@ class TaskModel(nn.Module, ABC):
         """
         return None
 
-    def end_epoch(self, training_scores: Tensor) -> bool:  # noqa: ARG002
-        """Learn what changes once an epoch, from the scores ``(N,)`` of all training images.
-
-        Returns:
-            Whether its losses or scores are others now.
-        """
+    @property
+    def learns_from_epochs(self) -> bool:
+        """Whether ``end_epoch`` has to be called after each epoch."""
         return False
+
+    def end_epoch(self, training_scores: Tensor) -> None:
+        """Learn what changes once an epoch, from the scores ``(N,)`` of all training images."""
 
     @property
     def held_out_training_scores(self) -> Tensor | None:

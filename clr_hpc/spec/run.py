@@ -88,6 +88,8 @@ class Training(FrozenSpec):
     """``bfloat16``: autocast; weights and optimizer stay float32."""
     early_stop_epochs: PositiveInt | None = None
     """Stop after this many epochs without a lower validation loss; None never does."""
+    measure_training_split_every: PositiveInt = 1
+    """Epochs; and after the last one. Validation is measured each epoch, whatever this says."""
     gradient_clip_norm: NonNegativeFloat = 0.0
     """Largest L2 norm of the gradient; 0 does not clip."""
     rate_scaling: RateScaling | None = None
@@ -99,11 +101,12 @@ class Training(FrozenSpec):
         return 1.0 if self.rate_scaling is None else self.batch_size / self.rate_scaling.reference_batch_size
 
     @model_serializer(mode="wrap")
-    def _without_scaling_that_is_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # the ids of runs from before there was any stay as they were
+    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # the ids of runs from before there were any stay as they were
         values: dict[str, Any] = serialise(self)
-        if self.rate_scaling is None:
-            del values["rate_scaling"]
+        for name in ("rate_scaling", "measure_training_split_every"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
         return values
 
 

@@ -50,14 +50,17 @@ class Course:
     def end_epoch(self, progress: Progress) -> Progress:
         """Measure, record what was measured, and keep the weights if they are the best so far."""
         run, folder = self._run, self._folder
-        evaluations = run.evaluate("train", "validation")
         epochs = run.epochs(progress.samples)
+        evaluations = run.evaluate(*self._splits_to_measure(round(epochs)))
         if folder.world.is_first:
             with run.phases("logging"):
                 for split, evaluation in evaluations.items():
                     metrics = evaluation.metrics.as_dict()
                     folder.folder.record_epoch(progress.samples, epochs, split, metrics, self._log.elapsed_seconds)
-        self._measured = progress.samples, {} if run.end_epoch(evaluations["train"]) else evaluations
+        self._measured = progress.samples, evaluations
+        if run.model.learns_from_epochs:
+            run.end_epoch(evaluations["train"])
+            self._measured = progress.samples, {}
         self._log.restart_window()
         # by the first process's numbers, so that no rounding can part them
         loss = folder.world.from_first(lambda: evaluations["validation"].metrics.loss)
@@ -67,6 +70,16 @@ class Course:
         with run.phases("checkpoints"):
             folder.save_best(run.model, progress)
         return progress
+
+    def _splits_to_measure(self, epoch: int) -> tuple[SplitName, ...]:
+        """Return the splits to evaluate after so many epochs."""
+        training = self._run.spec.training
+        measures_training = (
+            self._run.model.learns_from_epochs
+            or epoch % training.measure_training_split_every == 0
+            or epoch == training.epochs
+        )
+        return ("train", "validation") if measures_training else ("validation",)
 
     def save(self, progress: Progress) -> Future[str] | None:
         """Save a checkpoint, but never one that training can't go on from; return its SHA-256 to come.

@@ -249,13 +249,9 @@ class PreparedRun:
                 for split in splits
             }
 
-    def end_epoch(self, training: Evaluation) -> bool:
-        """Let the model learn what changes once an epoch, from its scores on the images that it is trained on.
-
-        Returns:
-            Whether its answers are others now.
-        """
-        return self.model.end_epoch(torch.from_numpy(training.scores[self.data.trained_on]).to(self.device))
+    def end_epoch(self, training: Evaluation) -> None:
+        """Let the model learn what changes once an epoch, from its scores on the images that it is trained on."""
+        self.model.end_epoch(torch.from_numpy(training.scores[self.data.trained_on]).to(self.device))
 
     def training_images(self) -> Iterator[Tensor]:
         """Yield the inputs of all training images in order, without augmentation."""

@@ -208,6 +208,20 @@ def test_early_stop_ends_a_run_whose_validation_loss_stays(small_pack: Pack, tmp
     assert result["epochs"] == result["best"]["progress"] + 2
 
 
+def test_the_training_split_may_be_measured_seldom_and_is_after_the_last_epoch(
+    small_pack: Pack, tmp_path: Path
+) -> None:
+    measured, digests = [], set()
+    for every in (1, 2):
+        training = {"epochs": 3, "image_size": 32, "batch_size": 32, "measure_training_split_every": every}
+        folder = tmp_path / str(every)
+        assert run(make_spec(small_pack, training=training), small_pack, folder) == "done"
+        measured.append([entry["progress"] for entry in epochs(folder) if entry["split"] == "train"])
+        digests.add(checkpoint_sha256(folder))
+    assert measured == [[1, 2, 3], [2, 3]]
+    assert len(digests) == 1, "measuring changes nothing"
+
+
 def test_clipping_and_bfloat16_change_training(small_pack: Pack, tmp_path: Path) -> None:
     base = {"epochs": 1, "image_size": 32, "batch_size": 32}
     digests = set()

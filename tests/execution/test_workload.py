@@ -42,6 +42,7 @@ def make(pack: Pack, **changes: Any) -> RunSpec:
     [
         {"policy": TRIANGULAR, "stage": "scratch"},
         {"policy": TRIANGULAR.model_copy(update={"half_cycle_epochs": 0.4}), "stage": "scratch"},
+        {"training": {"epochs": 3, "image_size": 32, "batch_size": 16, "measure_training_split_every": 2}},
         {"task": {"kind": "one_class", "method": {"name": "deep_svdd"}}, "stage": "scratch"},
         {"task": {"kind": "one_class", "method": SOFT}, "stage": "scratch"},
         {"task": {"kind": "one_class", "method": {"name": "autoencoder"}}, "stage": "scratch"},

@@ -128,6 +128,16 @@ def test_rates_scale_with_the_batch_over_the_reference() -> None:
         Training(epochs=1, rate_scaling={"rule": "square", "reference_batch_size": 32})
 
 
+def test_measuring_seldom_is_part_of_the_id_and_each_epoch_is_not() -> None:
+    each, seldom = (
+        spec(training=Training(epochs=2, image_size=64, **values))
+        for values in ({}, {"measure_training_split_every": 2})
+    )
+    assert "measure_training_split_every" not in each.model_dump()["training"]
+    assert seldom.run_id != each.run_id
+    assert RunSpec.model_validate_json(seldom.model_dump_json()) == seldom
+
+
 def test_scaling_is_part_of_the_id_where_it_is_on() -> None:
     scaled = spec(training=Training(epochs=2, image_size=64, rate_scaling={"reference_batch_size": 16}))
     assert scaled.run_id != spec(training=Training(epochs=2, image_size=64)).run_id

@@ -94,16 +94,19 @@ class DeepSvddModel(OneClassModel):
         self.is_prepared.fill_(True)
         self.train()
 
-    def end_epoch(self, training_scores: Tensor) -> bool:
+    @property
+    def learns_from_epochs(self) -> bool:
+        """Whether the boundary is one that moves."""
+        return self.boundary == "soft"
+
+    def end_epoch(self, training_scores: Tensor) -> None:
         """Move the soft boundary to the (1 − nu) quantile of distances, which is the objective's best radius.
 
         In the first epoch the radius is zero: every image is drawn to the centre, as in the authors' warm-up.
         """
-        if self.boundary == "soft":
-            # by hand: torch.quantile takes no more than 16 million values, and not on every device
-            rank = min(len(training_scores) - 1, int((1 - self.nu) * len(training_scores)))
-            self.squared_radius.copy_(training_scores.sort().values[rank])
-        return self.boundary == "soft"
+        # by hand: torch.quantile takes no more than 16 million values, and not on every device
+        rank = min(len(training_scores) - 1, int((1 - self.nu) * len(training_scores)))
+        self.squared_radius.copy_(training_scores.sort().values[rank])
 
 
 def _unable_to_be_constant(backbone: nn.Module) -> nn.Module:
