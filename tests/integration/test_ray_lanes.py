@@ -23,6 +23,8 @@ pytest.importorskip("ray")
 TOLERANCE = 1e-5
 """Of a lane of two. AlexNet has no batch norm, which would multiply rounding several times a step; what becomes of
 that is in tests/training/test_several_processes.py."""
+OF_AUROC = 1e-3
+"""Of two images with nearly equal scores, rounding decides which is higher: a six-thousandth of all pairs each."""
 NO_BATCH_NORM: dict[str, Any] = {
     "architectures": ["alexnet"],
     "training": {"epochs": 2, "image_size": 64, "batch_size": 16},
@@ -56,8 +58,8 @@ def test_lanes_end_where_one_machine_does(write_study: Callable[..., TrialStudy]
         assert losses[0] == pytest.approx(losses[1], abs=TOLERANCE)
     for ours, theirs in zip(wide.results(), here.results(), strict=True):
         for split in ("train", "validation"):
-            for metric in ("loss", "auroc"):
-                assert ours[split][metric] == pytest.approx(theirs[split][metric], abs=TOLERANCE)
+            assert ours[split]["loss"] == pytest.approx(theirs[split]["loss"], abs=TOLERANCE)
+            assert ours[split]["auroc"] == pytest.approx(theirs[split]["auroc"], abs=OF_AUROC)
 
 
 def test_a_run_of_two_workers_goes_on_with_one(write_study: Callable[..., TrialStudy], small_pack: Pack) -> None:
