@@ -19,7 +19,7 @@ quickstart: $(INSTALLED)
 
 # what starts clusters has the machine to itself
 test: lint
-	$(BIN)/python -m pytest --ignore tests/integration --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/integration --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest tests/integration
 
 lint: $(INSTALLED)
