@@ -21,6 +21,16 @@ STUDY = {
     "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
 }
 
+RANGE_TESTED = {
+    "pathologies": [],
+    "one_class": [{"methods": ["autoencoder"]}],
+    "rates": {"sgd": "auto"},
+    "stages": {"scratch": {"policies": ["triangular"]}},
+    "range_test": {"seeds": [0], "epochs": 12, "rates": {"sgd": {"lr_min": 1e-6, "lr_max": 1}}},
+    "training": {"epochs": 1, "image_size": 32, "batch_size": 4},
+}
+"""Changes to it whose range test comes to a suggestion in seconds."""
+
 
 @dataclass(frozen=True)
 class TrialStudy:

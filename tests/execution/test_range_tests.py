@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from trial_study import TrialStudy
+from trial_study import RANGE_TESTED, TrialStudy
 from typer.testing import CliRunner
 
 from clr_hpc.cli import app
@@ -223,20 +223,10 @@ def test_a_tests_folder_has_no_report_of_policies(measured: Measured) -> None:
         read_study(folder.path)
 
 
-AUTOENCODER = {
-    "pathologies": [],
-    "one_class": [{"methods": ["autoencoder"]}],
-    "rates": {"sgd": "auto"},
-    "stages": {"scratch": {"policies": ["triangular"]}},
-    "range_test": {"seeds": [0], "epochs": 12, "rates": {"sgd": {"lr_min": 1e-6, "lr_max": 1}}},
-    "training": {"epochs": 1, "image_size": 32, "batch_size": 4},
-}
-
-
 def test_run_makes_the_tests_that_are_missing_and_a_second_study_makes_none(
     write_study: Callable[..., TrialStudy],
 ) -> None:
-    study = write_study(**AUTOENCODER)
+    study = write_study(**RANGE_TESTED)
     first = study.run()
     assert first.returncode == 0, first.stderr + first.stdout
     assert "rates of sgd are auto: 2 range tests come first" in first.stdout

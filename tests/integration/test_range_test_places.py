@@ -6,25 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from slurm_cluster import SlurmCluster
 from slurm_trial import SlurmTrial
-from trial_study import WAIT_SECONDS, TrialStudy, wait_until
+from trial_study import RANGE_TESTED, WAIT_SECONDS, TrialStudy, wait_until
 
 from clr_hpc.training.run_folder import read_metrics
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-
-AUTOENCODER: dict[str, Any] = {
-    "pathologies": [],
-    "one_class": [{"methods": ["autoencoder"]}],
-    "rates": {"sgd": "auto"},
-    "stages": {"scratch": {"policies": ["triangular"]}},
-    "range_test": {"seeds": [0], "epochs": 12, "rates": {"sgd": {"lr_min": 1e-6, "lr_max": 1}}},
-    "training": {"epochs": 1, "image_size": 32, "batch_size": 4},
-}
 
 
 def range_test(study: TrialStudy, *options: str) -> str:
@@ -59,7 +49,7 @@ def curves(study: TrialStudy) -> dict[str, list[tuple[float, float]]]:
 def test_they_are_the_same_wherever_they_run(
     write_study: Callable[..., TrialStudy], slurm: SlurmCluster, tmp_path: Path
 ) -> None:
-    here = write_study(**AUTOENCODER)
+    here = write_study(**RANGE_TESTED)
     in_lanes, queued = here.copied_to(tmp_path / "lanes"), here.copied_to(tmp_path / "slurm")
     expected = suggestion(range_test(here, "--no-plan"))
     assert len(curves(here)) == 2, "a test, and the steps of a rate that stays, which it is compared with"
