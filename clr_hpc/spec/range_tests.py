@@ -42,7 +42,11 @@ def range_tests(study: "Study", pack_checksum: str) -> tuple[RunSpec, ...]:
             "architecture": architecture,
             "stage": "range_test",
             "training": study.training.model_copy(
-                update={"epochs": study.range_test.epochs, "early_stop_epochs": None}
+                update={
+                    "epochs": study.range_test.epochs,
+                    "early_stop_epochs": None,
+                    "measure_training_split_every": 1,
+                }
             ),
         }
         for seed in study.range_test.seeds:

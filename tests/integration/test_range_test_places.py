@@ -15,6 +15,8 @@ from trial_study import RANGE_TESTED, WAIT_SECONDS, TrialStudy, wait_until
 from clr_hpc.training.run_folder import read_metrics
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytest.importorskip("ray")
+pytest.importorskip("submitit")
 
 
 def range_test(study: TrialStudy, *options: str) -> str:

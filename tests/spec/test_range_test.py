@@ -126,7 +126,8 @@ def test_there_is_a_test_for_each_architecture_learner_optimizer_and_seed() -> N
 def test_tests_do_not_depend_on_what_does_not_change_them() -> None:
     """So that studies share them."""
     plain = range_test_study(study()).runs(CHECKSUM)
-    longer = study(name="other", seeds=[5, 6], training=STUDY["training"] | {"epochs": 40, "early_stop_epochs": 3})
+    other_course = {"epochs": 40, "early_stop_epochs": 3, "measure_training_split_every": 5}
+    longer = study(name="other", seeds=[5, 6], training=STUDY["training"] | other_course)
     other_policies = longer.model_copy(
         update={"stages": study(stages={"scratch": {"policies": ["constant"]}}).stages}
     )
