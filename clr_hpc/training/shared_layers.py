@@ -141,7 +141,7 @@ def _global_statistics(features: Tensor) -> tuple[Tensor, Tensor, int]:
 def _from_all(own: Tensor) -> Tensor:
     """Return the vectors ``(N,)`` of all processes as ``(processes, N)``, the same in each.
 
-    So they are even where they are then added up: gloo's all-reduce goes around twice, and took 2 to 8 times as long.
+    They are added up by hand, too: gloo's all-reduce goes around twice and took 2 to 8 times as long.
     """
     everyones = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(everyones, own)

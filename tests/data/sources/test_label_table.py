@@ -44,7 +44,7 @@ def test_missing_last_cells_are_blank_and_further_ones_an_error(tmp_path: Path) 
         pytest.param(b"image,label\n", "no rows below its header", id="a header alone"),
         pytest.param(b"\x89PNG\r\n\x1a\n\xff\xfe", "not a CSV file in UTF-8", id="an image"),
         pytest.param(b'image,label\n"a.png,1\n', "not a CSV file in UTF-8", id="a quote left open"),
-        # gzip writes the time into what it packs, so this one can't name itself: test workers would collect two tests
+        # gzip writes the time into what it packs: without a name, test workers would collect different tests
         pytest.param(gzip.compress(b"image\na.png\n" * 100)[:-20], "can't be read", id="cut short"),
     ],
 )
