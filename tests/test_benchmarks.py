@@ -17,7 +17,7 @@ from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.training.world import World
 
 Load = Callable[[str], ModuleType]
-WITH_OPTIONS = ["cohort", "ddp", "evaluation", "overhead", "pack", "plan", "scale", "step", "study"]
+WITH_OPTIONS = ["cohort", "ddp", "evaluation", "gpu", "overhead", "pack", "plan", "scale", "step", "study"]
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,7 @@ def _attempt(
     until_epochs: float,
     profile: "Profile | None",
 ) -> Outcome:
+    from clr_hpc.training.checkpoint import Checkpoints
     from clr_hpc.training.loop import StoppedError, train
     from clr_hpc.training.phases import untimed
     from clr_hpc.training.shared_folder import SharedFolder
@@ -130,6 +131,7 @@ def _attempt(
     if world.is_first:
         with phases("logging"):
             run_folder.finish(result | {"ended": _now()})
+            Checkpoints(run_folder.path / "checkpoints").keep_alone(result["samples"])
     if profile:
         profile.write_done(result["micro_batches"], should_stop)
     return "done"

@@ -1,4 +1,4 @@
-"""Checkpoints: complete, checksummed, whole or not there, the last two kept.
+"""Checkpoints: complete, checksummed, whole or not there, the last two kept while a run goes on.
 
 A checkpoint is a safetensors file: no pickle, and the same state gives the same bytes. It holds the model, the
 optimizer's state and the progress; order, augmentation and dropout are functions of seed and progress
@@ -94,10 +94,12 @@ class Checkpoints:
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
         checksum = save_tensors(path, tensors, asdict(progress))
-        for old in self._newest_first()[KEPT:]:
-            _checksum_file(old).unlink(missing_ok=True)
-            old.unlink()
+        _drop(self._newest_first()[KEPT:])
         return checksum
+
+    def keep_alone(self, samples: int) -> None:
+        """Drop all but the checkpoint after ``samples`` samples: a run that has ended falls back to no other."""
+        _drop(path for path in self._newest_first() if path != self.path(samples))
 
     def latest(self) -> Checkpoint:
         """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
@@ -116,6 +118,12 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"), reverse=True)
+
+
+def _drop(files: Iterable[Path]) -> None:
+    for file in files:
+        _checksum_file(file).unlink(missing_ok=True)
+        file.unlink()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:

@@ -176,6 +176,9 @@ def test_a_lost_newest_checkpoint_costs_steps_but_changes_nothing(
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["checkpoint_sha256"] == checkpoint_sha256(finished)
     assert newest.name in result["damaged_checkpoints"][0]
+    last = f"{result['samples']:012d}.safetensors"
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [last, f"{last}.sha256"], "a run that has ended falls back to no other"
     samples = [entry["samples"] for entry in steps(tmp_path / "run")]
     assert samples == sorted(set(samples)), "no step may be there twice"
 
