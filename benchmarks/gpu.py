@@ -14,6 +14,7 @@ is told at the end and stops nothing. What the machine lacks (pytest, Lightning,
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -118,8 +119,11 @@ def small_parts(output: Path, nih: Path | None) -> list[Part]:
 def run(part: Part, output: Path) -> int:
     """Run a part, show what it prints as it comes, keep it in a file, and return its exit status."""
     print(f"== {part.name}: {' '.join(part.command)}", flush=True)
+    wide = os.environ | {"COLUMNS": "115"}  # of tables, which are 80 where nobody looks at them
     with (output / f"{part.name}.txt").open("w") as file:
-        process = subprocess.Popen(part.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            part.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=wide
+        )
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
