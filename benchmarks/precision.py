@@ -1,6 +1,6 @@
 """What bfloat16 costs in AUROC: the same runs in both precisions, over seeds.
 
-    python benchmarks/precision.py [STUDY] [--seeds 3] [--results FOLDER]
+    python benchmarks/precision.py [STUDY] [--seeds 3] [--results FOLDER]    # such as benchmarks/precision_nih.yaml
 
 Trains all runs of a study that take steps, with float32 and with bfloat16 autocast, and prints how much AUROC on
 validation and test images differs between the two, beside how much it differs between seeds: a difference that is
