@@ -130,11 +130,14 @@ def test_a_pneumothorax_has_air_and_no_vessels_at_the_wall(seed: int, severity: 
 @few
 @given(seeds, severities)
 def test_edema_is_densest_around_both_hila(seed: int, severity: float) -> None:
-    lost = lost_air(seed, lesion("edema", severity, seed=seed))
+    edema = lesion("edema", severity, seed=seed)
+    lost = lost_air(seed, edema)
+    # fluid takes a share of the air that is there, and some hearts hide most of a hilum's
+    air = lost + chest_with(seed, edema).air
     for side in SIDES:
         hilum = (np.abs(side * U - 0.3) < 0.06) & (np.abs(V + 0.08) < 0.08)
         apex = (np.abs(side * U - 0.3) < 0.06) & (np.abs(V + 0.6) < 0.05)
-        assert lost[hilum].mean() > 3 * lost[apex].mean()
+        assert lost[hilum].sum() / air[hilum].sum() > 3 * lost[apex].sum() / air[apex].sum()
 
 
 @few
