@@ -88,7 +88,7 @@ def _shared_batch_norm(norm: _BatchNorm) -> nn.Module:
 class HostSyncBatchNorm(nn.Module):
     """Batch norm over all processes on the CPU, where torch's ``SyncBatchNorm`` refuses to work.
 
-    The statistics are those of all images of all processes, however many each has (Chan, Golub & LeVeque 1983).
+    The statistics are those of all images of all processes, however many each has, at least one (Chan, Golub & LeVeque 1983).
     """
 
     def __init__(self, norm: _BatchNorm) -> None:
@@ -123,11 +123,8 @@ def _global_statistics(features: Tensor) -> tuple[Tensor, Tensor, int]:
     """
     channels = features.shape[1]
     count = features.numel() // channels
-    if count == 0:
-        mean = variance = features.new_zeros(channels, dtype=torch.float32)
-    else:
-        # batch norm's own kernel: torch.var_mean takes ten times as long where channels are last
-        mean, variance = torch.batch_norm_update_stats(_at_least_float(features), None, None, 0.0)
+    # batch norm's own kernel: torch.var_mean takes ten times as long where channels are last
+    mean, variance = torch.batch_norm_update_stats(_at_least_float(features), None, None, 0.0)
     own = torch.cat([mean.double(), variance.double(), mean.new_tensor([count], dtype=torch.float64)])
     everyones = _from_all(own)
     means, variances, counts = everyones[:, :channels], everyones[:, channels:-1], everyones[:, -1:]
