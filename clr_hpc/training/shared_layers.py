@@ -88,7 +88,8 @@ def _shared_batch_norm(norm: _BatchNorm) -> nn.Module:
 class HostSyncBatchNorm(nn.Module):
     """Batch norm over all processes on the CPU, where torch's ``SyncBatchNorm`` refuses to work.
 
-    The statistics are those of all images of all processes, however many each has, at least one (Chan, Golub & LeVeque 1983).
+    The statistics are those of all images of all processes, of which each has one at least (Chan, Golub & LeVeque
+    1983).
     """
 
     def __init__(self, norm: _BatchNorm) -> None:
