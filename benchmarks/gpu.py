@@ -25,11 +25,13 @@ from pathlib import Path
 import torch
 import yaml
 
+from clr_hpc.data.pack import usable_cores
 from clr_hpc.spec.run import ARCHITECTURES
 from parts.noise import noise_pack
 
 FOLDER = Path(__file__).resolve().parent
 CLR_HPC = [sys.executable, "-m", "clr_hpc.cli"]
+PARTS = ("tests", "profile", "step", "cohort", "pack", "precision", "study", "ddp")
 SPLIT = ["--validation-fraction", "0.25", "--test-fraction", "0.25"]
 
 
@@ -86,8 +88,7 @@ def step(nih: Path | None, *options: str) -> Part:
 
 
 def parts(output: Path, nih: Path | None) -> list[Part]:
-    """Return what is to be run, in order, and make the studies and the pack of noise that it needs."""
-    noise_pack(output / "noise", 20_000, 224, workers=4)
+    """Return what is to be run, in order, and write the studies that it needs."""
     profiled = write_study(
         output, "profiled", output / "noise", 1, image_size=224, batch_size=256, precision="bfloat16"
     )
@@ -107,7 +108,6 @@ def parts(output: Path, nih: Path | None) -> list[Part]:
 
 def small_parts(output: Path, nih: Path | None) -> list[Part]:
     """Return the same on the smallest sizes."""
-    noise_pack(output / "noise", 200, 64)
     profiled = write_study(output, "profiled", output / "noise", 1, image_size=64, batch_size=16)
     once = ["--turns", "1", "--steps", "1", "--batch", "8"]
     made = [*tests(), profile(profiled), step(nih, "--sizes", "64", *once), benchmark("cohort", "--dry-run")]
@@ -142,20 +142,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("gpu-results"), help="a new folder")
     parser.add_argument("--nih", type=Path, help="real images, for precision and the peers that read files")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="names of parts, as the headings have them")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="those that the machine lacks nothing for"
+    )
     parser.add_argument("--dry-run", action="store_true", help="the smallest sizes, on whatever there is")
     options = parser.parse_args()
     if not (torch.cuda.is_available() or options.dry_run):
         parser.error("no GPU is visible to torch; --dry-run does the same in small on a CPU")
     output: Path = options.output.resolve()
+    if output.exists():
+        parser.error(f"{output} is there already; name a new folder with --output")
     output.mkdir(parents=True)
     started = time.monotonic()
     made = (small_parts if options.dry_run else parts)(output, options.nih)
-    names = [part.name for part in made]
-    asked = options.only or names
-    if unknown := set(asked) - set(names):
-        parser.error(f"no part is called {', '.join(sorted(unknown))}; here there are {', '.join(names)}")
-    chosen = [part for part in made if part.name in asked]
+    images, size = (200, 64) if options.dry_run else (20_000, 224)
+    noise_pack(output / "noise", images, size, workers=usable_cores())
+    chosen = [part for part in made if part.name in options.only]
     failed = [part.name for part in chosen if run(part, output) != 0]
     print(f"{(time.monotonic() - started) / 60:.0f} minutes; what was printed lies in {output}")
     if failed:

@@ -94,12 +94,12 @@ class Checkpoints:
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
         checksum = save_tensors(path, tensors, asdict(progress))
-        _drop(self._newest_first()[KEPT:])
+        drop_tensors(self._newest_first()[KEPT:])
         return checksum
 
     def keep_alone(self, samples: int) -> None:
         """Drop all but the checkpoint after ``samples`` samples: a run that has ended falls back to no other."""
-        _drop(path for path in self._newest_first() if path != self.path(samples))
+        drop_tensors(path for path in self._newest_first() if path != self.path(samples))
 
     def latest(self) -> Checkpoint:
         """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
@@ -120,12 +120,6 @@ class Checkpoints:
         return sorted(self.folder.glob("*.safetensors"), reverse=True)
 
 
-def _drop(files: Iterable[Path]) -> None:
-    for file in files:
-        _checksum_file(file).unlink(missing_ok=True)
-        file.unlink()
-
-
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
     """Write tensors and metadata as a safetensors file with its checksum beside it; return the SHA-256.
 
@@ -141,6 +135,13 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     with written_whole(_checksum_file(path)) as aside:
         aside.write_text(f"{checksum}  {path.name}\n")
     return checksum
+
+
+def drop_tensors(files: Iterable[Path]) -> None:
+    """Delete files of ``save_tensors``, with their checksums."""
+    for file in files:
+        _checksum_file(file).unlink(missing_ok=True)
+        file.unlink()
 
 
 def load_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from clr_hpc.spec.policy import Policy
-from clr_hpc.training.checkpoint import load_tensors, model_weights, save_tensors
+from clr_hpc.training.checkpoint import drop_tensors, load_tensors, model_weights, save_tensors
 
 KEPT = 5
 """The last ones; with short cycles there would be many."""
@@ -39,16 +39,11 @@ class Snapshots:
         """Keep the ``model_tensors`` of a model as it is after ``samples`` samples."""
         self._folder.mkdir(exist_ok=True)
         save_tensors(self._folder / f"{samples:012d}.safetensors", tensors, {"samples": samples})
-        for old in self._files()[:-KEPT]:
-            old.with_name(old.name + ".sha256").unlink(missing_ok=True)
-            old.unlink()
+        drop_tensors(self._files()[:-KEPT])
 
     def forget_after(self, samples: int) -> None:
         """Drop models of later than ``samples``: the run goes back and will come to others."""
-        for file in self._files():
-            if int(file.stem) > samples:
-                file.with_name(file.name + ".sha256").unlink(missing_ok=True)
-                file.unlink()
+        drop_tensors(file for file in self._files() if int(file.stem) > samples)
 
     def weights(self) -> dict[int, dict[str, Tensor]]:
         """Return the ``state_dict`` of each by samples seen, the oldest first.
