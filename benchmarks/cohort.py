@@ -7,19 +7,22 @@ Every way trains as many runs of the same network, each with its own weights, ba
 momentum, in float32, and all ways take turns, so that a noisy machine hits all. All but the processes are one
 process with as many threads as `clr-hpc run` gives one: a single one, unless --threads says otherwise.
 
-- turn by turn: a step of each run in turn, as a cohort of this project does, from a pack
+- turn by turn: a step of each run in turn, from a pack, operation by operation; on CPUs what a cohort does
+- on a GPU, cohort: the same as a cohort does it there, by captured passes on a stream a run
 - bare: the same network and optimizer on tensors that are there already, run by run
 - compiled: the same through torch.compile; compilation is measured apart
 - vmap: one step for all, over stacked parameters and batch norm's statistics (`torch.func`), by an update rule
   that takes a rate a run; on tensors that are there already
 - processes: one a core, of one thread, each with its share of the runs, as `clr-hpc run` does
-- on a GPU instead of the last: a stream a run, and a CUDA graph a run
+- on a GPU instead of the last: a stream a run, and a CUDA graph a run, on tensors that are there already
 
 A way is kept beside "turn by turn" if it is at least 1.3 times as fast. Memory follows: the peak of a process that
 trains 14 runs, in that of a process with one run.
 """
 
 import argparse
+import copy
+import faulthandler
 import itertools
 import multiprocessing
 import os
@@ -81,18 +84,23 @@ def spec(architecture: str, size: int, batch: int, number: int, checksum: str) -
     )
 
 
-def turn_by_turn(specs: list[RunSpec], pack: Pack) -> Steps:
-    """Train as ``clr_hpc.training.loop`` does between two evaluations, a step of each run in turn."""
-    runs = [PreparedRun(spec, pack, World.alone(DEVICE)) for spec in specs]
+def turn_by_turn(specs: list[RunSpec], pack: Pack, as_written: bool = True) -> Steps:
+    """Train as ``clr_hpc.training.loop`` does between two evaluations, a step of each run in turn.
+
+    On a GPU with passes captured, on a stream a run, unless they are to be launched as they are written.
+    """
+    runs = [PreparedRun(spec, pack, World.alone(DEVICE), as_written=as_written) for spec in specs]
     for run in runs:
         run.make_ready(rate_factor=1.0)
+    streams = [torch.cuda.Stream() if CUDA and not as_written else None for _ in runs]
     samples = itertools.count(0, runs[0].batch_size)
 
     def steps(count: int) -> None:
         for seen in itertools.islice(samples, count):
-            for run in runs:
-                run.set_rate(run.epochs(seen))
-                run.step(seen)
+            for stream, run in zip(streams, runs, strict=True):
+                with torch.cuda.stream(stream):  # None: where it is
+                    run.set_rate(run.epochs(seen))
+                    run.step(seen)
 
     return steps
 
@@ -145,7 +153,9 @@ def by_vmap(architecture: str, bare: Bare) -> Steps:
     """
     with torch.device("meta"):
         template = build_backbone(architecture, 1, Initialisation(), 0)
-    parameters, buffers = stack_module_state(bare.networks)
+    # a GPU's batch norm copies to the layout of its input, and under vmap it refuses to for channels last
+    networks = [copy.deepcopy(network).to(memory_format=torch.contiguous_format) for network in bare.networks]
+    parameters, buffers = stack_module_state(networks)
     momenta = {name: torch.zeros_like(value) for name, value in parameters.items()}
     rates = torch.tensor([rate(number) for number in range(len(bare.networks))], device=DEVICE)
 
@@ -271,6 +281,19 @@ def compiled(bare: Bare) -> tuple[list[nn.Module], list[float], float]:
     return networks[1:], seconds[1:], apart / largest
 
 
+def _possible(ways: dict[str, Steps], notes: dict[str, str]) -> dict[str, Steps]:
+    """Return the ways that torch can go on this device, and note why it can't go the others."""
+    possible = {}
+    for name, steps in ways.items():
+        try:
+            steps(1)
+        except RuntimeError as error:
+            notes[name] = str(error).splitlines()[0]
+        else:
+            possible[name] = steps
+    return possible
+
+
 def compare(architecture: str, size: int, batch: int, pack: Pack, options: argparse.Namespace) -> list[list[str]]:
     """Measure all ways of one network, image size and batch; return rows of the table."""
     runs, notes = options.runs, dict[str, str]()
@@ -280,11 +303,13 @@ def compare(architecture: str, size: int, batch: int, pack: Pack, options: argpa
     if not options.no_compile:
         networks, first, apart = compiled(bare)
         ways["compiled"] = bare.by(networks)
-    ways["vmap"] = by_vmap(architecture, bare)
+    if not options.no_vmap:
+        ways["vmap"] = by_vmap(architecture, bare)
     if CUDA:
+        ways["cohort"] = turn_by_turn(specs, pack, as_written=False)
         ways["streams"] = by_streams(bare)
         ways["graphs"] = by_graphs(architecture, size, batch, runs)
-        seconds = in_turns(ways, options.steps, options.turns)
+        seconds = in_turns(_possible(ways, notes), options.steps, options.turns)
     else:
         with by_processes(specs, pack.folder) as ways["processes"]:
             seconds = in_turns(ways, options.steps, options.turns)
@@ -298,7 +323,7 @@ def compare(architecture: str, size: int, batch: int, pack: Pack, options: argpa
             f"{cost:.0f} s to compile, {pays}; the second run's first step {first[1]:.1f} s; "
             f"gradients differ by {apart:.0e}"
         )
-    rows = []
+    rows = [["", name, "", "", note] for name, note in notes.items() if name not in seconds]
     for name, taken in seconds.items():
         against = [base / own for base, own in zip(seconds["turn by turn"], taken, strict=True)]
         speed = options.steps * runs * batch / statistics.median(taken)
@@ -308,11 +333,11 @@ def compare(architecture: str, size: int, batch: int, pack: Pack, options: argpa
 
 
 def _peak(connection: Connection, runs: int, pack_folder: Path) -> None:
-    """Train so many runs for three steps and send the peak of memory in bytes."""
+    """Train so many runs for some steps and send the peak of memory in bytes."""
     torch.set_num_threads(1)
     pack = Pack.open(pack_folder)
     specs = [spec("mobilenet_v1", pack.manifest.size, 32, n, pack.manifest.checksum) for n in range(runs)]
-    turn_by_turn(specs, pack)(3)
+    turn_by_turn(specs, pack, as_written=False)(4)
     if CUDA:
         connection.send(torch.cuda.max_memory_allocated())
     else:
@@ -350,9 +375,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, action="append", help="16 and 32")
     parser.add_argument("--runs", type=int, default=4)
     parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=2, help="of every run, in a turn")
+    parser.add_argument("--steps", type=int, default=20 if CUDA else 2, help="of every run, in a turn")
     parser.add_argument("--threads", type=int, default=1, help="of all ways but the processes, on CPUs")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-vmap", action="store_true", help="leave vmap out")
     parser.add_argument("--dry-run", action="store_true", help="two runs of MobileNetV1 at 32 × 32, once: a check")
     options = parser.parse_args()
     if options.dry_run:
@@ -366,6 +392,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     options = arguments()
+    faulthandler.enable()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
     torch.set_num_threads(options.threads)
     hardware = torch.cuda.get_device_name() if CUDA else f"{options.threads} of {CORES} cores, no GPU"

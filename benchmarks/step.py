@@ -7,7 +7,7 @@ networks with SGD and momentum, on the same number of threads, in the same preci
 
 - ours: pack, gather, conversion, augmentation, the policy's rate, records in the run folder
 - bare: memory layout and optimizer as ours, float tensors that are there already, no augmentation; on a GPU
-  also compiled
+  also compiled, as ours is there, since it never ends and so compiling pays
 - timm: the loop of its benchmark script, on one batch that stays; timm's package has no such command, so
   parts/loops.py has a loop of the same shape, and says what is the same and what is not
 - Lightning, Ray Train: Trainer or TorchTrainer with a DataLoader, as their documentation shows them, decoding PNG
@@ -28,6 +28,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.data.pack import usable_cores
+from clr_hpc.data.packed import Pack
 from clr_hpc.spec.run import ARCHITECTURES
 from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours
 from parts.noise import noise_pack
@@ -45,10 +47,8 @@ WANTED = {
 """Device and loop: what ours must be times as fast, and for which architecture and size; None: all."""
 
 
-def loops_in_memory(setting: Setting, folder: Path, compiled: bool) -> dict[str, Steps]:
+def loops_in_memory(setting: Setting, pack: Pack, folder: Path, compiled: bool) -> dict[str, Steps]:
     """Make the loops ready."""
-    # epochs of 160 steps, of which every eighth is recorded; real ones are longer
-    pack = noise_pack(folder / "pack", 200 * setting.batch, setting.size)
     loops = {
         "ours": ours(setting, pack, folder / "run"),
         "bare": bare(setting),
@@ -65,10 +65,10 @@ def wanted(setting: Setting, loop: str) -> str:
     return f"{least:g}" if applies else ""
 
 
-def measure(setting: Setting, options: argparse.Namespace, files: list[Path], table: Table) -> None:
+def measure(setting: Setting, pack: Pack, options: argparse.Namespace, files: list[Path], table: Table) -> None:
     """Measure one network at one size, and add its rows."""
     with tempfile.TemporaryDirectory() as folder:
-        loops = loops_in_memory(setting, Path(folder), options.compiled)
+        loops = loops_in_memory(setting, pack, Path(folder), options.compiled)
         seconds = in_turns(loops, options.steps, options.turns)
         del loops
     gc.collect()
@@ -116,9 +116,13 @@ def main() -> None:
     for heading in ("network × batch", "loop", "images/s", "ours is × as fast", "at least"):
         table.add_column(heading, justify="left" if heading in ("network × batch", "loop") else "right")
     for size in options.sizes:
-        for architecture in options.architectures:
-            batch = options.batch or (256 if cuda else 32 if size <= SMALL else 16)
-            measure(Setting(architecture, size, batch, options.precision, device), options, files, table)
+        batch = options.batch or (256 if cuda else 32 if size <= SMALL else 16)
+        with tempfile.TemporaryDirectory() as folder:
+            # epochs of 160 steps, of which every eighth is recorded; real ones are longer
+            pack = noise_pack(Path(folder) / "pack", 200 * batch, size, workers=usable_cores() if cuda else 1)
+            for architecture in options.architectures:
+                setting = Setting(architecture, size, batch, options.precision, device)
+                measure(setting, pack, options, files, table)
     Console(width=110).print(table)
     if not files and options.lightning:
         print("Loops over PNG files: not measured, since --originals holds no .png file")

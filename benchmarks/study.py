@@ -1,20 +1,21 @@
 """What a whole study costs: 14 classifiers, from command to last result, against plain scripts.
 
-    python benchmarks/study.py --originals FOLDER_WITH_NIH_PNGS [--films 960] [--epochs 2]
+    python benchmarks/study.py --originals FOLDER_WITH_NIH_PNGS [--films 960] [--epochs 2] [--cohort N]
 
-Half an hour on 2 cores; Lightning needs the extra: pip install -e '.[benchmarks]'. All train MobileNetV1 at 64 ×
-64 in batches of 32 with SGD and momentum, in float32, for as many epochs, and evaluate the validation films each
-epoch. The films are PNG files of 1024 × 1024 pixels: the originals, over and over, each moved by another number
-of pixels, since a pack takes no film twice. Labels are drawn at random: only time is measured.
+Half an hour on 2 cores, some minutes on a GPU with many; Lightning needs the extra: pip install -e
+'.[benchmarks]'. All train MobileNetV1 at 64 × 64 in batches of 32 with SGD and momentum, in float32, for as many
+epochs, and evaluate the validation films each epoch. The films are PNG files of 1024 × 1024 pixels: the originals,
+over and over, each moved by another number of pixels, since a pack takes no film twice. Labels are drawn at
+random: only time is measured.
 
 - ours: `clr-hpc run` on the pack; and with `clr-hpc pack` before it, which later studies need no more;
-  it measures the training and test films too, once, at the end
+  it measures the training and test films too, once, at the end; on a GPU all classifiers side by side
 - plain: one classifier after the other, torch and a DataLoader over the files, a loader process a core
 - plain, shared: the same, as many classifiers at a time as there are cores, each with one thread
 - Lightning: one after the other; its Trainer with the same loader
 
-To bound the time, the plain ones train `--of-14` classifiers, and their time is multiplied. All files are in the
-page cache, which flatters those who read them again and again.
+To bound the time, the plain ones train `--of-14` classifiers, those who share the machine at least one a core, and
+their time is multiplied. All files are in the page cache, which flatters those who read them again and again.
 """
 
 import argparse
@@ -45,25 +46,33 @@ from clr_hpc.models.backbones import build_backbone
 from clr_hpc.spec.pathologies import PATHOLOGIES
 from clr_hpc.spec.run import Initialisation
 
-SIZE, BATCH, LEARNING_RATE, WANTED = 64, 32, 0.01, 4.0
+SIZE, BATCH, LEARNING_RATE = 64, 32, 0.01
+CUDA = torch.cuda.is_available()
+DEVICE, WANTED = (torch.device("cuda"), 10.0) if CUDA else (torch.device("cpu"), 4.0)
 CORES = len(os.sched_getaffinity(0))
 COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
+
+
+def make_film(original: Path, shift: int, film: Path) -> None:
+    """Write a film as a PNG file: an original, moved to the right."""
+    pixels = np.asarray(Image.open(original).convert("L"))
+    Image.fromarray(np.roll(pixels, shift, axis=1)).save(film)
 
 
 def make_films(originals: list[Path], folder: Path, count: int) -> pd.DataFrame:
     """Write ``count`` PNG files and return their table: image, patient, split, a 0/1 column a pathology."""
     random = np.random.default_rng(0)
     names = [f"film-{number:05}.png" for number in range(count)]
-    for number, name in enumerate(names):
-        pixels = np.asarray(Image.open(originals[number % len(originals)]).convert("L"))
-        Image.fromarray(np.roll(pixels, number, axis=1)).save(folder / name)
+    films = [(originals[number % len(originals)], number, folder / name) for number, name in enumerate(names)]
+    with multiprocessing.get_context("spawn").Pool(CORES) as pool:
+        pool.starmap(make_film, films)
     split = ["validation" if number % 5 == 0 else "train" for number in range(count - 20)] + ["test"] * 20
     columns = {name: (random.random(count) < 0.3).astype(int) for name in PATHOLOGIES}
     table = {"image": names, "patient": [f"p{number}" for number in range(count)], "split": split}
     return pd.DataFrame({**table, **columns})
 
 
-def ours(folder: Path, epochs: int) -> tuple[float, float]:
+def ours(folder: Path, epochs: int, cohort: int) -> tuple[float, float]:
     """Return the seconds of packing and those of the study."""
     columns = ["--image-column", "image", "--patient-column", "patient", "--split-column", "split"]
     pack = ["pack", "table", "--images", str(folder / "films"), "--labels", str(folder / "films.csv")]
@@ -79,7 +88,15 @@ def ours(folder: Path, epochs: int) -> tuple[float, float]:
         },
     }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    run = ["run", str(folder / "study.yaml"), "--results", str(folder / "results"), "--no-plan"]
+    run = [
+        "run",
+        str(folder / "study.yaml"),
+        "--results",
+        str(folder / "results"),
+        "--no-plan",
+        "--cohort",
+        str(cohort),
+    ]
     seconds = []
     for command in ([*pack, *columns, "--size", str(SIZE), "--output", str(folder / "pack")], run):
         start = time.perf_counter()
@@ -114,7 +131,7 @@ def loaders(folder: Path, pathology: str, workers: int) -> tuple[DataLoader[tupl
     return tuple(
         DataLoader(
             Films(folder, pathology, split), BATCH, shuffle=split == "train", drop_last=split == "train",
-            num_workers=workers, persistent_workers=workers > 0,
+            num_workers=workers, persistent_workers=workers > 0, pin_memory=CUDA,
         )
         for split in ("train", "validation")
     )  # fmt: skip
@@ -123,19 +140,20 @@ def loaders(folder: Path, pathology: str, workers: int) -> tuple[DataLoader[tupl
 def plain_classifier(folder: Path, pathology: str, epochs: int, workers: int, threads: int) -> None:
     """Train one classifier as a plain script does."""
     torch.set_num_threads(threads)
-    network = build_backbone("mobilenet_v1", 1, Initialisation(), seed=0)
+    network = build_backbone("mobilenet_v1", 1, Initialisation(), seed=0).to(DEVICE)
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=0.9)
     training, validation = loaders(folder, pathology, workers)
     for _ in range(epochs):
         network.train()
         for films, labels in training:
             optimizer.zero_grad()
-            binary_cross_entropy_with_logits(network(films).squeeze(1), labels).backward()
+            logits = network(films.to(DEVICE, non_blocking=True)).squeeze(1)
+            binary_cross_entropy_with_logits(logits, labels.to(DEVICE, non_blocking=True)).backward()
             optimizer.step()
         network.eval()
         with torch.inference_mode():
             for films, _ in validation:
-                network(films)
+                network(films.to(DEVICE, non_blocking=True))
 
 
 def plain(folder: Path, pathologies: tuple[str, ...], epochs: int) -> None:
@@ -173,19 +191,20 @@ def with_lightning(folder: Path, pathologies: tuple[str, ...], epochs: int) -> N
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        accelerator = "gpu" if CUDA else "cpu"
         for pathology in pathologies:
             trainer = lightning.Trainer(
-                max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
+                max_epochs=epochs, accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False,
                 enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
             )  # fmt: skip
             trainer.fit(Classifier(), *loaders(folder, pathology, CORES))
 
 
 Peer = Callable[[Path, tuple[str, ...], int], None]
-PEERS: dict[str, Peer] = {
-    "plain, one after the other": plain,
-    f"plain, {CORES} sharing the machine": plain_shared,
-    "Lightning, one after the other": with_lightning,
+PEERS: dict[str, tuple[str, Peer]] = {
+    "plain": ("plain, one after the other", plain),
+    "shared": (f"plain, {CORES} sharing the machine", plain_shared),
+    "lightning": ("Lightning, one after the other", with_lightning),
 }
 
 
@@ -196,28 +215,32 @@ def main() -> None:
     parser.add_argument("--originals", type=Path, default=default, help="folder of 1024 × 1024 PNG files")
     parser.add_argument("--films", type=int, default=960)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--of-14", type=int, default=CORES, help="classifiers that the peers train")
+    parser.add_argument("--of-14", type=int, default=2, help="classifiers that the peers train")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS, help="all")
+    parser.add_argument("--cohort", type=int, default=len(PATHOLOGIES) if CUDA else 1, help="of clr-hpc run")
     options = parser.parse_args()
     originals = sorted(options.originals.glob("*.png"))
     if not originals:
         raise SystemExit(f"{options.originals} holds no .png file; give --originals")
-    some = PATHOLOGIES[: options.of_14]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "films").mkdir()
         make_films(originals, folder / "films", options.films).to_csv(folder / "films.csv", index=False)
-        packing, study = ours(folder, options.epochs)
+        packing, study = ours(folder, options.epochs, options.cohort)
         seconds = {"ours, packing included": packing + study}
-        for peer, train in PEERS.items():
+        for peer in options.peers:
+            what, train = PEERS[peer]
+            some = PATHOLOGIES[: max(options.of_14, CORES) if peer == "shared" else options.of_14]
             start = time.perf_counter()
             train(folder, some, options.epochs)
-            seconds[peer] = (time.perf_counter() - start) * len(PATHOLOGIES) / len(some)
-    table = Table(title=f"14 classifiers, {options.films} films, {options.epochs} epochs, {CORES} cores")
+            seconds[what] = (time.perf_counter() - start) * len(PATHOLOGIES) / len(some)
+    hardware = f"{torch.cuda.get_device_name()}, {CORES} cores" if CUDA else f"{CORES} cores"
+    table = Table(title=f"14 classifiers, {options.films} films, {options.epochs} epochs, {hardware}")
     for heading in ("study", "in times of ours", "wanted"):
         table.add_column(heading, justify="right")
     table.add_row("ours", "1", "")
     for what, taken in seconds.items():
-        table.add_row(what, f"{taken / study:.1f}", f"{WANTED:g}" if what == "plain, one after the other" else "")
+        table.add_row(what, f"{taken / study:.1f}", f"{WANTED:g}" if what == PEERS["plain"][0] else "")
     Console().print(table)
 
 

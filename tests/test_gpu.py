@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_run
 import torch
 from numpy.testing import assert_array_equal
+from torch._dynamo.utils import counters
 
 from clr_hpc.data import device_pixels as module
 from clr_hpc.data.device_pixels import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
@@ -18,6 +20,8 @@ from clr_hpc.execution.cohort import CohortRun, train_cohort
 from clr_hpc.spec.optimizer import Adagrad, Adam, RmsProp, Sgd
 from clr_hpc.spec.policy import Triangular
 from clr_hpc.spec.run import RunSpec
+from clr_hpc.training.compilation import PAYS_FROM_PIXELS
+from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import read_metrics
 from clr_hpc.training.world import World
 
@@ -63,7 +67,7 @@ def test_pixels_arrive_as_they_lie_in_the_pack(
     batches = [np.random.default_rng(number).permutation(len(small_pack.index))[:64] for number in range(20)]
     for rows, following in zip(batches, [*batches[1:], batches[0]], strict=True):
         taken = pixels.take(rows)
-        pixels.expect([following])
+        pixels.expect(lambda following=following: [following])
         assert taken.device.type == GPU.type
         assert_array_equal(taken.cpu().numpy(), small_pack.gather(rows))
 
@@ -85,6 +89,51 @@ def test_a_gpu_trains_what_a_cpu_trains(architecture: str, small_pack: Pack, tmp
     theirs, ours = (steps(spec, tmp_path / device.type) for device in (CPU, GPU))
     assert [step["lr"] for step in ours] == [step["lr"] for step in theirs]
     assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=0.01)
+
+
+def first_losses(run: PreparedRun, count: int) -> list[float]:
+    """Take the first steps of a run."""
+    run.begin(None)
+    run.make_ready(rate_factor=1.0)
+    found = []
+    for step in range(count):
+        run.set_rate(run.epochs(step * run.batch_size))
+        found.append(run.step(step * run.batch_size))
+    return [float(loss) for loss in found]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "mobilenet_v1"},
+        {"architecture": "alexnet"},  # whose dropout masks are those of the step, whoever else draws
+        {"architecture": "densenet121", "training": {"precision": "bfloat16"}},
+        {"optimizer": Adam(), "training": {"gradient_clip_norm": 0.1}},
+        {"task": {"kind": "one_class", "method": {"name": "deep_svdd", "boundary": "soft"}}},
+        {"task": {"kind": "one_class", "method": {"name": "autoencoder"}}},
+    ],
+    ids=str,
+)
+def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_pack: Pack) -> None:
+    spec = make_spec(small_pack, **changes)
+    captured, written = (
+        PreparedRun(spec, small_pack, World.alone(GPU), as_written=as_written) for as_written in (False, True)
+    )
+    assert first_losses(captured, 8) == pytest.approx(first_losses(written, 8), rel=0.02)
+    assert captured.passes is not None
+    assert written.passes is None
+    assert float(captured.gradient_norm()) == pytest.approx(float(written.gradient_norm()), rel=0.1)
+
+
+def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, alone = make_spec(small_pack), World.alone(GPU)
+    as_it_is = first_losses(PreparedRun(spec, small_pack, alone), 6)
+    monkeypatch.setitem(PAYS_FROM_PIXELS, spec.architecture, 0)
+    run = PreparedRun(spec, small_pack, alone)
+    compiled_before = counters["stats"]["unique_graphs"]
+    # compiled code rounds otherwise, and each step multiplies the difference
+    assert first_losses(run, 6)[:2] == pytest.approx(as_it_is[:2], rel=0.02)
+    assert counters["stats"]["unique_graphs"] > compiled_before
 
 
 @pytest.mark.parametrize("architecture", ["mobilenet_v1", "alexnet", "densenet121"])
@@ -129,4 +178,5 @@ def test_a_profile_has_all_parts_and_both_limits(small_pack: Pack, tmp_path: Pat
     assert sum(part["share"] for part in profile["parts"].values()) == pytest.approx(1, abs=0.01)
     assert profile["device"] == torch.cuda.get_device_name()
     assert min(profile["limits"][limit] for limit in ("of_bare", "of_roofline")) > 0
+    assert profile["missing"] is None
     assert (tmp_path / spec.name / profile["trace"]).stat().st_size > 0

@@ -1,7 +1,7 @@
 """A pack's pixels on the device that trains: all of them kept there, or fetched a batch ahead."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,8 +25,11 @@ class DevicePixels(Protocol):
     def take(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the pixels ``(B, S, S)`` uint8 of index rows ``(B,)``, on the device."""
 
-    def expect(self, batches: Sequence[NDArray[np.int64]]) -> None:
-        """Hear which rows are taken next, batch by batch; what is then taken otherwise is right all the same."""
+    def expect(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
+        """Hear which rows are taken next, batch by batch; what is then taken otherwise is right all the same.
+
+        ``batches`` is called only by what can make use of it.
+        """
 
 
 class ResidentPixels:
@@ -48,7 +51,7 @@ class ResidentPixels:
         """See ``DevicePixels``."""
         return self._pixels.index_select(0, torch.from_numpy(rows).to(self._pixels.device, non_blocking=True))
 
-    def expect(self, batches: Sequence[NDArray[np.int64]]) -> None:
+    def expect(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
         """See ``DevicePixels``; there is nothing to fetch."""
 
 
@@ -86,9 +89,9 @@ class FetchedPixels:
             fetched.pixels.record_stream(stream)
         return fetched.pixels
 
-    def expect(self, batches: Sequence[NDArray[np.int64]]) -> None:
+    def expect(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
         """See ``DevicePixels``; what was expected before and not taken is forgotten."""
-        self._expected = deque((rows, self._thread.submit(self._fetch, rows)) for rows in batches)
+        self._expected = deque((rows, self._thread.submit(self._fetch, rows)) for rows in batches())
 
     def _fetch(self, rows: NDArray[np.int64]) -> _Fetched:
         pixels = torch.from_numpy(self._pack.gather(rows))

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
@@ -12,7 +11,7 @@ from clr_hpc.spec.run import Augmentation, Normalisation
 
 
 def prepare(
-    pixels: Tensor, image_size: int, normalisation: Normalisation, changes: NDArray[np.float32] | None = None
+    pixels: Tensor, image_size: int, normalisation: Normalisation, changes: Tensor | None = None
 ) -> Tensor:
     """Turn pixels ``(B, S, S)`` uint8 into a model's input ``(B, 1, image_size, image_size)`` float32.
 
@@ -28,10 +27,10 @@ def prepare(
     scale, offset = 1 / (255 * normalisation.std), -normalisation.mean / normalisation.std
     if changes is None:
         return images.mul_(scale).add_(offset)
-    on_device = torch.from_numpy(changes).to(images.device, non_blocking=True)
-    grid = _sampling_grid(on_device[:, :6].reshape(-1, 2, 3), image_size)
+    changes = changes.to(images.device, non_blocking=True)
+    grid = _sampling_grid(changes[:, :6].reshape(-1, 2, 3), image_size)
     images = grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return images.mul_(on_device[:, 6].mul(scale).reshape(-1, 1, 1, 1)).add_(offset)
+    return images.mul_(changes[:, 6].mul(scale).reshape(-1, 1, 1, 1)).add_(offset)
 
 
 def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
@@ -46,14 +45,13 @@ def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
     return along_rows[:, :, None] + along_columns[:, None]
 
 
-def draw_changes(
-    augmentation: Augmentation, batch_size: int, generator: np.random.Generator
-) -> NDArray[np.float32] | None:
+def draw_changes(augmentation: Augmentation, batch_size: int, generator: np.random.Generator) -> Tensor | None:
     """Draw one random change an image.
 
     Returns:
-        ``(B, 7)``: the 2 × 3 matrix from output to input coordinates in [-1, 1] (as torch's ``affine_grid`` takes
-        it), row by row, and the brightness factor; or None when the augmentation changes nothing.
+        ``(B, 7)`` float32: the 2 × 3 matrix from output to input coordinates in [-1, 1] (as torch's
+        ``affine_grid`` takes it), row by row, and the brightness factor; or None when the augmentation changes
+        nothing.
     """
     if augmentation == _NOTHING:
         return None
@@ -70,7 +68,7 @@ def draw_changes(
     )
     brightness = 1 + signed[:, 4] * augmentation.brightness_fraction
     columns = (flip * cosine, -flip * sine, shift_x, sine, cosine, shift_y, brightness)
-    return np.stack(columns, axis=1).astype(np.float32)
+    return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
 
 _NOTHING = Augmentation(

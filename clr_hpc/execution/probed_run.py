@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clr_hpc.data.packed import Pack
 
 WARM_STEPS = 2
+"""After the first; the last of them captures a GPU's graphs."""
 MEASURED_SECONDS = 2.0
 """At least one step is measured, however long it takes."""
 EVALUATED_AT_MOST = 512

@@ -22,11 +22,12 @@ class Course:
     """Measure at the end of each epoch, keep the best weights, and evaluate the model at the end."""
 
     records_per_epoch = RECORDS_PER_EPOCH
+    records_may_be_late = True
 
     def __init__(self, run: PreparedRun, folder: SharedFolder, already_elapsed: float) -> None:
         """Follow a run in its folder, which took ``already_elapsed`` seconds in earlier starts."""
         self._run, self._folder = run, folder
-        self._log = StepLog(run, folder.folder, already_elapsed, self.records_per_epoch)
+        self._log = StepLog(run, folder.folder, already_elapsed, self.records_per_epoch, self.records_may_be_late)
         self._measured: tuple[int, dict[SplitName, Evaluation]] = (-1, {})
         """After how many samples the model was last evaluated, and what it answered where that is still so."""
 
@@ -50,6 +51,8 @@ class Course:
     def end_epoch(self, progress: Progress) -> Progress:
         """Measure, record what was measured, and keep the weights if they are the best so far."""
         run, folder = self._run, self._folder
+        with run.phases("logging"):
+            self._log.write_due()
         epochs = run.epochs(progress.samples)
         evaluations = run.evaluate(*self._splits_to_measure(round(epochs)))
         if folder.world.is_first:

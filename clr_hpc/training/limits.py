@@ -42,7 +42,10 @@ class RehearsedRun:
 
 
 class BareStep:
-    """The step of the same network, optimizer, batch and precision, on tensors that lie on the device ready."""
+    """The step of the same network, optimizer, batch and precision, on tensors that lie on the device ready.
+
+    Where the run's passes are captured, and perhaps compiled, so are these.
+    """
 
     def __init__(self, run: PreparedRun) -> None:
         """Load the first batch of a run, without augmentation."""
@@ -56,9 +59,13 @@ class BareStep:
         """Take a step at the rate that is set."""
         run = self._run
         assert run.optimizer is not None
-        run.optimizer.zero_grad(set_to_none=True)
-        for images, labels in self._batches:
-            self._loss(images, labels).backward()  # type: ignore[no-untyped-call]
+        if run.passes is not None:
+            run.passes.forward(lambda: None)
+            run.passes.backward()
+        else:
+            run.optimizer.zero_grad(set_to_none=True)
+            for images, labels in self._batches:
+                self._loss(images, labels).backward()  # type: ignore[no-untyped-call]
         if run.spec.training.gradient_clip_norm:
             clip_grad_norm_(run.model.parameters(), run.spec.training.gradient_clip_norm)
         run.optimizer.step()

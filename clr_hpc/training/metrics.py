@@ -51,6 +51,7 @@ def evaluate(
     decision: float | None,
     world: World,
     batch_size: int = 256,
+    fills_batches: bool = False,
 ) -> Evaluation:
     """Evaluate a model on all images of a split, in evaluation mode, and leave it in the mode it was in.
 
@@ -63,6 +64,8 @@ def evaluate(
         decision: scores from here on count as label 1 in the accuracy; None leaves the accuracy undefined.
         world: the processes that have the model.
         batch_size: images at once; it changes results by rounding only.
+        fills_batches: fill the last batch up with images that are there already, and drop their answers. A GPU's
+            libraries prepare for each size anew, which takes longer than those images.
 
     Raises:
         FloatingPointError: a score is not finite.
@@ -71,16 +74,21 @@ def evaluate(
     was_training = model.training
     model.eval()
     share = world.share(len(split))
-    answers = [np.empty((2, 0), np.float32)]
+    answers: list[Tensor] = []
     for first in range(share.start, share.stop, batch_size):
         chosen = slice(first, min(first + batch_size, share.stop))
-        images = load(split.rows[chosen])
-        labels = torch.from_numpy(split.labels[chosen]).to(images.device)
+        rows, wanted = split.rows[chosen], split.labels[chosen]
+        count = len(rows)
+        if fills_batches:
+            rows, wanted = np.resize(rows, batch_size), np.resize(wanted, batch_size)
+        images = load(rows)
+        labels = torch.from_numpy(wanted).to(images.device)
         outputs = model(images)
         both = torch.stack([model.losses(outputs, images, labels), model.scores(outputs, images)])
-        answers.append(both.float().cpu().numpy())
+        answers.append(both.float()[:, :count])
     model.train(was_training)
-    losses, scores = world.concatenate(np.concatenate(answers, axis=1), len(split))
+    own = torch.cat(answers, dim=1).cpu().numpy() if answers else np.empty((2, 0), np.float32)
+    losses, scores = world.concatenate(own, len(split))
     losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
     metrics = measure(scores, split, decision, losses, time.perf_counter() - start)
     return Evaluation(metrics, scores)

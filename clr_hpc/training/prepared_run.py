@@ -1,6 +1,6 @@
 """One run made ready: its model, optimizer and data, and the few things that the loop asks of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 
@@ -22,7 +22,9 @@ from clr_hpc.models.task_model import TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.spec.run import RunSpec
 from clr_hpc.spec.task import BinaryTask
+from clr_hpc.training.captured_passes import EAGER_STEPS, CapturedPasses
 from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors
+from clr_hpc.training.compilation import compiled, pays_back
 from clr_hpc.training.metrics import Evaluation, evaluate
 from clr_hpc.training.optimizers import build_optimizer
 from clr_hpc.training.phases import Phases, untimed
@@ -42,7 +44,13 @@ class PreparedRun:
     """A run before its first step."""
 
     def __init__(
-        self, spec: RunSpec, pack: Pack, world: World, micro_batches: int = 1, phases: Phases = untimed
+        self,
+        spec: RunSpec,
+        pack: Pack,
+        world: World,
+        micro_batches: int = 1,
+        phases: Phases = untimed,
+        as_written: bool = False,
     ) -> None:
         """Build the model on the device and find the run's images in the pack.
 
@@ -52,6 +60,8 @@ class PreparedRun:
             world: the processes that train it.
             micro_batches: parts that a batch is trained in, one after the other.
             phases: told of the parts of a step.
+            as_written: launch each operation by itself also where steps are captured and compiled otherwise,
+                which is on a GPU that trains the run alone and in whole batches; for comparisons.
 
         Raises:
             ValueError: the pack's images are smaller than the model's input, or a batch is smaller than it would
@@ -84,7 +94,12 @@ class PreparedRun:
         self.decision = 0.5 if isinstance(spec.task, BinaryTask) else None
         self._rate_factor = 1.0
         self._clipped_norm: Tensor | None = None
-        self._network: nn.Module = self.model
+        self._network: Callable[[Tensor], Tensor] = self.model
+        self._is_captured = (
+            self.device.type == "cuda" and world.size == 1 and micro_batches == 1 and not as_written
+        )
+        self._steps_taken = 0
+        self.passes: CapturedPasses | None = None
         self._part = Part(slice(0, self.batch_size), self.batch_size)
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.model.modules())
         self._autocast = partial(
@@ -121,9 +136,10 @@ class PreparedRun:
             return
         self._rate_factor = rate_factor * self.spec.training.rate_scale
         if self.world.size > 1 or self.micro_batches > 1:
-            self._network = sharing_copy(self.model, self._part, self.world.size)
-        if self.world.size > 1:
-            self._network = averaging_gradients(self._network)
+            network = sharing_copy(self.model, self._part, self.world.size)
+            self._network = averaging_gradients(network) if self.world.size > 1 else network
+        if self._is_captured and pays_back(self.spec, self.samples_per_epoch):
+            self._network = compiled(self.model)
 
     def epochs(self, samples: int) -> float:
         """Return the progress that ``samples`` samples seen make, in epochs."""
@@ -155,28 +171,76 @@ class PreparedRun:
             rows, labels = self._sampler.batch(samples_seen)
         with self.phases("prepare"):
             changes = self._changes(samples_seen)
-        with self.phases("backward"):
-            self.optimizer.zero_grad(set_to_none=True)
-        losses = []
-        for number, images in enumerate(self._parts):
-            if self._has_dropout:
-                seed_dropout(self.spec.seed, samples_seen)
-            self._part.images = images
-            is_last = number == self.micro_batches - 1
-            with self._averaging(is_last):
-                inputs = self.load(rows[images], None if changes is None else changes[images])
-                if is_last:
-                    # read while this batch trains
-                    following, _ = self._sampler.batch(samples_seen + self.batch_size)
-                    self._pixels.expect([following[images] for images in self._parts])
-                wanted = torch.from_numpy(labels[images]).to(self.device, non_blocking=True)
-                losses.append(self._accumulate(inputs, wanted))
+        if self._is_captured and self._steps_taken >= EAGER_STEPS:
+            loss = self._replay(samples_seen, rows, labels, changes)
+        else:
+            loss = self._launch(samples_seen, rows, labels, changes)
+        self._steps_taken += 1
         clip_norm = self.spec.training.gradient_clip_norm
         with self.phases("optimizer"):
             if clip_norm:
                 self._clipped_norm = clip_grad_norm_(self.model.parameters(), clip_norm)
             self.optimizer.step()
+        return loss
+
+    def _launch(
+        self,
+        samples_seen: int,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.float32],
+        changes: Tensor | None,
+    ) -> Tensor:
+        """Leave the gradients of a batch in the model, operation by operation, and return its loss."""
+        assert self.optimizer is not None
+        with self.phases("backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for number, images in enumerate(self._parts):
+            self._seed(samples_seen)
+            self._part.images = images
+            is_last = number == self.micro_batches - 1
+            with self._averaging(is_last):
+                inputs = self.load(rows[images], None if changes is None else changes[images])
+                if is_last:
+                    self._expect_batch_after(samples_seen)
+                wanted = torch.from_numpy(labels[images]).to(self.device, non_blocking=True)
+                losses.append(self._accumulate(inputs, wanted))
         return sum(losses[1:], losses[0])
+
+    def _replay(
+        self,
+        samples_seen: int,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.float32],
+        changes: Tensor | None,
+    ) -> Tensor:
+        """Do the same as ``_launch`` by CUDA graphs, which are captured at the first call."""
+        with self.phases("gather"):
+            batch = self._pixels.take(rows), changes, torch.from_numpy(labels)
+            self._expect_batch_after(samples_seen)
+        if self.passes is None:
+            with self.phases("start-up"):
+                self.passes = CapturedPasses(*batch, self._inputs, self._loss, self.model)
+        with self.phases("prepare"):
+            self.passes.prepare(*batch)
+        with self.phases("forward"):
+            loss = self.passes.forward(lambda: self._seed(samples_seen))
+        with self.phases("backward"):
+            self.passes.backward()
+        return loss
+
+    def _seed(self, samples_seen: int) -> None:
+        if self._has_dropout:
+            seed_dropout(self.spec.seed, samples_seen)
+
+    def _expect_batch_after(self, samples_seen: int) -> None:
+        """Have the next batch read while this one trains."""
+
+        def parts() -> list[NDArray[np.int64]]:
+            rows, _ = self._sampler.batch(samples_seen + self.batch_size)
+            return [rows[images] for images in self._parts]
+
+        self._pixels.expect(parts)
 
     def constant_answer_loss(self) -> float | None:
         """Return the loss of the best answer that is the same for all images, over the first epoch's batches."""
@@ -184,12 +248,12 @@ class PreparedRun:
         labels = np.concatenate([self._sampler.batch(first)[1] for first in firsts])
         return self.model.constant_answer_loss(torch.from_numpy(labels))
 
-    def gradient_norm(self) -> float:
-        """Return the L2 norm of the last step's gradient, before clipping; waits for the device."""
+    def gradient_norm(self) -> Tensor:
+        """Return the L2 norm ``()`` of the last step's gradient, before clipping, on the device."""
         if self._clipped_norm is not None:
-            return float(self._clipped_norm)
+            return self._clipped_norm
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        return float(get_total_norm(gradients))
+        return get_total_norm(gradients)
 
     @cached_property
     def _parts(self) -> tuple[slice, ...]:
@@ -209,15 +273,18 @@ class PreparedRun:
 
     def _accumulate(self, images: Tensor, labels: Tensor) -> Tensor:
         with self.phases("forward"):
-            with self._autocast():
-                outputs = self._network(images)
-            # gradients are averaged over processes, and the shares of a batch need not be equal
-            loss = self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.world.size)
+            loss = self._loss(images, labels)
         with self.phases("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _changes(self, samples_seen: int) -> NDArray[np.float32] | None:
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self._autocast():
+            outputs = self._network(images)
+        # gradients are averaged over processes, and the shares of a batch need not be equal
+        return self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.world.size)
+
+    def _changes(self, samples_seen: int) -> Tensor | None:
         random = generator(self.spec.seed, Stream.AUGMENTATION, samples_seen)
         return draw_changes(self.spec.training.augmentation, self.batch_size, random)
 
@@ -245,6 +312,7 @@ class PreparedRun:
                     self.decision,
                     self.world,
                     self._evaluation_batch,
+                    self.device.type == "cuda",
                 )
                 for split in splits
             }
@@ -259,14 +327,17 @@ class PreparedRun:
         for first in range(0, len(rows), at_once):
             yield self.load(rows[first : first + at_once])
 
-    def load(self, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
+    def load(self, rows: NDArray[np.int64], changes: Tensor | None = None) -> Tensor:
         """Return the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, on the device."""
-        training = self.spec.training
         with self.phases("gather"):
             pixels = self._pixels.take(rows)
         with self.phases("prepare"):
-            images = prepare(pixels, training.image_size, training.normalisation, changes)
-            return images.contiguous(memory_format=torch.channels_last)
+            return self._inputs(pixels, changes)
+
+    def _inputs(self, pixels: Tensor, changes: Tensor | None) -> Tensor:
+        training = self.spec.training
+        images = prepare(pixels, training.image_size, training.normalisation, changes)
+        return images.contiguous(memory_format=torch.channels_last)
 
 
 class _Again:

@@ -22,6 +22,7 @@ class RangeTestCourse(Course):
     """
 
     records_per_epoch = 200
+    records_may_be_late = False
 
     def __init__(self, run: PreparedRun, folder: SharedFolder, already_elapsed: float) -> None:
         """Follow a test; ``already_elapsed`` as in ``Course``."""

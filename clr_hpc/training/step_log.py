@@ -1,8 +1,10 @@
 """What is written down about training steps, without waiting for the device at each of them."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from clr_hpc.training.prepared_run import PreparedRun
@@ -13,8 +15,25 @@ from clr_hpc.training.world import DisagreementError
 RECORDS_PER_EPOCH = 20
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A record whose numbers may still be on their way from the device."""
+
+    samples: int
+    lr: float
+    momentum: float | None
+    steps: int
+    loss_sum: Tensor
+    gradient_norm: Tensor
+    arrived: torch.cuda.Event | None
+
+
 class StepLog:
-    """Sums losses on the device and records their mean some times an epoch."""
+    """Sums losses on the device and records their mean some times an epoch.
+
+    A GPU that one process trains on would idle while the host waits for its numbers, so there a record may be
+    written a step late, when the next step has been launched.
+    """
 
     def __init__(
         self,
@@ -22,9 +41,12 @@ class StepLog:
         folder: RunFolder,
         already_elapsed: float,
         records_per_epoch: int = RECORDS_PER_EPOCH,
+        may_be_late: bool = True,
     ) -> None:
         """Write to ``folder``, one record a step at most; ``already_elapsed``: seconds of earlier starts."""
         self._run, self._folder = run, folder
+        self._is_late = may_be_late and run.device.type == "cuda" and run.world.size == 1
+        self._due: _Due | None = None
         self._started = own_seconds() - already_elapsed
         steps_per_epoch = run.samples_per_epoch // run.batch_size
         self._record_every_samples = max(1, steps_per_epoch // records_per_epoch) * run.batch_size
@@ -45,46 +67,74 @@ class StepLog:
         """Count a step that ended at ``samples`` samples seen.
 
         Returns:
-            The mean loss since the last record, over all processes, where it was recorded; else None.
+            The mean loss of a record that was written meanwhile, over its steps and all processes; else None.
 
         Raises:
-            FloatingPointError: the mean loss since the last record, or the gradient, is not finite.
+            FloatingPointError: the mean loss of a record, or the gradient, is not finite.
             DisagreementError: the processes have taken the step with different rates.
         """
+        recorded = self.write_due()
         self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
         self._steps += 1
         self._lr, self._momentum = lr, momentum
         if samples % self._record_every_samples:
-            return None
-        mean_loss, gradient_norm = self.require_finite(samples), self._run.gradient_norm()
-        if not math.isfinite(gradient_norm):
-            raise self._diverged("the gradient's norm", gradient_norm, samples)
-        if self._run.world.is_first:
-            self._folder.record_step(
-                samples,
-                progress=self._run.epochs(samples),
-                loss=mean_loss,
-                lr=lr,
-                momentum=momentum,
-                gradient_norm=gradient_norm,
-                images_per_second=round(
-                    self._steps * self._run.batch_size / (own_seconds() - self._window_started), 1
-                ),
-                elapsed_seconds=self.elapsed_seconds,
-            )
-        self.restart_window()
-        return mean_loss
+            return recorded
+        self._due = self._read(samples, self._loss_sum)
+        self._loss_sum, self._steps = None, 0
+        return recorded if self._is_late else self.write_due()
 
-    def require_finite(self, samples: int) -> float | None:
-        """Return the mean loss since the last record, over all processes; None where no step was taken since.
+    def write_due(self) -> float | None:
+        """Write the record that is due, if one is, and return its mean loss.
 
         Raises:
-            FloatingPointError: it is not finite.
+            FloatingPointError, DisagreementError: as ``step`` does.
+        """
+        due, self._due = self._due, None
+        if due is None:
+            return None
+        if due.arrived is not None:
+            due.arrived.synchronize()
+        mean_loss = self._agreed_loss(due.samples, float(due.loss_sum) / due.steps, due.lr, due.momentum)
+        gradient_norm = float(due.gradient_norm)
+        if not math.isfinite(gradient_norm):
+            raise _diverged("the gradient's norm", gradient_norm, due.samples, due.lr)
+        now = own_seconds()
+        if self._run.world.is_first:
+            self._folder.record_step(
+                due.samples,
+                progress=self._run.epochs(due.samples),
+                loss=mean_loss,
+                lr=due.lr,
+                momentum=due.momentum,
+                gradient_norm=gradient_norm,
+                images_per_second=round(due.steps * self._run.batch_size / (now - self._window_started), 1),
+                elapsed_seconds=self.elapsed_seconds,
+            )
+        self._window_started = now
+        return mean_loss
+
+    def require_finite(self, samples: int) -> None:
+        """Write the record that is due, and look at the steps since.
+
+        Raises:
+            FloatingPointError: their mean loss, over all processes, is not finite.
             DisagreementError: the processes have taken the last step with different rates.
         """
-        if self._loss_sum is None:
-            return None
-        everyones = self._run.world.gather([float(self._loss_sum) / self._steps, self._lr, self._momentum or 0.0])
+        self.write_due()
+        if self._loss_sum is not None:
+            self._agreed_loss(samples, float(self._loss_sum) / self._steps, self._lr, self._momentum)
+
+    def _read(self, samples: int, loss_sum: Tensor) -> _Due:
+        norm = self._run.gradient_norm()
+        if not self._is_late:
+            return _Due(samples, self._lr, self._momentum, self._steps, loss_sum, norm, None)
+        loss_sum, norm = (number.to("cpu", non_blocking=True) for number in (loss_sum, norm))
+        arrived = torch.cuda.current_stream(self._run.device).record_event()
+        return _Due(samples, self._lr, self._momentum, self._steps, loss_sum, norm, arrived)
+
+    def _agreed_loss(self, samples: int, own_loss: float, lr: float, momentum: float | None) -> float:
+        """Return the mean loss of all processes, which must have taken the step with the same rate."""
+        everyones = self._run.world.gather([own_loss, lr, momentum or 0.0])
         if (everyones[:, 1:] != everyones[0, 1:]).any():
             raise DisagreementError(
                 f"after {samples} samples the rates and momenta of the processes differ: "
@@ -92,10 +142,11 @@ class StepLog:
             )
         mean_loss = float(np.mean(everyones[:, 0]))
         if not math.isfinite(mean_loss):
-            raise self._diverged("the loss", mean_loss, samples)
+            raise _diverged("the loss", mean_loss, samples, lr)
         return mean_loss
 
-    def _diverged(self, what: str, value: float, samples: int) -> FloatingPointError:
-        return FloatingPointError(
-            f"{what} is {value} after {samples} samples at lr={self._lr:g}: training diverged; lower lr_max"
-        )
+
+def _diverged(what: str, value: float, samples: int, lr: float) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} is {value} after {samples} samples at lr={lr:g}: training diverged; lower lr_max"
+    )

@@ -9,8 +9,8 @@ from typing import Any
 from clr_hpc.execution.inline import Processes
 from clr_hpc.spec.run import RunSpec
 
-STEPS = 2
-"""The optimizer's own memory is there after the first."""
+STEPS = 3
+"""The optimizer's own memory is there after the first, and that of a GPU's graphs after the third."""
 SPARE = 0.8
 """Of the share of the memory that is free: other things grow too."""
 

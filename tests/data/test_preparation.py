@@ -50,7 +50,7 @@ def test_half_are_flipped() -> None:
     drawn = draw_changes(Augmentation(), 4000, np.random.default_rng(0))
     assert drawn is not None
     flipped = drawn[:, 0] < 0
-    assert 0.45 < flipped.mean() < 0.55
+    assert 0.45 < flipped.float().mean() < 0.55
 
 
 def test_brightness_is_a_factor_within_its_bound(pixels: torch.Tensor) -> None:

@@ -34,10 +34,18 @@ def split_with(*labels: float) -> LabelledRows:
     return LabelledRows(np.arange(len(labels)), np.array(labels, dtype=np.float32))
 
 
+@pytest.mark.parametrize("fills_batches", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
-def test_metrics_by_hand(batch_size: int) -> None:
+def test_metrics_by_hand(batch_size: int, fills_batches: bool) -> None:
+    sizes = set()
+
+    def load_noting(rows: NDArray[np.int64]) -> Tensor:
+        sizes.add(len(rows))
+        return load(rows)
+
     model = BinaryClassifier(ReadsTheLogit()).train()
-    evaluation = evaluate(model, split_with(1, 0, 1, 0, 0), load, 0.5, ALONE, batch_size)
+    evaluation = evaluate(model, split_with(1, 0, 1, 0, 0), load_noting, 0.5, ALONE, batch_size, fills_batches)
+    assert not fills_batches or sizes == {batch_size}
     metrics = evaluation.metrics
     assert metrics.accuracy == pytest.approx(4 / 5)
     assert metrics.auroc == 1
