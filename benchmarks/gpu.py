@@ -4,8 +4,9 @@
 
 An hour on one GPU. First the tests that need one, then a profile of a run of each network (the share of a step
 that waits for data, the distance to the bare step and the roofline), then the benchmarks that have a part for
-GPUs: steps, cohorts, precision, a whole study against plain scripts, and DDP where there are several. What fails
-is told at the end and stops nothing. What the machine lacks (pytest, Lightning, images) is left out.
+GPUs: steps, capturing and compiling, cohorts, precision, a whole study against plain scripts, and DDP where there
+are several. What fails is told at the end and stops nothing. What the machine lacks (pytest, Lightning, images) is
+left out.
 
 --nih names a folder with NIH's images/, originals/ and Data_Entry_2017_v2020.csv.gz, as docs/data.md has it.
 --dry-run does the same with the smallest sizes, with or without a GPU, to see that all parts work: ten minutes on
@@ -31,7 +32,7 @@ from parts.noise import noise_pack
 
 FOLDER = Path(__file__).resolve().parent
 CLR_HPC = [sys.executable, "-m", "clr_hpc.cli"]
-PARTS = ("tests", "profile", "step", "cohort", "pack", "precision", "study", "ddp")
+PARTS = ("tests", "profile", "step", "capture", "cohort", "pack", "precision", "study", "ddp")
 SPLIT = ["--validation-fraction", "0.25", "--test-fraction", "0.25"]
 
 
@@ -92,7 +93,7 @@ def parts(output: Path, nih: Path | None) -> list[Part]:
     profiled = write_study(
         output, "profiled", output / "noise", 1, image_size=224, batch_size=256, precision="bfloat16"
     )
-    made = [*tests(), profile(profiled), step(nih), benchmark("cohort")]
+    made = [*tests(), profile(profiled), step(nih), benchmark("capture"), benchmark("cohort")]
     if nih is None:
         made.append(benchmark("precision", "--results", str(output / "precision")))
     else:
@@ -102,7 +103,9 @@ def parts(output: Path, nih: Path | None) -> list[Part]:
         sources = ["--images", str(nih / "images"), "--labels", str(labels), "--subset", "--size", "64"]
         made.append(Part("pack", [*CLR_HPC, "pack", "nih", *sources, *SPLIT, "--output", str(pack)]))
         made.append(benchmark("precision", str(compared), "--results", str(output / "precision")))
-        made.append(benchmark("study", "--originals", str(nih / "originals")))
+        # enough epochs that starting up, which a real study does once as well, weighs little
+        long = ["--films", "2000", "--epochs", "10", "--peers", "plain", "lightning"]
+        made.append(benchmark("study", "--originals", str(nih / "originals"), *long))
     return [*made, *([benchmark("ddp")] if torch.cuda.device_count() > 1 else [])]
 
 
@@ -110,7 +113,13 @@ def small_parts(output: Path, nih: Path | None) -> list[Part]:
     """Return the same on the smallest sizes."""
     profiled = write_study(output, "profiled", output / "noise", 1, image_size=64, batch_size=16)
     once = ["--turns", "1", "--steps", "1", "--batch", "8"]
-    made = [*tests(), profile(profiled), step(nih, "--sizes", "64", *once), benchmark("cohort", "--dry-run")]
+    made = [
+        *tests(),
+        profile(profiled),
+        step(nih, "--sizes", "64", *once),
+        benchmark("capture", "--settings", "64x8xfloat32"),
+        benchmark("cohort", "--dry-run"),
+    ]
     # a CPU takes 11 to 27 times as long for a step in bfloat16
     compared = write_study(
         output, "precision", output / "noise", 1, ["mobilenet_v1"], image_size=64, batch_size=80

@@ -60,7 +60,12 @@ def _kind(error: BaseException) -> Kind:
         return "diverged"
     if isinstance(error, LeaseLostError):
         return "lease lost"
-    return "out of memory" if isinstance(error, torch.OutOfMemoryError) else "error"
+    # ending a capture that memory cut short may raise on top of that
+    while not isinstance(error, torch.OutOfMemoryError):
+        if error.__context__ is None:
+            return "error"
+        error = error.__context__
+    return "out of memory"
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -39,6 +39,19 @@ def test_a_failure_says_its_kind_and_keeps_its_traceback() -> None:
         assert Cause.parse(raised.value.cause.as_json().encode()) == raised.value.cause
 
 
+def test_what_is_raised_on_top_of_a_lack_of_memory_does_not_hide_it() -> None:
+    def capture() -> None:
+        try:
+            raise torch.OutOfMemoryError("too many images")
+        finally:
+            raise RuntimeError("the capture could not be ended")
+
+    with pytest.raises(RankFailedError) as raised, World.alone(CPU).together(0):
+        capture()
+    assert raised.value.cause.kind == "out of memory"
+    assert raised.value.cause.reason == "RuntimeError: the capture could not be ended"
+
+
 @pytest.mark.parametrize(("rank", "size"), [(2, 2), (-1, 2)])
 def test_a_rank_outside_is_a_mistake(rank: int, size: int) -> None:
     with pytest.raises(ValueError, match="must be from 0 to size - 1 = 1"):
