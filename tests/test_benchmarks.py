@@ -17,7 +17,19 @@ from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.training.world import World
 
 Load = Callable[[str], ModuleType]
-WITH_OPTIONS = ["cohort", "ddp", "evaluation", "gpu", "overhead", "pack", "plan", "scale", "step", "study"]
+WITH_OPTIONS = [
+    "capture",
+    "cohort",
+    "ddp",
+    "evaluation",
+    "gpu",
+    "overhead",
+    "pack",
+    "plan",
+    "scale",
+    "step",
+    "study",
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +60,8 @@ def test_help_says_what_is_measured(
 def test_steps_of_all_loops_in_memory(load: Load, tmp_path: Path) -> None:
     step, loops = load("step"), load("parts.loops")
     setting = loops.Setting("mobilenet_v1", 32, 4, "float32", torch.device("cpu"))
-    made = step.loops_in_memory(setting, tmp_path, compiled=False)
+    pack = load("parts.noise").noise_pack(tmp_path / "pack", 800, setting.size)
+    made = step.loops_in_memory(setting, pack, tmp_path, compiled=False)
     seconds = loops.in_turns(made, steps=1, turns=2)
     assert list(seconds) == ["ours", "bare", "timm", "timm, channels last"]
     assert all(len(turns) == 2 and min(turns) > 0 for turns in seconds.values())
