@@ -62,7 +62,7 @@ def test_lanes_end_where_one_machine_does(write_study: Callable[..., TrialStudy]
 def test_a_run_of_two_workers_goes_on_with_one(write_study: Callable[..., TrialStudy], small_pack: Pack) -> None:
     study = write_study(
         stages={"scratch": {"policies": [{"name": "triangular", "half_cycle_epochs": 7}]}},
-        training={"epochs": 30, "image_size": 32, "batch_size": 16, "measure_training_split_every": 30},
+        training={"epochs": 15, "image_size": 32, "batch_size": 16, "measure_training_split_every": 15},
     )
     options = ("--lanes", "1", "--workers-per-lane", "2", "--cpus", "2")
     two = subprocess.Popen(study.command(*options, on="ray"), stdout=subprocess.PIPE, text=True, process_group=0)
@@ -74,7 +74,7 @@ def test_a_run_of_two_workers_goes_on_with_one(write_study: Callable[..., TrialS
     (folder,) = study.folders()
     before = steps(folder)
     stopped_at = int(max((folder / "checkpoints").glob("*.safetensors")).stem)
-    assert 0 < stopped_at < 30 * len(small_pack.rows_of("train"))
+    assert 0 < stopped_at < 15 * len(small_pack.rows_of("train"))
     assert study.run("--processes", "1").returncode == 0
     after = steps(folder)
     assert after[: len(before)] == before
