@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -38,6 +39,17 @@ EVALUATION_BATCH = 64
 """Images. On CPUs larger ones leave the caches: 256 at once take twice as long in MobileNetV1 and
 DenseNet-121 (docs/benchmarks.md)."""
 EVALUATION_BATCH_ON_GPU = 512
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What a step trains on, still on the host."""
+
+    samples_seen: int
+    """Before it."""
+    rows: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    changes: Tensor | None
 
 
 class PreparedRun:
@@ -170,11 +182,9 @@ class PreparedRun:
         with self.phases("gather"):
             rows, labels = self._sampler.batch(samples_seen)
         with self.phases("prepare"):
-            changes = self._changes(samples_seen)
-        if self._is_captured and self._steps_taken >= EAGER_STEPS:
-            loss = self._replay(samples_seen, rows, labels, changes)
-        else:
-            loss = self._launch(samples_seen, rows, labels, changes)
+            batch = _Batch(samples_seen, rows, labels, self._changes(samples_seen))
+        replays = self._is_captured and self._steps_taken >= EAGER_STEPS
+        loss = self._replay(batch) if replays else self._launch(batch)
         self._steps_taken += 1
         clip_norm = self.spec.training.gradient_clip_norm
         with self.phases("optimizer"):
@@ -183,48 +193,36 @@ class PreparedRun:
             self.optimizer.step()
         return loss
 
-    def _launch(
-        self,
-        samples_seen: int,
-        rows: NDArray[np.int64],
-        labels: NDArray[np.float32],
-        changes: Tensor | None,
-    ) -> Tensor:
+    def _launch(self, batch: _Batch) -> Tensor:
         """Leave the gradients of a batch in the model, operation by operation, and return its loss."""
         assert self.optimizer is not None
         with self.phases("backward"):
             self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for number, images in enumerate(self._parts):
-            self._seed(samples_seen)
+            self._seed(batch.samples_seen)
             self._part.images = images
             is_last = number == self.micro_batches - 1
             with self._averaging(is_last):
-                inputs = self.load(rows[images], None if changes is None else changes[images])
+                inputs = self.load(batch.rows[images], None if batch.changes is None else batch.changes[images])
                 if is_last:
-                    self._expect_batch_after(samples_seen)
-                wanted = torch.from_numpy(labels[images]).to(self.device, non_blocking=True)
+                    self._expect_batch_after(batch.samples_seen)
+                wanted = torch.from_numpy(batch.labels[images]).to(self.device, non_blocking=True)
                 losses.append(self._accumulate(inputs, wanted))
         return sum(losses[1:], losses[0])
 
-    def _replay(
-        self,
-        samples_seen: int,
-        rows: NDArray[np.int64],
-        labels: NDArray[np.float32],
-        changes: Tensor | None,
-    ) -> Tensor:
+    def _replay(self, batch: _Batch) -> Tensor:
         """Do the same as ``_launch`` by CUDA graphs, which are captured at the first call."""
         with self.phases("gather"):
-            batch = self._pixels.take(rows), changes, torch.from_numpy(labels)
-            self._expect_batch_after(samples_seen)
+            parts = self._pixels.take(batch.rows), batch.changes, torch.from_numpy(batch.labels)
+            self._expect_batch_after(batch.samples_seen)
         if self.passes is None:
             with self.phases("start-up"):
-                self.passes = CapturedPasses(*batch, self._inputs, self._loss, self.model)
+                self.passes = CapturedPasses(*parts, self._inputs, self._loss, self.model)
         with self.phases("prepare"):
-            self.passes.prepare(*batch)
+            self.passes.prepare(*parts)
         with self.phases("forward"):
-            loss = self.passes.forward(lambda: self._seed(samples_seen))
+            loss = self.passes.forward(lambda: self._seed(batch.samples_seen))
         with self.phases("backward"):
             self.passes.backward()
         return loss
