@@ -117,7 +117,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
         ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),
-        ("import clr_hpc.training.loop, clr_hpc.execution.worker", ["ray", "submitit"]),
+        ("import clr_hpc.training.loop, clr_hpc.execution.worker", ["ray", "submitit", "sklearn"]),
     ],
 )
 def test_light_modules_stay_light(statement: str, heavy: list[str]) -> None:

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
 from clr_hpc.models.binary import BinaryClassifier
-from clr_hpc.training.metrics import evaluate
+from clr_hpc.training.metrics import areas, evaluate
 from clr_hpc.training.sampling import LabelledRows
 from clr_hpc.training.world import World
 
@@ -75,3 +78,15 @@ def test_scores_that_are_not_finite_are_an_error() -> None:
 
     with pytest.raises(FloatingPointError, match="lower lr_max"):
         evaluate(BinaryClassifier(ReadsTheLogit()), split_with(0, 1), load_nan, 0.5, ALONE)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([-2.5, 0.0, 0.1, 0.2, 7.0])), min_size=2, max_size=40))
+def test_areas_are_those_of_scikit_learn(images: list[tuple[bool, float]]) -> None:
+    """Few different scores, so that most are tied."""
+    labels = np.array([label for label, _ in images])
+    scores = np.array([score for _, score in images], dtype=np.float32)
+    if labels.all() or not labels.any():
+        assert areas(labels, scores) == (None, None)
+    else:
+        wanted = roc_auc_score(labels, scores), average_precision_score(labels, scores)
+        assert areas(labels, scores) == pytest.approx(wanted, abs=1e-12)
