@@ -79,9 +79,15 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S
         time.sleep(0.05)
 
 
-def children_of(process: subprocess.Popen[Any]) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-    return [int(number) for number in found.stdout.split()]
+def descendants_of(process: subprocess.Popen[Any]) -> list[int]:
+    """Return the processes that it started, those that they started, and so on."""
+    found, last = [], [process.pid]
+    while last:
+        parents = ",".join(map(str, last))
+        listed = subprocess.run(["pgrep", "-P", parents], capture_output=True, text=True, check=False)
+        last = [int(number) for number in listed.stdout.split()]
+        found += last
+    return found
 
 
 def is_alive(process_id: int) -> bool:

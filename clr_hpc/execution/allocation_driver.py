@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clr_hpc.execution.fresh_processes import die_with_parent
 from clr_hpc.execution.lane_worker import LaneTask
 from clr_hpc.execution.ray_node import DEAF_TO
-from clr_hpc.execution.warm_worker import die_with
 from clr_hpc.execution.worker import Outcome
 from clr_hpc.spec.resources import LaneShape, Resources
 from clr_hpc.spec.run import RunSpec
@@ -85,7 +85,7 @@ class Driver:
             resource_tracker.ensure_running()  # else started with the process, after which it unblocks SIGTERM
             signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
             self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=drive, args=(os.getpid(), task, theirs), daemon=True)
+            self._process = context.Process(target=drive, args=(task, theirs), daemon=True)
             self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -135,9 +135,9 @@ class _Orders:
         return self._stop
 
 
-def drive(parent: int, task: DriverTask, connection: Connection) -> None:
+def drive(task: DriverTask, connection: Connection) -> None:
     """Train in the lanes of the cluster until every run has ended, in a process of its own."""
-    die_with(parent)
+    die_with_parent()
     from clr_hpc.execution.lanes import LaneError
     from clr_hpc.execution.rates import RatesError
     from clr_hpc.execution.ray_cluster import ClusterError

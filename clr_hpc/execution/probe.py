@@ -7,7 +7,6 @@ depends on, and not measured again.
 
 import hashlib
 import json
-import multiprocessing
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from clr_hpc.data.manifest import read_manifest
+from clr_hpc.execution.fresh_processes import fresh_processes
 from clr_hpc.execution.probed_run import Measured, measure_on_request
 from clr_hpc.execution.rates import Rate, RatesError, RateTable, read_rates, write_rates
 from clr_hpc.execution.workload import Kind, work_of
@@ -145,8 +145,8 @@ class _Processes:
         """From the start of the processes to their readiness."""
 
     def __enter__(self) -> "_Processes":
-        context = multiprocessing.get_context("spawn")
         started = time.monotonic()
+        context = fresh_processes()
         for _ in range(self._count):
             ours, theirs = context.Pipe()
             process = context.Process(target=measure_on_request, args=(theirs, *self._arguments), daemon=True)

@@ -1,7 +1,5 @@
 """Processes of one machine that stay warm and train one run, or one cohort, after the other."""
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from clr_hpc.execution.cohort import ready_cohorts
+from clr_hpc.execution.fresh_processes import fresh_processes
 from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_worker import WorkerTask, leave_failure, start_worker, train_in_worker
 from clr_hpc.execution.worker import Outcome
@@ -70,13 +69,13 @@ class _Workers:
     """A pool of warm processes, and the stop signal for them."""
 
     def __init__(self, task: WorkerTask, count: int, threads: int, cohort: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = fresh_processes()
         numbers = context.SimpleQueue()
         for number in range(count):
             numbers.put(number)
         self._stop = context.Event()
         self._count, self._cohort = count, cohort
-        start = (os.getpid(), numbers, self._stop, task, threads)
+        start = (numbers, self._stop, task, threads)
         self._pool = ProcessPoolExecutor(count, context, start_worker, start)
         self.stopped = False
 

@@ -1,7 +1,5 @@
 """One of the processes that stay warm: what runs in it, and how it ends."""
 
-import ctypes
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import StopOrCancelled
 from clr_hpc.execution.cohort import CohortRun, train_cohort
+from clr_hpc.execution.fresh_processes import die_with_parent, hear_signals
 from clr_hpc.execution.worker import Outcome, failure
 from clr_hpc.spec.run import RunSpec
 
@@ -38,11 +37,10 @@ _worker: dict[str, Any] = {}
 """What this process was told, has opened and is at."""
 
 
-def start_worker(parent: int, numbers: Any, stop: Any, task: WorkerTask, threads: int) -> None:
+def start_worker(numbers: Any, stop: Any, task: WorkerTask, threads: int) -> None:
     """Prepare this process for signals and for what it will train.
 
     Args:
-        parent: the process with which this one is to end.
         numbers: a queue that has a number for each process.
         stop: an event that is set when all are to save and stop.
         task: what all processes are told.
@@ -52,7 +50,8 @@ def start_worker(parent: int, numbers: Any, stop: Any, task: WorkerTask, threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_terminate)
-    die_with(parent)
+    hear_signals()
+    die_with_parent()
     _worker.update(stop=stop, task=task, number=numbers.get(), threads=threads)
 
 
@@ -75,14 +74,6 @@ def _on_terminate(_number: int, _frame: FrameType | None) -> None:
     _worker["terminated"] = True
     if not _worker.get("busy"):
         signal.alarm(EXIT_SECONDS)
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, so that no run goes on unseen after kill -9."""
-    parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:

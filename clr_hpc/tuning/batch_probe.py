@@ -1,11 +1,11 @@
-"""Tries in a process of its own whether a run's batch fits into memory."""
+"""Tries in a fresh process whether a run's batch fits into memory."""
 
-import multiprocessing
 import resource
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.execution.fresh_processes import fresh_processes, hear_signals
 from clr_hpc.execution.inline import Processes
 from clr_hpc.spec.run import RunSpec
 
@@ -51,7 +51,7 @@ class BatchProbe:
 
     def _ask(self, question: str, spec: RunSpec) -> Any:
         """Ask a fresh process: what a larger batch took before would stay counted."""
-        context = multiprocessing.get_context("spawn")
+        context = fresh_processes()
         ours, theirs = context.Pipe()
         arguments = (theirs, question, self._pack_folder, spec, self._sharing)
         process = context.Process(target=_answer, args=arguments, daemon=True)
@@ -70,6 +70,7 @@ class BatchProbe:
 
 
 def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunSpec, sharing: Processes) -> None:
+    hear_signals()
     import torch
 
     from clr_hpc.data.packed import Pack

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trial_study import WAIT_SECONDS, TrialStudy, children_of, is_alive, wait_until
+from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.inline import Processes
@@ -52,8 +52,8 @@ def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
         study.command("--checkpoint-seconds", "0.2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     wait_until(lambda: in_mid_epoch(study, samples_per_epoch), "a checkpoint from within an epoch")
-    workers = children_of(process)
-    assert len(workers) >= 2, "a process that trains, and multiprocessing's own"
+    workers = descendants_of(process)
+    assert len(workers) >= 3, "a process that trains, the one that it was forked from, and multiprocessing's own"
     process.kill()
     process.wait()
     wait_until(lambda: not any(map(is_alive, workers)), "the workers to die with their parent")
@@ -130,7 +130,7 @@ def test_a_process_that_dies_costs_its_run_two_tries_and_the_others_nothing(
 
 def _trainers(process: subprocess.Popen[Any]) -> list[int]:
     """Worker processes that have a run's lock file open."""
-    return [child for child in children_of(process) if _holds_a_run(child)]
+    return [child for child in descendants_of(process) if _holds_a_run(child)]
 
 
 def _holds_a_run(process_id: int) -> bool:

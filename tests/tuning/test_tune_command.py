@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from trial_study import WAIT_SECONDS, TrialStudy, children_of, is_alive, wait_until
+from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.spec.study_file import load_study
@@ -62,7 +62,7 @@ def test_killed_half_way_it_goes_on_without_repeating_or_losing_a_trial(
 
     process = subprocess.Popen(command(study), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: len(events(study)) >= 3, "a trial and more")
-    workers = children_of(process)
+    workers = descendants_of(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not any(map(is_alive, workers)), "the workers to die with their parent")

@@ -1,0 +1,7 @@
+"""What processes that train import at one time or another, imported for its effect alone (``fresh_processes``)."""
+
+import timm  # noqa: F401
+import torch._dynamo
+import torch.utils.tensorboard  # noqa: F401
+
+import clr_hpc.execution.cohort  # noqa: F401
