@@ -24,7 +24,7 @@ from rich.table import Table
 
 from clr_hpc.spec.run import ARCHITECTURES
 from parts.noise import noise_pack
-from parts.processes import POLL_SECONDS, Memory, children, seconds_of
+from parts.processes import POLL_SECONDS, Memory, children, proportional_bytes, seconds_of
 
 COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
 HELP_SECONDS = 0.5
@@ -140,6 +140,25 @@ def times(repeats: int, folder: Path, runs: int, console: Console) -> None:
         ratios = (memory.resident / bare.resident, memory.anonymous / bare.anonymous)
         table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
     console.print(table)
+    study = write_study(
+        folder, "together", 32, seeds=[0, 1], training={"epochs": 20, "image_size": 32, "batch_size": BATCH}
+    )
+    first, second = (peak_together(study, processes) for processes in ("1", "2"))
+    console.print(
+        f"A second process of --on here adds {second / first - 1:.2f} of what command and first process take."
+    )
+
+
+def peak_together(study: Path, processes: str) -> int:
+    """Return the peak memory of a command and its processes, in bytes, and leave no results."""
+    results = study.parent / "results"
+    command = [*COMMAND, "run", str(study), "--results", str(results), "--no-plan", "--processes", processes]
+    process, peak = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        peak = max(peak, proportional_bytes([process.pid, *children(process.pid)]))
+        time.sleep(0.2)
+    subprocess.run(["rm", "-r", str(results / study.stem)], check=True)
+    return peak
 
 
 def disk(folder: Path, architectures: list[str], console: Console) -> None:

@@ -67,6 +67,18 @@ def children(process: int) -> list[int]:
     return found
 
 
+def proportional_bytes(processes: list[int]) -> int:
+    """Return the memory of processes together; of pages that several processes share, each has its part."""
+    found = 0
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:  # it has ended
+            continue
+        found += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return found
+
+
 def seconds_of(command: list[str]) -> float:
     """Return the wall time of a command that succeeds."""
     start = time.perf_counter()

@@ -45,7 +45,7 @@ def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
 ) -> None:
     study = write_study(
         stages={"scratch": {"policies": [{"name": "triangular", "half_cycle_epochs": 1}]}},
-        training={"epochs": 6, "image_size": 64, "batch_size": 16},
+        training={"epochs": 3, "image_size": 32, "batch_size": 16},
     )
     samples_per_epoch = len(small_pack.rows_of("train")) // 16 * 16
     process = subprocess.Popen(

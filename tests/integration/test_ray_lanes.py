@@ -27,7 +27,7 @@ OF_AUROC = 1e-3
 """Of two images with nearly equal scores, rounding decides which is higher: a six-thousandth of all pairs each."""
 NO_BATCH_NORM: dict[str, Any] = {
     "architectures": ["alexnet"],
-    "training": {"epochs": 1, "image_size": 64, "batch_size": 16},
+    "training": {"epochs": 1, "image_size": 64, "batch_size": 24},
     "stages": {"scratch": {"policies": ["cosine", {"name": "triangular", "half_cycle_epochs": 0.5}]}},
 }
 
