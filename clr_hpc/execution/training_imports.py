@@ -4,4 +4,4 @@ import timm  # noqa: F401
 import torch._dynamo
 import torch.utils.tensorboard  # noqa: F401
 
-import clr_hpc.execution.cohort  # noqa: F401
+import clr_hpc.training.loop  # noqa: F401

@@ -1,10 +1,10 @@
 """The largest batch: the search for it, and a real probe."""
 
-import os
 from pathlib import Path
 
 import pytest
 import yaml
+from child_processes import kill_itself
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,10 +78,6 @@ def test_a_probe_that_the_kernel_kills_does_not_fit(
     spec = study_of(small_pack).runs(small_pack.manifest.checksum)[0]
     probe = batch_probe.BatchProbe(small_pack.folder, ONE)
     assert probe.training_images(spec) > 64
-    monkeypatch.setattr(batch_probe, "_answer", _die)
+    monkeypatch.setattr(batch_probe, "_answer", kill_itself)
     assert not probe.fits(spec)
     del tmp_path
-
-
-def _die(*_: object) -> None:
-    os.kill(os.getpid(), 9)
