@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
@@ -66,18 +67,24 @@ def drain(
 
 
 class _Workers:
-    """A pool of warm processes, and the stop signal for them."""
+    """A pool of warm processes, started with the first run, and the stop signal for them."""
 
     def __init__(self, task: WorkerTask, count: int, threads: int, cohort: int) -> None:
-        context = fresh_processes()
-        numbers = context.SimpleQueue()
-        for number in range(count):
-            numbers.put(number)
-        self._stop = context.Event()
-        self._count, self._cohort = count, cohort
-        start = (numbers, self._stop, task, threads)
-        self._pool = ProcessPoolExecutor(count, context, start_worker, start)
+        self._task, self._count, self._threads, self._cohort = task, count, threads, cohort
+        self._pool: ProcessPoolExecutor | None = None
+        self._stop: Event | None = None
         self.stopped = False
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = fresh_processes()
+            numbers = context.SimpleQueue()
+            for number in range(self._count):
+                numbers.put(number)
+            self._stop = context.Event()
+            start = (numbers, self._stop, self._task, self._threads)
+            self._pool = ProcessPoolExecutor(self._count, context, start_worker, start)
+        return self._pool
 
     def train(
         self,
@@ -92,14 +99,15 @@ class _Workers:
         while pending or not (queue.is_finished or self.stopped or broken or queue.wants_fresh_processes):
             if not self.stopped and should_stop():
                 self.stopped = True
-                self._stop.set()
+                if self._stop is not None:
+                    self._stop.set()
             closed = self.stopped or broken or queue.wants_fresh_processes
             free = 0 if closed else self._count - len(pending)
             under_way = list(chain.from_iterable(pending.values()))
             for cohort in ready_cohorts(queue, under_way, free, self._count, self._cohort):
                 runs = [(spec, until_epochs(spec)) for spec in cohort]
                 try:
-                    pending[self._pool.submit(train_in_worker, runs)] = cohort
+                    pending[self._started().submit(train_in_worker, runs)] = cohort
                 except BrokenProcessPool:  # a process died while it had nothing to do
                     broken = True
                     break
@@ -123,7 +131,8 @@ class _Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _leave_result_of_dead_process(folder: Path) -> Outcome:
