@@ -157,6 +157,7 @@ def peak_together(study: Path, processes: str) -> int:
     while process.poll() is None:
         peak = max(peak, proportional_bytes([process.pid, *children(process.pid)]))
         time.sleep(0.2)
+    assert process.returncode == 0, f"{study.stem} ended with {process.returncode}"
     subprocess.run(["rm", "-r", str(results / study.stem)], check=True)
     return peak
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from clr_hpc.execution.fresh_processes import hear_signals
+from clr_hpc.execution.fresh_processes import begin
 
 
 def say_where_from(connection: Connection) -> None:
@@ -20,7 +20,7 @@ def hear_late(connection: Connection) -> None:
     connection.send("not ready")
     connection.recv()
     before = len(heard)
-    hear_signals()
+    begin()
     connection.send((before, len(heard)))
 
 

@@ -5,7 +5,6 @@ It tells its parent what happens; the parent hears SLURM's signals and tells it 
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, NoReturn
 
 from clr_hpc.execution.fresh_processes import die_with_parent
 from clr_hpc.execution.lane_worker import LaneTask
-from clr_hpc.execution.ray_node import DEAF_TO
+from clr_hpc.execution.slurm_signals import deaf_children
 from clr_hpc.execution.worker import Outcome
 from clr_hpc.spec.resources import LaneShape, Resources
 from clr_hpc.spec.run import RunSpec
@@ -80,15 +79,12 @@ class Driver:
     def __init__(self, task: DriverTask) -> None:
         """Start it."""
         context = multiprocessing.get_context("spawn")
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)  # which all that is started here inherits
-        try:
-            resource_tracker.ensure_running()  # else started with the process, after which it unblocks SIGTERM
-            signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+        with deaf_children():
+            resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
+        with deaf_children():
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=drive, args=(task, theirs), daemon=True)
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._was_told = False
 

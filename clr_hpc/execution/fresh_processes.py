@@ -4,6 +4,7 @@ Importing torch and what training imports besides takes seconds of a core and a 
 each core or GPU of a node, and each one that replaces a dead one, would pay that again.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,30 +13,30 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from threading import Thread
 
-DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-"""SLURM sends these to all processes of a job; what others are forked from has to outlive them."""
+from clr_hpc.execution.slurm_signals import SENT_TO_ALL, deaf_children
 
 
 def fresh_processes() -> ForkServerContext:
     """Return the ``multiprocessing`` context whose processes have imported what trains.
 
-    Signals of ``DEAF_TO`` wait in each new process until it calls ``hear_signals``, which it must: ``terminate``
-    has no effect before that. Environment variables are those at the first call.
+    The process that they are forked from outlives ``SENT_TO_ALL``. These signals wait in each new process until it
+    calls ``begin``, which it must: ``terminate`` has no effect before that. Environment variables are those
+    at the first call.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["clr_hpc.execution.training_imports"])
-    resource_tracker.ensure_running()  # it leaves SIGTERM unblocked, so it comes first
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)  # which the process and all it forks inherit
-    try:
+    with deaf_children():
+        resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
+    with deaf_children():
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
-def hear_signals() -> None:
-    """Let the signals through that waited until this process was ready for them."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
+def begin() -> None:
+    """Begin in such a process: let the signals through that waited until it was ready for them."""
+    # else the garbage collector would look through what processes share, and so make a copy of it for each
+    gc.freeze()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT_TO_ALL)
 
 
 def die_with_parent() -> None:

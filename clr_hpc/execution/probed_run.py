@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clr_hpc.execution.fresh_processes import hear_signals
+from clr_hpc.execution.fresh_processes import begin
 from clr_hpc.spec.run import RunSpec
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
         pack_folder: of the runs' pack.
         disk: a folder on the disk that runs save to; nothing stays there.
     """
-    hear_signals()
+    begin()
     import torch
 
     from clr_hpc.data.packed import Pack

@@ -7,7 +7,6 @@ never called.
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,12 +20,12 @@ from pathlib import Path
 from clr_hpc.execution.ray_cluster import OBJECT_STORE_BYTES
 from clr_hpc.execution.ray_ports import NodePorts, port_ranges
 from clr_hpc.execution.slurm_node import NodeError, NodeShare
+from clr_hpc.execution.slurm_signals import deaf_children
 
 START_SECONDS = 180.0
 """For one start, on a node that is busy; 10 s are usual."""
 POLL_SECONDS = 0.2
 MOST_STARTS = 4
-DEAF_TO = {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP}
 LOG_LINES = 15
 
 
@@ -132,14 +131,10 @@ def answers(address: str) -> bool | None:
 
 
 def _started(words: list[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
-    try:
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with deaf_children(), log.open("wb") as output:
+        return subprocess.Popen(
+            words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
 
 
 def _comes_up(node: RayNode, is_head: bool, give_up: Callable[[], bool]) -> bool:

@@ -3,7 +3,22 @@
 import math
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+SENT_TO_ALL = {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP}
+"""Signals that come to all processes of a job, or of a terminal, and of which one alone knows what to do."""
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Have ``SENT_TO_ALL`` wait in processes that are started within, and in those that they start."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SENT_TO_ALL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopSignals:

@@ -10,7 +10,7 @@ from typing import Any
 from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import StopOrCancelled
 from clr_hpc.execution.cohort import CohortRun, train_cohort
-from clr_hpc.execution.fresh_processes import die_with_parent, hear_signals
+from clr_hpc.execution.fresh_processes import begin, die_with_parent
 from clr_hpc.execution.worker import Outcome, failure
 from clr_hpc.spec.run import RunSpec
 
@@ -50,7 +50,7 @@ def start_worker(numbers: Any, stop: Any, task: WorkerTask, threads: int) -> Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_terminate)
-    hear_signals()
+    begin()
     die_with_parent()
     _worker.update(stop=stop, task=task, number=numbers.get(), threads=threads)
 

@@ -5,7 +5,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.execution.fresh_processes import fresh_processes, hear_signals
+from clr_hpc.execution.fresh_processes import begin, fresh_processes
 from clr_hpc.execution.inline import Processes
 from clr_hpc.spec.run import RunSpec
 
@@ -70,7 +70,7 @@ class BatchProbe:
 
 
 def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunSpec, sharing: Processes) -> None:
-    hear_signals()
+    begin()
     import torch
 
     from clr_hpc.data.packed import Pack

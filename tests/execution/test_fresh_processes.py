@@ -8,7 +8,8 @@ from typing import Any
 
 from child_processes import hear_late, say_where_from
 
-from clr_hpc.execution.fresh_processes import DEAF_TO, fresh_processes
+from clr_hpc.execution.fresh_processes import fresh_processes
+from clr_hpc.execution.slurm_signals import SENT_TO_ALL
 
 
 def start(target: Callable[[Connection], None]) -> tuple[Any, Connection]:
@@ -35,7 +36,7 @@ def test_they_have_imported_torch_when_they_begin() -> None:
 def test_what_they_are_forked_from_outlives_what_slurm_sends_to_all() -> None:
     _, forked_from = where_from()
     assert forked_from != os.getpid()
-    for number in DEAF_TO:
+    for number in SENT_TO_ALL:
         os.kill(forked_from, number)
     assert where_from()[1] == forked_from
 

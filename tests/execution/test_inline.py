@@ -33,6 +33,7 @@ def test_a_study_runs_and_runs_again_for_nothing(write_study: Callable[..., Tria
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("\ndone ") == 2
     assert "clr-hpc report" in first.stdout
+    assert first.stderr == "", "also when the processes end"
     before = {folder: folder.stat().st_mtime_ns for folder in study.folders()}
     again = study.run()
     assert again.returncode == 0
