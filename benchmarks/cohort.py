@@ -42,14 +42,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from clr_hpc.config.optimizer import Sgd
+from clr_hpc.config.policy import Triangular
+from clr_hpc.config.run import ARCHITECTURES, Initialisation, RunSpec, Training
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.spec.optimizer import Sgd
-from clr_hpc.spec.policy import Triangular
-from clr_hpc.spec.run import ARCHITECTURES, Initialisation, RunSpec, Training
-from clr_hpc.spec.task import BinaryTask
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World
 from parts.loops import Steps, in_turns

@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 import yaml
 
+from clr_hpc.config.run import ARCHITECTURES
 from clr_hpc.data.pack import usable_cores
-from clr_hpc.spec.run import ARCHITECTURES
 from parts.noise import noise_pack
 
 FOLDER = Path(__file__).resolve().parent

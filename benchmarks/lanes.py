@@ -17,6 +17,8 @@ from statistics import mean
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.config.resources import LaneShape
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
@@ -24,8 +26,6 @@ from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.lane_worker import LaneTask
 from clr_hpc.execution.ray_train import cluster, train_on_ray
 from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
-from clr_hpc.spec.resources import LaneShape
-from clr_hpc.spec.run import RunSpec
 
 RUNS_OF_WARM_LANE = 12
 TRAINERS = 3

@@ -22,6 +22,17 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from clr_hpc.config.pathologies import PATHOLOGIES
+from clr_hpc.config.run import Augmentation, Initialisation, Normalisation
+from clr_hpc.config.task import (
+    Autoencoder,
+    DeepSvdd,
+    IsolationForest,
+    NearestNeighbours,
+    OneClassMethod,
+    OneClassSvm,
+    OneClassTask,
+)
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.preparation import draw_changes, prepare
@@ -32,17 +43,6 @@ from clr_hpc.models.binary import BinaryClassifier
 from clr_hpc.models.one_class.build import build_one_class
 from clr_hpc.models.one_class.threshold import threshold
 from clr_hpc.models.task_model import TaskModel
-from clr_hpc.spec.pathologies import PATHOLOGIES
-from clr_hpc.spec.run import Augmentation, Initialisation, Normalisation
-from clr_hpc.spec.task import (
-    Autoencoder,
-    DeepSvdd,
-    IsolationForest,
-    NearestNeighbours,
-    OneClassMethod,
-    OneClassSvm,
-    OneClassTask,
-)
 
 SIZE, BATCH, QUANTILE, DRAWS = 64, 32, 0.95, 1000
 ARCHITECTURE = "mobilenet_v1"

@@ -19,12 +19,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from clr_hpc.config.pathologies import PATHOLOGIES, title
 from clr_hpc.data.sources import ImageRecord
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.sources.phantom.anatomy import LEFT, RIGHT
 from clr_hpc.data.sources.phantom.patients import Examination, Lesion, Patient
 from clr_hpc.data.sources.phantom.source import draw_film
-from clr_hpc.spec.pathologies import PATHOLOGIES, title
 
 SIZE = 64
 TRAIN_FRACTION = 0.7

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import load_study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import load_study
 from parts.phantom_study import phantom_study
 from parts.train_missing import train_missing
 

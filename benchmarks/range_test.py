@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from clr_hpc.config.range_tests import range_test_study
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import load_study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.range_tests import range_test_study
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import load_study
 from clr_hpc.training.metrics_file import read_metrics
 from parts.phantom_study import phantom_study
 from parts.train_missing import train_missing

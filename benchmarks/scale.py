@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from clr_hpc.config.run import RunSpec
     from clr_hpc.execution.run_queue import RunQueue
-    from clr_hpc.spec.run import RunSpec
 
 COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
 SIZE, BATCH, STEPS = 32, 32, 30
@@ -177,8 +177,8 @@ class Studies:
 
     def with_folders(self, seeds: int) -> Path:
         """Write a study and leave the folders of all its runs, as if they had been trained."""
+        from clr_hpc.config.study_file import load_study
         from clr_hpc.execution.study_folder import StudyFolder
-        from clr_hpc.spec.study_file import load_study
 
         file = self.write(seeds)
         study = load_study(file)
@@ -218,14 +218,14 @@ def command_costs(studies: Studies, seeds: int, reports: bool) -> Costs:
 
 def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     """Return what planning a study and handing out its runs costs; nothing is trained."""
+    from clr_hpc.config.resources import Resources
+    from clr_hpc.config.study_file import load_study
     from clr_hpc.execution.forecast import Forecast
     from clr_hpc.execution.plan import make_plan
     from clr_hpc.execution.rates import Rate, RateTable
     from clr_hpc.execution.run_queue import ListedRuns
     from clr_hpc.execution.simulation import Conditions, simulate
     from clr_hpc.execution.workload import work_of
-    from clr_hpc.spec.resources import Resources
-    from clr_hpc.spec.study_file import load_study
 
     file = studies.write(seeds)
     took = timer()

@@ -22,8 +22,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from clr_hpc.config import policy as spec
 from clr_hpc.schedule.scheduler import PolicyScheduler
-from clr_hpc.spec import policy as spec
 
 TURNS = 41
 STEPS_A_TURN = 2_000

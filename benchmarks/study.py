@@ -42,9 +42,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Dataset
 
+from clr_hpc.config.pathologies import PATHOLOGIES
+from clr_hpc.config.run import Initialisation
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.spec.pathologies import PATHOLOGIES
-from clr_hpc.spec.run import Initialisation
 
 SIZE, BATCH, LEARNING_RATE = 64, 32, 0.01
 CUDA = torch.cuda.is_available()

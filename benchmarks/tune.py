@@ -22,14 +22,14 @@ from typing import get_args
 
 import yaml
 
+from clr_hpc.config.study import Study
+from clr_hpc.config.tune import EarlyStopping, SearchName
+from clr_hpc.config.tuned_study import trial_runs
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.inline import Processes, drain_here
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.tune import EarlyStopping, SearchName
-from clr_hpc.spec.tuned_study import trial_runs
 from clr_hpc.tuning.dimensions import Dimensions, dimensions_of
 from clr_hpc.tuning.journal import Journal
 from clr_hpc.tuning.proposals import Proposals

@@ -12,11 +12,11 @@ from clr_hpc.cli_refusal import refuse
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from clr_hpc.config.resources import LaneShape, Resources
+    from clr_hpc.config.run import RunSpec
     from clr_hpc.execution.plan import Plan
     from clr_hpc.execution.rates import RateTable
     from clr_hpc.execution.workload import Kind
-    from clr_hpc.spec.resources import LaneShape, Resources
-    from clr_hpc.spec.run import RunSpec
 
 
 def plan(
@@ -35,12 +35,12 @@ def plan(
     """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
     from rich.console import Console
 
+    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.gantt import save_chart
     from clr_hpc.execution.range_tests import UnsuggestedRateError, with_measured
     from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.plan_display import show_plan
-    from clr_hpc.spec.study_file import StudyError, load_study
 
     console = Console()
     try:
@@ -107,10 +107,10 @@ def _measured(
     rates_folder: Path,
     console: "Console",
 ) -> "RateTable":
+    from clr_hpc.config.resources import LaneShape
     from clr_hpc.execution.probe import rates_here
     from clr_hpc.execution.rates import RatesError
     from clr_hpc.execution.this_machine import resources_here
-    from clr_hpc.spec.resources import LaneShape
 
     here = resources_here()
     if resources.gpus and not here.gpus:
@@ -129,8 +129,8 @@ def _measured(
 
 def resources_of(gpus: int | None, cpus: int | None, nodes: int = 1) -> "Resources":
     """Return what was asked for; what wasn't is this machine's, and with GPUs a CPU for each of them."""
+    from clr_hpc.config.resources import Resources
     from clr_hpc.execution.this_machine import resources_here
-    from clr_hpc.spec.resources import Resources
 
     here = resources_here()
     if gpus is None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from clr_hpc.cli_training import TrainingOptions
+    from clr_hpc.config.study import Study
     from clr_hpc.execution.range_tests import LearnerTested
     from clr_hpc.execution.study_folder import StudyFolder
-    from clr_hpc.spec.study import Study
 
 
 def range_test(
@@ -58,10 +58,10 @@ def range_test(
 
     from clr_hpc.cli_run import run
     from clr_hpc.cli_training import RayOptions, TrainingOptions, say_what_to_do, train_study
+    from clr_hpc.config.range_tests import range_test_study
+    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
-    from clr_hpc.spec.range_tests import range_test_study
-    from clr_hpc.spec.study_file import StudyError, load_study
 
     console = Console()
     try:
@@ -101,13 +101,13 @@ def with_auto_rates(
 ) -> "Study":
     """Return a study with numbers in place of ``auto``, after the range tests for them that are missing."""
     from clr_hpc.cli_training import say_what_to_do, train_study
+    from clr_hpc.config.range_tests import auto_optimizers, range_test_study
     from clr_hpc.execution.range_tests import (
         UnsuggestedRateError,
         folder_of_tests,
         leave_what_was_measured,
         with_measured,
     )
-    from clr_hpc.spec.range_tests import auto_optimizers, range_test_study
 
     wanted = auto_optimizers(study)
     if not wanted:

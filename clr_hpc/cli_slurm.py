@@ -16,13 +16,13 @@ from clr_hpc.cli_options import Results, StudyFile
 from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
+    from clr_hpc.config.run import RunSpec
+    from clr_hpc.config.site import Site
+    from clr_hpc.config.study import Study
     from clr_hpc.execution.slurm_ledger import Ledger
     from clr_hpc.execution.slurm_records import Submission
     from clr_hpc.execution.slurm_shape import AskedShape
     from clr_hpc.execution.study_folder import StudyFolder
-    from clr_hpc.spec.run import RunSpec
-    from clr_hpc.spec.site import Site
-    from clr_hpc.spec.study import Study
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class SlurmOptions:
 
 def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, asked: SlurmOptions) -> None:
     """Submit what is missing of a study and neither queued nor running, and return."""
+    from clr_hpc.config.site import SiteError, load_site
+    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.range_tests import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
     from clr_hpc.execution.study_folder import StudyFolder
-    from clr_hpc.spec.site import SiteError, load_site
-    from clr_hpc.spec.study_file import StudyError, load_study
 
     os.umask(OWNER_ALONE)
     try:
@@ -216,12 +216,12 @@ Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or
 
 def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("results")) -> None:
     """End a study's jobs on a SLURM cluster, or have some of its runs trained no more; what they have is saved."""
+    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.execution.slurm_cancel import cancel_runs, cancel_study
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, LedgerError
     from clr_hpc.execution.slurm_study import SlurmStudy
     from clr_hpc.execution.status import NothingThereError
-    from clr_hpc.spec.study_file import StudyError, load_study
 
     os.umask(OWNER_ALONE)
     try:
@@ -241,11 +241,11 @@ def logs(
     lines: Annotated[int, typer.Option(min=1, help="Of the end of each file.")] = 50,
 ) -> None:
     """Show what the job printed that trained a run on a SLURM cluster, and why the run failed if it did."""
+    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.execution.slurm_ledger import LedgerError
     from clr_hpc.execution.slurm_logs import log_of_run
     from clr_hpc.execution.slurm_study import SlurmStudy
     from clr_hpc.execution.status import NothingThereError
-    from clr_hpc.spec.study_file import StudyError, load_study
 
     try:
         study = SlurmStudy(results / load_study(study_file).name)

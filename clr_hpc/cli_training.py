@@ -17,13 +17,13 @@ from clr_hpc.cli_refusal import refuse
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from clr_hpc.config.resources import LaneShape, Resources
+    from clr_hpc.config.run import RunSpec
+    from clr_hpc.config.study import Study
     from clr_hpc.execution.plan import Plan
     from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.execution.worker import Outcome
     from clr_hpc.run_display import RunDisplay
-    from clr_hpc.spec.resources import LaneShape, Resources
-    from clr_hpc.spec.run import RunSpec
-    from clr_hpc.spec.study import Study
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,10 @@ def _plan(
 
 
 def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
+    from clr_hpc.config.resources import LaneShape
     from clr_hpc.execution.inline import Processes, train_here
     from clr_hpc.execution.plan_file import write_plan
     from clr_hpc.execution.this_machine import resources_here
-    from clr_hpc.spec.resources import LaneShape
 
     sharing, resources = Processes.for_this_machine(processes, cohort), resources_here()
     shape = LaneShape(cpus_per_worker=sharing.threads, gpus_per_worker=min(1.0, resources.gpus / sharing.count))

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from clr_hpc.cli_training import RayOptions
+    from clr_hpc.config.study import Study
+    from clr_hpc.config.tuned_study import Values
     from clr_hpc.execution.inline import Processes
-    from clr_hpc.spec.study import Study
-    from clr_hpc.spec.tuned_study import Values
     from clr_hpc.tuning.dimensions import Dimensions
     from clr_hpc.tuning.trial_places import TrialPlace
     from clr_hpc.tuning.tuner import Trial, Tuner
@@ -56,10 +56,10 @@ def tune(
     from rich.console import Console
 
     from clr_hpc.cli_training import RayOptions
+    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.lanes import LaneError
     from clr_hpc.execution.ray_cluster import ClusterError
-    from clr_hpc.spec.study_file import StudyError, load_study
     from clr_hpc.tuning.largest_batch import NothingFitsError
     from clr_hpc.tuning.search import MissingLibraryError
     from clr_hpc.tuning.tuning_folder import TuningFolder, TuningInUseError
@@ -93,7 +93,7 @@ def tune(
 
 
 def _check_place(on: Place) -> None:
-    from clr_hpc.spec.study_file import StudyError
+    from clr_hpc.config.study_file import StudyError
 
     if on is Place.SLURM:
         raise StudyError(
@@ -121,7 +121,7 @@ def _open_search(
     console: "Console", study: "Study", pack_checksum: str, folder: "TuningFolder", sharing: "Processes"
 ) -> "tuple[Tuner, Dimensions]":
     """Return the search as its journal left it, or a new one."""
-    from clr_hpc.spec.tuned_study import stage_of
+    from clr_hpc.config.tuned_study import stage_of
     from clr_hpc.tuning.dimensions import dimensions_of
     from clr_hpc.tuning.largest_batch import batch_sizes_that_fit
     from clr_hpc.tuning.proposals import Proposals

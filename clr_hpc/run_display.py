@@ -8,9 +8,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from clr_hpc.config.pathologies import title
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.pathologies import title
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.run_folder import RunFolder, latest_metrics
 
 

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clr_hpc.config.pathologies import title
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.status import RunStatus, State, count
-from clr_hpc.spec.pathologies import title
-from clr_hpc.spec.run import RunSpec
 
 LONGEST_LIST = 30
 """Of a study with more runs, those that wait or are done are counted rather than listed."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from clr_hpc.config.resources import Resources
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.rates import Rate, RateTable
 from clr_hpc.execution.workload import Kind, Load, WorkItem
-from clr_hpc.spec.resources import Resources
 
 KIND = Kind("densenet121", 64, 64, "float32")
 

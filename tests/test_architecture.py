@@ -10,14 +10,14 @@ import pytest
 
 MAY_IMPORT: dict[str, set[str]] = {
     "durable": set(),
-    "spec": set(),
-    "data": {"spec", "durable"},
-    "schedule": {"spec"},
-    "models": {"spec"},
-    "training": {"spec", "durable", "data", "schedule", "models"},
-    "execution": {"spec", "durable", "data", "schedule", "models", "training"},
-    "tuning": {"spec", "durable", "data", "training", "execution"},
-    "reporting": {"spec", "durable"},
+    "config": set(),
+    "data": {"config", "durable"},
+    "schedule": {"config"},
+    "models": {"config"},
+    "training": {"config", "durable", "data", "schedule", "models"},
+    "execution": {"config", "durable", "data", "schedule", "models", "training"},
+    "tuning": {"config", "durable", "data", "training", "execution"},
+    "reporting": {"config", "durable"},
 }
 AT_THE_TOP = {
     "cli",
@@ -96,7 +96,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
     ("statement", "heavy"),
     [
         ("import clr_hpc.cli", ["torch", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "tensorboard"]),
-        ("import clr_hpc.spec.study", ["torch", "numpy", "pandas", "sklearn", "matplotlib"]),
+        ("import clr_hpc.config.study", ["torch", "numpy", "pandas", "sklearn", "matplotlib"]),
         ("import clr_hpc.data.manifest", ["torch", "pandas", "pyarrow", "sklearn", "matplotlib"]),
         ("import clr_hpc.execution.inline, clr_hpc.execution.study_folder", ["torch", "pandas", "sklearn"]),
         (

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from clr_hpc.config.optimizer import Sgd
+from clr_hpc.config.policy import Triangular
+from clr_hpc.config.run import Initialisation, RunSpec, Training
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.packed import Pack
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.binary import BinaryClassifier
-from clr_hpc.spec.optimizer import Sgd
-from clr_hpc.spec.policy import Triangular
-from clr_hpc.spec.run import Initialisation, RunSpec, Training
-from clr_hpc.spec.task import BinaryTask
 from clr_hpc.training.environment import describe_environment
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder

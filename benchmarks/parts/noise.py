@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources import ImageRecord, SourceTable
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from clr_hpc.spec.frozen import FrozenSpec
-from clr_hpc.spec.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 
 
 class LabelCounts(FrozenSpec):

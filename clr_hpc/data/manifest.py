@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clr_hpc.config.frozen import FrozenSpec
 from clr_hpc.data.label_counts import LabelCounts
 from clr_hpc.data.splits import Split, SplitName
-from clr_hpc.spec.frozen import FrozenSpec
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clr_hpc.config.pathologies import PATHOLOGIES, UNKNOWN
 from clr_hpc.data.label_counts import count_labels
 from clr_hpc.data.manifest import Counts, FileEntry, SplitCounts, file_sha256
 from clr_hpc.data.shards import Outcome
 from clr_hpc.data.sources import Box, ImageRecord, Rejection
 from clr_hpc.data.splits import SPLITS, SplitName
 from clr_hpc.durable import written_whole
-from clr_hpc.spec.pathologies import PATHOLOGIES, UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

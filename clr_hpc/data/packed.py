@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.pathologies import UNKNOWN
 from clr_hpc.data.manifest import Manifest, PackError, open_manifest
 from clr_hpc.data.splits import SplitName
-from clr_hpc.spec.pathologies import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd

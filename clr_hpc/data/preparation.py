@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from clr_hpc.spec.run import Augmentation, Normalisation
+from clr_hpc.config.run import Augmentation, Normalisation
 
 
 def prepare(

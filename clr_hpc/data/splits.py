@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from clr_hpc.config.frozen import FrozenSpec
 from clr_hpc.data.sources import ImageRecord, Rejection
-from clr_hpc.spec.frozen import FrozenSpec
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)

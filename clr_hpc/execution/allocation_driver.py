@@ -13,12 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clr_hpc.config.resources import LaneShape, Resources
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.fresh_processes import die_with_parent
 from clr_hpc.execution.lane_worker import LaneTask
 from clr_hpc.execution.slurm_signals import deaf_children
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.resources import LaneShape, Resources
-from clr_hpc.spec.run import RunSpec
 
 NODES_SECONDS = 180.0
 """After the head is up, for the other nodes; then those that are there begin, and the others may still join."""

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.run_queue import RunQueue
 from clr_hpc.execution.worker import Outcome, train_run
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.turns import Turns
 
 if TYPE_CHECKING:

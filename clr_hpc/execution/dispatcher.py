@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import is_cancelled
 from clr_hpc.execution.lane_queue import GivenRun, HandedRuns, LaneQueue
 from clr_hpc.execution.worker import Outcome, failure
-from clr_hpc.spec.run import RunSpec
 
 DEATHS_WITHOUT_PROGRESS = 3
 """After so many, a run counts as the cause and fails."""

@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.execution.rates import Rate, RatesError, RateTable
 from clr_hpc.execution.workload import Load, WorkItem
-from clr_hpc.spec.resources import LaneShape, Resources
 
 
 class Forecast:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import usable_cores
 from clr_hpc.execution.interrupts import stop_on_interrupt
 from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_processes import drain
 from clr_hpc.execution.warm_worker import WorkerTask
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 
 
 @dataclass(frozen=True)

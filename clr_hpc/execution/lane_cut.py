@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import ceil, floor
 
-from clr_hpc.spec.resources import LaneShape, Resources
+from clr_hpc.config.resources import LaneShape, Resources
 
 
 def cut_lanes(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.study_queue import StudyQueue
-from clr_hpc.spec.run import RunSpec
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from clr_hpc.config.resources import LaneShape
 from clr_hpc.execution.lanes import NodeCapacity, fitting
 from clr_hpc.execution.ray_cluster import ClusterError
-from clr_hpc.spec.resources import LaneShape
 
 _GROWTH = 10_000
 """More lanes than any cluster has room for."""

@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clr_hpc.config.resources import LaneShape
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.cancellation import StopOrCancelled
 from clr_hpc.execution.lane_queue import GivenRun
 from clr_hpc.execution.worker import Outcome, train_run
-from clr_hpc.spec.resources import LaneShape
-from clr_hpc.spec.run import RunSpec
 
 if TYPE_CHECKING:
     import torch

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from clr_hpc.config.resources import LaneShape, Resources
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
-from clr_hpc.spec.resources import LaneShape, Resources
-from clr_hpc.spec.run import RunSpec
 
 
 class LaneError(ValueError):

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.lane_search import best_schedule
 from clr_hpc.execution.list_schedule import Schedule, schedule
 from clr_hpc.execution.lower_bound import LowerBound, lower_bound
 from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
-from clr_hpc.spec.resources import LaneShape, Resources
 
 
 @dataclass(frozen=True, slots=True)

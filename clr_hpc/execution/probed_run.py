@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.fresh_processes import begin
-from clr_hpc.spec.run import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np

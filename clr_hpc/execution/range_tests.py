@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from clr_hpc.config.range_test import MeasuredRates
+from clr_hpc.config.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import StudyError, load_study
 from clr_hpc.durable import write_json
 from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.schedule.range_test import Agreement, Curve, Refusal, agree, suggest
-from clr_hpc.spec.range_test import MeasuredRates
-from clr_hpc.spec.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import StudyError, load_study
 from clr_hpc.training.metrics_file import read_metrics
 
 FORMAT_VERSION = 1

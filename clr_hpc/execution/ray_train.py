@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from clr_hpc.config.resources import LaneShape, Resources
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.dispatcher import Dispatcher, News
 from clr_hpc.execution.interrupts import stop_on_interrupt
 from clr_hpc.execution.lane_queue import HandedRuns, LaneQueue, PlannedRuns
@@ -31,8 +33,6 @@ from clr_hpc.execution.run_queue import RunQueue
 from clr_hpc.execution.run_supply import RunSupply
 from clr_hpc.execution.study_queue import StudyQueue
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.resources import LaneShape, Resources
-from clr_hpc.spec.run import RunSpec
 
 POLL_SECONDS = 0.5
 GOODBYE_SECONDS = 20.0

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clr_hpc.config.resources import LaneShape, Resources
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.plan import Plan, make_plan
 from clr_hpc.execution.rates import RateTable
 from clr_hpc.execution.workload import work_of
-from clr_hpc.spec.resources import LaneShape, Resources
-from clr_hpc.spec.run import RunSpec
 
 RAY_TRAIN_START_SECONDS = 14.0
 """What a trainer takes before its first step, besides the start of its processes: 13.6 to 14.1 s on an idle

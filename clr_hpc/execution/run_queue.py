@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 
 
 class RunQueue(Protocol):

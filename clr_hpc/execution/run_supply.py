@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.dispatcher import News
 from clr_hpc.execution.lane_queue import GivenRun
 from clr_hpc.execution.run_queue import RunQueue
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from clr_hpc.config.resources import LaneShape
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.allocation_driver import Driver, DriverTask, Ended, Finished, Said, UnderWay
 from clr_hpc.execution.allocation_node import TIDY_SECONDS, cluster_node, join_cluster
 from clr_hpc.execution.lane_worker import LaneTask
@@ -21,8 +23,6 @@ from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_meeting import Head, Meeting
 from clr_hpc.execution.slurm_node import NodeError, own_address
 from clr_hpc.execution.slurm_start import NOTHING_LEFT, ElementError, StartedElement, run_start, say
-from clr_hpc.spec.resources import LaneShape
-from clr_hpc.spec.run import RunSpec
 
 End = Literal["finished", "saved", "cut off"]
 """``finished``: every run has ended; the others: of those under way."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.slurm_controller import cancel_jobs
 from clr_hpc.execution.slurm_study import SlurmStudy
 from clr_hpc.execution.slurm_submit import queued_runs, settle
-from clr_hpc.spec.run import RunSpec
 
 
 def cancel_study(study: SlurmStudy) -> list[str]:

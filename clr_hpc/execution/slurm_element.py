@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.slurm_element_queue import SharedRuns
 from clr_hpc.execution.slurm_start import NOTHING_LEFT, StartedElement, run_start, say
 from clr_hpc.execution.warm_processes import drain
 from clr_hpc.execution.warm_worker import WorkerTask
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.machine_faults import MOST_NODES_AT_FAULT, is_machine_fault
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.lease import LeaseTiming
 from clr_hpc.training.lease_file import SeenLease, read_lease, this_machine
 

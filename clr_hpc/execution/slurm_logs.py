@@ -3,10 +3,10 @@
 from collections import deque
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.slurm import log_files
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_study import SlurmStudy
-from clr_hpc.spec.run import RunSpec
 
 
 def log_of_run(study: SlurmStudy, spec: RunSpec, lines: int) -> list[str]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 
 
 def families(runs: Sequence[RunSpec]) -> list[list[RunSpec]]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.dispatcher import newest_checkpoint
 from clr_hpc.execution.machine_faults import FAULTS_OF_A_NODE, is_machine_fault
 from clr_hpc.execution.slurm_controller import SlurmError, is_preempted, requeue
@@ -25,7 +26,6 @@ from clr_hpc.execution.slurm_records import ElementRecord, Start, Submission, no
 from clr_hpc.execution.slurm_signals import StopSignals
 from clr_hpc.execution.status import runs_as_started
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.run import RunSpec
 
 MOST_FRUITLESS_STARTS = 3
 NOTHING_LEFT = "nothing is left to do here"

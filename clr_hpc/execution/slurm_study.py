@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.status import NothingThereError, runs_as_started
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.run import RunSpec
 
 
 class SlurmStudy:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.site import Site
 from clr_hpc.execution import slurm
 from clr_hpc.execution.slurm_controller import (
     Job,
@@ -22,8 +24,6 @@ from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_records import Submission, abandoned, new_token, now, with_job
 from clr_hpc.execution.slurm_share import families, share_out
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.site import Site
 from clr_hpc.training.lease import LeaseTiming
 from clr_hpc.training.lease_file import read_lease
 

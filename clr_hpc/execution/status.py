@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import load_study
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import load_study
 from clr_hpc.training.lease import LeaseTiming
 from clr_hpc.training.lease_file import SeenLease, read_lease
 from clr_hpc.training.metrics_file import newest, recent_metrics

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
 from clr_hpc.durable import written_whole
 from clr_hpc.execution.worker import is_done
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
 
 
 class StudyFolder:

@@ -4,8 +4,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clr_hpc.spec.pathologies import title
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.pathologies import title
+from clr_hpc.config.run import RunSpec
 from clr_hpc.training.hyperparameters import METRICS, OPTIMIZER_SETTINGS, POLICY_SETTINGS, hyperparameters
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 import subprocess
 
+from clr_hpc.config.resources import Resources
 from clr_hpc.data.pack import usable_cores
 from clr_hpc.execution.inline import visible_gpus
-from clr_hpc.spec.resources import Resources
 
 
 def resources_here() -> Resources:

@@ -9,12 +9,12 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.cohort import ready_cohorts
 from clr_hpc.execution.fresh_processes import fresh_processes
 from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_worker import WorkerTask, leave_failure, start_worker, train_in_worker
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 
 POLL_SECONDS = 0.5
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 
 if TYPE_CHECKING:
     from clr_hpc.data.packed import Pack

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import Autoencoder, DeepSvdd
 from clr_hpc.data.manifest import Counts
 from clr_hpc.data.splits import SplitName
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.task import Autoencoder, DeepSvdd
 
 SNAPSHOTS_KEPT = 5
 """As many as ``clr_hpc.training.cycle_ends`` keeps, which a login node without torch can't import."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clr_hpc.spec.run import Initialisation
+from clr_hpc.config.run import Initialisation
 
 
 class InitialisationError(Exception):
@@ -18,7 +18,7 @@ def build_backbone(architecture: str, outputs: int, initialisation: Initialisati
     """Build a network that maps images ``(B, 1, H, W)`` to ``(B, outputs)``.
 
     Args:
-        architecture: one of ``clr_hpc.spec.run.ARCHITECTURES``.
+        architecture: one of ``clr_hpc.config.run.ARCHITECTURES``.
         outputs: width of the last layer, which is always drawn anew.
         initialisation: random weights, or ImageNet's for all but the last layer; the first convolution then takes
             the sum of its three colour filters, which is what a gray image repeated three times would give.

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import StudyError, load_study
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.reporting.predictions import Numbering, SplitScores, TestImages, read_predictions
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import StudyError, load_study
-from clr_hpc.spec.task import BinaryTask
 
 PLAN_FORMAT_VERSION = 1
 Status = Literal["done", "failed", "unfinished", "missing"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.policy import MomentumCycle
 from clr_hpc.reporting.scoring import LAST, ScoredRun, mean_of_numbers, training_accuracy
 from clr_hpc.reporting.significance import auroc_contrast, combined, holm, mcnemar, mean_interval
 from clr_hpc.reporting.statistics import Interval, interval, mean_of_defined
-from clr_hpc.spec.policy import MomentumCycle
 
 SIGNIFICANT = 0.05
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.reporting.collect import StudyRecord
 from clr_hpc.reporting.compare import Comparison
 from clr_hpc.reporting.control import ArmContrast
@@ -13,7 +14,6 @@ from clr_hpc.reporting.planned import Prediction
 from clr_hpc.reporting.scoring import LAST, ResultRow, ScoredRun, Setting
 from clr_hpc.reporting.slices import SliceRow
 from clr_hpc.reporting.statistics import Interval
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
 
 
 def results_csv(rows: Iterable[ResultRow]) -> str:

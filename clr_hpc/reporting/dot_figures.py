@@ -6,13 +6,13 @@ from dataclasses import replace
 import matplotlib as mpl
 from markupsafe import Markup
 
+from clr_hpc.config.pathologies import title
 from clr_hpc.reporting.compare import Comparison
 from clr_hpc.reporting.contrast_tables import false_positive_rate
 from clr_hpc.reporting.control import ArmContrast
 from clr_hpc.reporting.frame import Dot, Styles, dots, new_figure
 from clr_hpc.reporting.scoring import ResultRow
 from clr_hpc.reporting.svg import BAR, INK, MUTED, drawing_style, to_svg
-from clr_hpc.spec.pathologies import title
 
 MEAN = "Mean over all"
 

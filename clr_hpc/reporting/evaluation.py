@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clr_hpc.config.pathologies import title
 from clr_hpc.reporting.collect import StudyRecord
 from clr_hpc.reporting.compare import Comparison, arms, compare, models_of_an_arm
 from clr_hpc.reporting.control import ArmContrast, against_control
@@ -12,7 +13,6 @@ from clr_hpc.reporting.cost import ArmCost, Saving, arm_costs, saving
 from clr_hpc.reporting.scoring import ResultRow, ScoredRun, result_rows, score_runs
 from clr_hpc.reporting.slices import SliceRow, slice_rows
 from clr_hpc.reporting.tables import label_counts
-from clr_hpc.spec.pathologies import title
 
 POSITIVES_OF_A_FREQUENT_PATHOLOGY = 100
 """In the whole pack; the AUROC of a rarer one says little."""

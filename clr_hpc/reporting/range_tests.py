@@ -11,13 +11,13 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from clr_hpc.config.pathologies import title
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.collect import ReportError
 from clr_hpc.reporting.drawings import Drawing
 from clr_hpc.reporting.frame import Styles, legend, new_figure
 from clr_hpc.reporting.svg import MUTED, arm_styles, drawing_style, to_svg
 from clr_hpc.reporting.tables import Cell, Column, Table
-from clr_hpc.spec.pathologies import title
 
 FILE = "range_tests.json"
 FORMAT_VERSION = 1

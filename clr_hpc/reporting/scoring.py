@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.collect import RunRecord, StudyRecord
 from clr_hpc.reporting.measures import MEASURES, Estimate, measure, youden_threshold
 from clr_hpc.reporting.statistics import RESAMPLES, Interval, interval, patient_draws
-from clr_hpc.spec.task import BinaryTask, OneClassTask
 
 LAST = "last"
 """The model at the end of training: what is compared unless said otherwise."""

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.collect import StudyRecord
 from clr_hpc.reporting.compare import Comparison, ContenderMean
 from clr_hpc.reporting.scoring import ResultRow, ScoredRun
 from clr_hpc.reporting.statistics import Interval
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, title
 
 SPLITS = ("train", "validation", "test")
 

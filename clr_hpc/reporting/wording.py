@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from clr_hpc.config.pathologies import title
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting.statistics import Interval
-from clr_hpc.spec.pathologies import title
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.task import BinaryTask, OneClassTask
 
 ARCHITECTURE_TITLES = {"mobilenet_v1": "MobileNetV1", "alexnet": "AlexNet", "densenet121": "DenseNet-121"}
 OPTIMIZER_TITLES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSProp", "adagrad": "Adagrad"}

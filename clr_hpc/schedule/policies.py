@@ -1,4 +1,4 @@
-"""What each policy of ``clr_hpc.spec.policy`` computes: rate and momentum as pure functions of progress.
+"""What each policy of ``clr_hpc.config.policy`` computes: rate and momentum as pure functions of progress.
 
 Progress counts samples seen since the stage began, in epochs. Nothing here has a state, so every worker of a run
 agrees without talking and a resumed run continues the same wave. ``docs/policies.md`` shows every curve.
@@ -6,7 +6,7 @@ agrees without talking and a resumed run continues the same wave. ``docs/policie
 
 import math
 
-from clr_hpc.spec.policy import (
+from clr_hpc.config.policy import (
     ExpRange,
     MomentumCycle,
     OneCycle,

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.policy import Policy
 from clr_hpc.schedule.policies import learning_rate, momentum
-from clr_hpc.spec.frozen import FrozenSpec
-from clr_hpc.spec.policy import Policy
 
 
 def apply_policy(optimizer: Optimizer, policy: Policy, progress: float) -> tuple[float, float | None]:
@@ -81,7 +81,7 @@ class PolicyScheduler(LRScheduler):
 
         Args:
             optimizer: whose rate, and momentum if the policy cycles it, is set.
-            policy: one of ``clr_hpc.spec.policy``.
+            policy: one of ``clr_hpc.config.policy``.
             steps_per_epoch: optimizer steps in one pass over the training data, such as ``len(loader)``; a
                 fraction where gradient accumulation doesn't divide the pass evenly.
 
@@ -91,7 +91,7 @@ class PolicyScheduler(LRScheduler):
                 optimizer lacks.
         """
         if not isinstance(policy, FrozenSpec):
-            raise TypeError(f"policy={policy!r} must be one of clr_hpc.spec.policy, such as Triangular(...)")
+            raise TypeError(f"policy={policy!r} must be one of clr_hpc.config.policy, such as Triangular(...)")
         if not 0 < steps_per_epoch < math.inf:
             raise ValueError(
                 f"steps_per_epoch={steps_per_epoch} must be positive and finite; len(loader) is the usual value"

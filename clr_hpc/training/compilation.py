@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.task import BinaryTask
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import BinaryTask
 
 PAYS_FROM_PIXELS = {"mobilenet_v1": 4e10, "alexnet": 1.4e11, "densenet121": 4e10}
 """What compiling took, over what it saved a pixel of training images (docs/benchmarks.md)."""

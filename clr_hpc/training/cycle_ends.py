@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from clr_hpc.spec.policy import Policy
+from clr_hpc.config.policy import Policy
 from clr_hpc.training.checkpoint import drop_tensors, load_tensors, model_weights, save_tensors
 
 KEPT = 5

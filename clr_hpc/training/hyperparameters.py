@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 
 METRICS = {
     "final/test_auroc": "test AUROC",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import Parameter
 
-from clr_hpc.spec.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
+from clr_hpc.config.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
 
 
 def build_optimizer(spec: Optimizer, parameters: Iterator[Parameter]) -> torch.optim.Optimizer:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.splits import SplitName
 from clr_hpc.durable import written_whole
 from clr_hpc.models.one_class.threshold import threshold
-from clr_hpc.spec.task import BinaryTask, OneClassTask
 from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.cycle_ends import load_average
 from clr_hpc.training.metrics import Evaluation, measure

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.device_pixels import device_pixels
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.preparation import draw_changes, prepare
@@ -21,8 +23,6 @@ from clr_hpc.models.binary import BinaryClassifier
 from clr_hpc.models.one_class.build import build_one_class
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.task import BinaryTask
 from clr_hpc.training.captured_passes import EAGER_STEPS, CapturedPasses
 from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.compilation import compiled, pays_back

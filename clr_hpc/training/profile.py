@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.durable import write_json
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.limits import RehearsedRun, measure_limits
 from clr_hpc.training.phases import PARTS, REST, Part, Timeline
 from clr_hpc.training.prepared_run import PreparedRun

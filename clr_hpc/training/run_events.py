@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 from clr_hpc.training.hyperparameters import hyperparameters
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.durable import write_json, written_whole
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.lease import Lease, LeaseLostError, LeaseTiming, RunInUseError
 from clr_hpc.training.lease_file import LeaseHolder
 from clr_hpc.training.metrics_file import latest_metrics, read_metrics

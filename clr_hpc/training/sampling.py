@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 from clr_hpc.training.randomness import Stream, generator
 
 

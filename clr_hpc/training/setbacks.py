@@ -6,7 +6,7 @@ What was changed stands in the checkpoint's progress, so it survives a kill.
 from dataclasses import replace
 from pathlib import Path
 
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 from clr_hpc.training.checkpoint import (
     RATE_CUT,
     Checkpoints,

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from clr_hpc.spec.run import Start
+from clr_hpc.config.run import Start
 from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import (
     Checkpoint,

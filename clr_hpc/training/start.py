@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clr_hpc.spec.run import Start
+from clr_hpc.config.run import Start
 from clr_hpc.training.checkpoint import Checkpoints, DamagedCheckpointError, load_tensors
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.task import BinaryTask, Task
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.splits import SPLITS, SplitName
-from clr_hpc.spec.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
-from clr_hpc.spec.task import BinaryTask, Task
 from clr_hpc.training.sampling import LabelledRows
 
 

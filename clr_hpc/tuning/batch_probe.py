@@ -5,9 +5,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.fresh_processes import begin, fresh_processes
 from clr_hpc.execution.inline import Processes
-from clr_hpc.spec.run import RunSpec
 
 STEPS = 3
 """The optimizer's own memory is there after the first, and that of a GPU's graphs after the third."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clr_hpc.spec.tune import Range, Space, UpToWhatFits
+from clr_hpc.config.tune import Range, Space, UpToWhatFits
 
 SIGNIFICANT_DIGITS = 4
 """Of a value from an interval: more change nothing in training, and make settings hard to read."""

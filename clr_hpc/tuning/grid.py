@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Dimensions
 from clr_hpc.tuning.search import Told
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from clr_hpc.spec.run import Training
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.tuned_study import Values, stage_of, trial_runs, tuned_study
+from clr_hpc.config.run import Training
+from clr_hpc.config.study import Study
+from clr_hpc.config.tuned_study import Values, stage_of, trial_runs, tuned_study
 from clr_hpc.tuning.dimensions import Choice, Dimension, Dimensions
 from clr_hpc.tuning.importance import importance_of
 from clr_hpc.tuning.run_values import cost_of

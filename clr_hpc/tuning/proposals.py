@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Dimensions
 from clr_hpc.tuning.random_search import RandomSearch
 from clr_hpc.tuning.search import Search, Told

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Dimensions
 from clr_hpc.tuning.search import Told, seed_of_answer
 

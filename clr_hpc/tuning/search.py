@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
-from clr_hpc.spec.tune import SearchName
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tune import SearchName
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Dimensions
 
 STARTUP_TRIALS = 8

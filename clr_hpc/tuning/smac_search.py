@@ -13,7 +13,7 @@ from smac.initial_design import SobolInitialDesign
 from smac.model.random_forest.random_forest import RandomForest
 from smac.runhistory import TrialInfo, TrialValue
 
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Choice, Dimension, Dimensions
 from clr_hpc.tuning.search import STARTUP_TRIALS, Told, seed_of_answer
 from clr_hpc.tuning.trials_under_way import losses_with_a_liar

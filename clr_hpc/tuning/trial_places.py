@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.execution.inline import Processes, drain_here, visible_gpus
 from clr_hpc.execution.run_queue import RunQueue
-from clr_hpc.spec.resources import LaneShape, Resources
 
 Processor = Literal["GPU", "CPU"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.tuned_study import trial_runs
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.tuned_study import trial_runs
 from clr_hpc.tuning.run_values import failure_of, value_after
 from clr_hpc.tuning.tuner import Trial, Tuner
 

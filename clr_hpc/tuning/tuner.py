@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from clr_hpc.spec.tune import EarlyStopping
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tune import EarlyStopping
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.asynchronous_halving import last_promotion, promotion
 from clr_hpc.tuning.journal import Event, Journal
 from clr_hpc.tuning.proposals import Proposals

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.study import Study
 from clr_hpc.durable import write_json
-from clr_hpc.spec.study import Study
 from clr_hpc.tuning.journal import Journal
 
 FORMAT_VERSION = 1

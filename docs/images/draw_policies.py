@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clr_hpc.schedule.policies import learning_rate, momentum
-from clr_hpc.spec.policy import (
+from clr_hpc.config.policy import (
     Constant,
     Cosine,
     Exponential,
@@ -26,6 +25,7 @@ from clr_hpc.spec.policy import (
     Triangular2,
     Triangular2Modified,
 )
+from clr_hpc.schedule.policies import learning_rate, momentum
 
 EPOCHS = 16
 WAVE = {"lr_min": 0.001, "lr_max": 0.01, "momentum_min": 0.85, "momentum_max": 0.95}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from clr_hpc.config.run import Augmentation, Normalisation
 from clr_hpc.data.preparation import _sampling_grid, draw_changes, prepare
-from clr_hpc.spec.run import Augmentation, Normalisation
 
 NOTHING = {
     "flip_probability": 0.0,

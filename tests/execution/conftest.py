@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import load_study
 from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import load_study
 from clr_hpc.training.run_folder import RunFolder
 
 CHECKSUM = "c0ffee" + "0" * 58

@@ -12,6 +12,9 @@ import tiny_run
 import torch
 from trial_study import wait_until
 
+from clr_hpc.config.optimizer import Adagrad, Adam, RmsProp
+from clr_hpc.config.policy import Constant, Cosine, Triangular
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
@@ -19,9 +22,6 @@ from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.cohort import CohortRun, ready_cohorts, train_cohort
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
-from clr_hpc.spec.optimizer import Adagrad, Adam, RmsProp
-from clr_hpc.spec.policy import Constant, Cosine, Triangular
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.run_folder import read_metrics
 from clr_hpc.training.turns import Turns, own_seconds
 from clr_hpc.training.world import World

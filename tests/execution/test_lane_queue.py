@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher
 from clr_hpc.execution.lane_queue import GivenRun, HandedRuns
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.run_supply import RunSupply
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.spec.run import RunSpec
 
 SPEC = RunSpec.model_validate(
     {

@@ -2,8 +2,8 @@
 
 import pytest
 
+from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.execution.lanes import LaneError, NodeCapacity, fitting, shapes_without_plan
-from clr_hpc.spec.resources import LaneShape, Resources
 
 NARROW, WIDE = LaneShape(), LaneShape(workers=2)
 THIRD = LaneShape(gpus_per_worker=1 / 3)

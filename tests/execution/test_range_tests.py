@@ -13,6 +13,10 @@ from trial_study import RANGE_TESTED, TrialStudy
 from typer.testing import CliRunner
 
 from clr_hpc.cli import app
+from clr_hpc.config.range_tests import is_reference, range_test_study
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import load_study
 from clr_hpc.execution.range_tests import (
     FILE,
     UnsuggestedRateError,
@@ -29,10 +33,6 @@ from clr_hpc.execution.tensorboard_view import TensorBoardView
 from clr_hpc.reporting.collect import ReportError, read_study
 from clr_hpc.reporting.range_test_page import write_page
 from clr_hpc.schedule.policies import learning_rate
-from clr_hpc.spec.range_tests import is_reference, range_test_study
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import load_study
 
 CHECKSUM = "c0ffee" + "0" * 58
 STEPS = 120

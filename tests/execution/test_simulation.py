@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import item, table
 
+from clr_hpc.config.resources import Resources
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.plan import Plan, make_plan
 from clr_hpc.execution.simulation import Conditions, Simulation, simulate
 from clr_hpc.execution.workload import WorkItem
-from clr_hpc.spec.resources import Resources
 
 NETWORKS = ("densenet121", "alexnet")
 CALM = Conditions()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.durable import write_json
 from clr_hpc.execution.slurm_element_queue import SharedRuns
 from clr_hpc.execution.slurm_ledger import Ledger
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.lease_file import LEASE_FILE, LeaseHolder
 
 StudyMaker = Callable[..., Any]

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from trial_study import STUDY
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.site import Site
+from clr_hpc.config.study_file import load_study
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.rates import Rate, RateTable
 from clr_hpc.execution.slurm_shape import AskedShape, ChosenShape, ShapeError, choose
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.site import Site
-from clr_hpc.spec.study_file import load_study
 
 
 def runs_of(folder: Path, pack: Pack, epochs: int) -> tuple[RunSpec, ...]:

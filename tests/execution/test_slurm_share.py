@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clr_hpc.config.study import Study
 from clr_hpc.execution.slurm_share import families, share_out
-from clr_hpc.spec.study import Study
 
 CHECKSUM = "c0ffee" + "0" * 58
 STUDY = Study.model_validate(

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
 from clr_hpc.models.one_class.threshold import threshold
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.world import World
 

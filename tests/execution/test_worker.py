@@ -11,12 +11,12 @@ import pytest
 import tiny_run
 import torch
 
+from clr_hpc.config.optimizer import Adam
+from clr_hpc.config.policy import Constant, Triangular
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate, momentum
-from clr_hpc.spec.optimizer import Adam
-from clr_hpc.spec.policy import Constant, Triangular
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.environment import describe_environment
 from clr_hpc.training.run_folder import RunFolder, latest_metrics, read_metrics

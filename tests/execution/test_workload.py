@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from clr_hpc.config.optimizer import Sgd
+from clr_hpc.config.policy import Constant, Triangular
+from clr_hpc.config.run import RunSpec, Start
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.rates import Rate
 from clr_hpc.execution.worker import train_run
 from clr_hpc.execution.workload import Kind, work_of
 from clr_hpc.models.task_model import TaskModel
-from clr_hpc.spec.optimizer import Sgd
-from clr_hpc.spec.policy import Constant, Triangular
-from clr_hpc.spec.run import RunSpec, Start
 from clr_hpc.training import metrics, prepared_run
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.prepared_run import PreparedRun

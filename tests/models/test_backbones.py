@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
 from clr_hpc.models.backbones import InitialisationError, build_backbone
-from clr_hpc.spec.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
 
 RANDOM = Initialisation()
 

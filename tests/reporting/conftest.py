@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study_file import load_study
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study_file import load_study
 
 EPOCHS, STEPS_AN_EPOCH, TRAIN_IMAGES, PATIENTS = 4, 10, 320, 150
 CHECKSUM = "c0ffee" + "0" * 58

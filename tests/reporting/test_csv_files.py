@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.reporting import csv_files, tables
 from clr_hpc.reporting.collect import read_study
 from clr_hpc.reporting.compare import arms, compare
 from clr_hpc.reporting.evaluation import evaluate
 from clr_hpc.reporting.scoring import ScoredRun, result_rows, score_runs
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
 
 StudyMaker = Callable[..., Path]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.reporting.report import write_report
-from clr_hpc.spec.pathologies import PATHOLOGIES
 
 StudyMaker = Callable[..., Path]
 

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
+from clr_hpc.config.run import RunSpec, Start
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.statistics import Interval
-from clr_hpc.spec.run import RunSpec, Start
 
 
 def spec(optimizer: dict[str, Any], policy: dict[str, Any]) -> RunSpec:

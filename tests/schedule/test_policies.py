@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clr_hpc.schedule.policies import Wave, learning_rate, momentum
-from clr_hpc.spec.policy import (
+from clr_hpc.config.policy import (
     POLICY_NAMES,
     Constant,
     Cosine,
@@ -25,6 +24,7 @@ from clr_hpc.spec.policy import (
     Triangular2,
     Triangular2Modified,
 )
+from clr_hpc.schedule.policies import Wave, learning_rate, momentum
 
 rates = st.floats(1e-6, 10)
 epochs = st.floats(0.01, 100)

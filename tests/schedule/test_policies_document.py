@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from clr_hpc.spec.policy import POLICY_NAMES, Policy
+from clr_hpc.config.policy import POLICY_NAMES, Policy
 
 DOCS = Path(__file__).parents[2] / "docs"
 

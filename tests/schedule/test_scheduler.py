@@ -20,9 +20,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from clr_hpc.schedule.policies import learning_rate, momentum
-from clr_hpc.schedule.scheduler import PolicyScheduler, apply_policy
-from clr_hpc.spec.policy import (
+from clr_hpc.config.policy import (
     Constant,
     Cosine,
     Exponential,
@@ -33,6 +31,8 @@ from clr_hpc.spec.policy import (
     Triangular,
     Triangular2Modified,
 )
+from clr_hpc.schedule.policies import learning_rate, momentum
+from clr_hpc.schedule.scheduler import PolicyScheduler, apply_policy
 
 MOMENTA = {"momentum_min": 0.8, "momentum_max": 0.95}
 WAVE = Triangular2Modified(lr_min=0.01, lr_max=0.1, half_cycle_epochs=1.5, **MOMENTA)

@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from clr_hpc.config.policy import Cosine, Exponential, ExpRange, OneCycle, Step, Triangular, Triangular2
 from clr_hpc.schedule.scheduler import PolicyScheduler
-from clr_hpc.spec.policy import Cosine, Exponential, ExpRange, OneCycle, Step, Triangular, Triangular2
 
 MOMENTA = {"momentum_min": 0.8, "momentum_max": 0.95}
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import build_pack
 from clr_hpc.data.packed import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.spec.run import RunSpec
 
 
 class Ranks:

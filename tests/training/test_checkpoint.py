@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clr_hpc.spec.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
+from clr_hpc.config.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
 from clr_hpc.training.checkpoint import (
     Checkpoint,
     Checkpoints,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clr_hpc.spec.policy import Constant, OneCycle, Policy, Triangular, Triangular2Modified
+from clr_hpc.config.policy import Constant, OneCycle, Policy, Triangular, Triangular2Modified
 from clr_hpc.training.checkpoint import DamagedCheckpointError, model_tensors
 from clr_hpc.training.cycle_ends import KEPT, Snapshots, average_weights, is_cycle_end, load_average
 

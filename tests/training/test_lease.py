@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.spec.optimizer import Sgd
-from clr_hpc.spec.policy import Constant
-from clr_hpc.spec.run import RunSpec, Training
-from clr_hpc.spec.task import BinaryTask
+from clr_hpc.config.optimizer import Sgd
+from clr_hpc.config.policy import Constant
+from clr_hpc.config.run import RunSpec, Training
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.training.lease import Lease, LeaseLostError, LeaseTiming, RunInUseError
 from clr_hpc.training.lease_file import LEASE_FILE, LeaseHolder, SeenLease, read_lease, successor_path
 from clr_hpc.training.run_folder import RunFolder, read_metrics
@@ -253,7 +253,7 @@ import sys, time
 from pathlib import Path
 from clr_hpc.training.lease import LeaseLostError, LeaseTiming
 from clr_hpc.training.run_folder import RunFolder
-from clr_hpc.spec.run import RunSpec
+from clr_hpc.config.run import RunSpec
 
 spec = RunSpec.model_validate_json(sys.argv[2])
 folder = RunFolder(Path(sys.argv[1]), LeaseTiming(renew_seconds=float(sys.argv[3]), stale_seconds=0.5))

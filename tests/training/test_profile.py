@@ -15,10 +15,10 @@ from tiny_run import EPOCHS, make_spec
 from torch import nn
 from trial_study import TrialStudy
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.profile_display import profile_table
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training import limits
 from clr_hpc.training.device_peaks import DevicePeaks
 from clr_hpc.training.limits import roofline

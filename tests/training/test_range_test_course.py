@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from clr_hpc.config.range_tests import RESTING_RATE
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
-from clr_hpc.spec.range_tests import RESTING_RATE
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.metrics_file import read_metrics
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World

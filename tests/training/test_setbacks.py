@@ -13,11 +13,11 @@ import torch
 from tiny_run import BATCH_SIZE, WAVE, make_spec
 from torch import Tensor
 
+from clr_hpc.config.policy import Constant
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
-from clr_hpc.spec.policy import Constant
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.prepared_run import PreparedRun

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import tiny_run
 
+from clr_hpc.config.optimizer import Adam, Sgd
+from clr_hpc.config.policy import Triangular
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.schedule.policies import learning_rate
-from clr_hpc.spec.optimizer import Adam, Sgd
-from clr_hpc.spec.policy import Triangular
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.run_folder import read_metrics
 

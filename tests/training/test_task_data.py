@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, UNKNOWN
+from clr_hpc.config.task import Autoencoder, BinaryTask, OneClassTask
 from clr_hpc.data.packed import Pack
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, UNKNOWN
-from clr_hpc.spec.task import Autoencoder, BinaryTask, OneClassTask
 from clr_hpc.training.task_data import EmptyTaskError, task_data, task_labels
 
 

@@ -8,9 +8,9 @@ from child_processes import kill_itself
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clr_hpc.config.study import Study
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.inline import Processes
-from clr_hpc.spec.study import Study
 from clr_hpc.tuning import batch_probe
 from clr_hpc.tuning.largest_batch import NothingFitsError, batch_sizes_that_fit, search_largest
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
-from clr_hpc.spec.run import RunSpec
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run_folder import RunFolder, read_metrics
 from clr_hpc.training.world import World

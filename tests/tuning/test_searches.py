@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from clr_hpc.spec.tune import SearchName
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tune import SearchName
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Choice, Dimensions, Interval
 from clr_hpc.tuning.proposals import Proposals
 from clr_hpc.tuning.search import STARTUP_TRIALS, Search, Told, make_search

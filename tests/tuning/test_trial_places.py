@@ -2,9 +2,9 @@
 
 import pytest
 
+from clr_hpc.config.resources import Resources
 from clr_hpc.execution.inline import Processes
 from clr_hpc.execution.lanes import LaneError
-from clr_hpc.spec.resources import Resources
 from clr_hpc.tuning.trial_places import RayLanes, ThisMachine, ray_lanes
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
 from clr_hpc.durable import write_json
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.study import Study
 from clr_hpc.tuning.dimensions import dimensions_of
 from clr_hpc.tuning.journal import Journal
 from clr_hpc.tuning.proposals import Proposals

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
 
+from clr_hpc.config.study_file import load_study
 from clr_hpc.data.packed import Pack
-from clr_hpc.spec.study_file import load_study
 
 pytestmark = pytest.mark.integration
 

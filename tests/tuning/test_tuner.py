@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.spec.tune import EarlyStopping, SearchName
-from clr_hpc.spec.tuned_study import Values
+from clr_hpc.config.tune import EarlyStopping, SearchName
+from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.dimensions import Choice, Dimensions, Interval
 from clr_hpc.tuning.journal import Event, Journal
 from clr_hpc.tuning.proposals import Proposals

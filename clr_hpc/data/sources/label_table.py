@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from clr_hpc.config.frozen import unknown
 from clr_hpc.data.sources import Rejection, SourceError
-from clr_hpc.spec.frozen import unknown
 
 AGE_YEARS_MAX = 120
 """NIH's first edition has ages up to 414; above this an age counts as unknown."""

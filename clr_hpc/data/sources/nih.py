@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
 from clr_hpc.data.image_files import RESAMPLING, read_image_file
 from clr_hpc.data.sources import Box, ImageRecord, Rejection, SourceError, SourceTable
 from clr_hpc.data.sources.image_folder import locate
@@ -23,7 +24,6 @@ from clr_hpc.data.sources.label_table import (
     read_names,
     unique_rows,
 )
-from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
 
 FINDINGS_COLUMN = "Finding Labels"
 """By it a table is known for NIH's."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.frozen import unknown
+from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
 from clr_hpc.data.image_files import RESAMPLING, read_image_file
 from clr_hpc.data.sources import ImageRecord, Rejection, SourceError, SourceTable
 from clr_hpc.data.sources.image_folder import locate
@@ -18,8 +20,6 @@ from clr_hpc.data.sources.label_table import (
     read_label_table,
     unique_rows,
 )
-from clr_hpc.spec.frozen import unknown
-from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
 
 _LABEL_VALUES = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), POSITIVE),

@@ -1,12 +1,12 @@
 """From a one-class task to its model."""
 
+from clr_hpc.config.run import Initialisation
+from clr_hpc.config.task import Autoencoder, DeepSvdd, OneClassTask
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.autoencoder import AutoencoderModel
 from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
 from clr_hpc.models.one_class.one_class_model import OneClassModel
-from clr_hpc.spec.run import Initialisation
-from clr_hpc.spec.task import Autoencoder, DeepSvdd, OneClassTask
 
 
 def build_one_class(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.data.label_counts import count_labels
 from clr_hpc.data.sources import SourceError, SourceTable
 from clr_hpc.data.sources.label_table import read_label_table
 from clr_hpc.data.sources.nih import NihSource, parse_findings, read_nih_boxes, read_nih_records
-from clr_hpc.spec.pathologies import PATHOLOGIES
 
 # The header and two rows in the spelling of each edition
 EDITION_2020 = """\

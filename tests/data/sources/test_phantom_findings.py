@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.data.sources.phantom.anatomy import LEFT, RIGHT, SIDES, Anatomy, Side, draw_anatomy, pose
 from clr_hpc.data.sources.phantom.canvas import PIXELS_PER_UNIT, Field, U, V
 from clr_hpc.data.sources.phantom.chest import Chest
 from clr_hpc.data.sources.phantom.findings import draw, reshape
 from clr_hpc.data.sources.phantom.patients import Lesion
-from clr_hpc.spec.pathologies import PATHOLOGIES
 
 CM_PER_PIXEL = 20 / PIXELS_PER_UNIT
 seeds = st.integers(0, 10_000)

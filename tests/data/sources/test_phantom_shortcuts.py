@@ -15,9 +15,9 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.data.sources import ImageRecord
 from clr_hpc.data.sources.phantom import PhantomSource
-from clr_hpc.spec.pathologies import PATHOLOGIES
 
 CHANCE = 0.62
 Films = tuple[tuple[ImageRecord, ...], NDArray[np.uint8]]

@@ -8,9 +8,9 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 from clr_hpc.data.sources import ImageRecord, RejectedImageError
 from clr_hpc.data.sources.phantom import PhantomSource
-from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 
 SOURCE = PhantomSource(images=40, seed=7)
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from clr_hpc.models.one_class.build import build_one_class
-from clr_hpc.spec.run import Initialisation
-from clr_hpc.spec.task import (
+from clr_hpc.config.run import Initialisation
+from clr_hpc.config.task import (
     ONE_CLASS_METHOD_NAMES,
     Autoencoder,
     DeepSvdd,
@@ -13,6 +12,7 @@ from clr_hpc.spec.task import (
     OneClassSvm,
     OneClassTask,
 )
+from clr_hpc.models.one_class.build import build_one_class
 
 METHODS = [DeepSvdd(outputs=4), Autoencoder(), OneClassSvm(), IsolationForest(), NearestNeighbours()]
 

@@ -4,10 +4,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class import pretraining
 from clr_hpc.models.one_class.deep_svdd import SMALLEST_COORDINATE, DeepSvddModel
-from clr_hpc.spec.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
 
 
 def model(

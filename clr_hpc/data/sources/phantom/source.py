@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 from clr_hpc.data.sources import ImageRecord, RejectedImageError, SourceTable
 from clr_hpc.data.sources.phantom.anatomy import draw_anatomy, pose
 from clr_hpc.data.sources.phantom.canvas import FILM_PIXELS
@@ -17,7 +18,6 @@ from clr_hpc.data.sources.phantom.devices import draw_devices
 from clr_hpc.data.sources.phantom.film import expose
 from clr_hpc.data.sources.phantom.findings import draw, reshape
 from clr_hpc.data.sources.phantom.patients import Examination, Patient, draw_patient
-from clr_hpc.spec.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 
 GENERATOR_VERSION = 1
 """Rises with every change of the pixels or the table that one seed gives."""

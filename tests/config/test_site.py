@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clr_hpc.spec.site import Site, SiteError, load_site
+from clr_hpc.config.site import Site, SiteError, load_site
 
 
 def write(folder: Path, **values: object) -> Path:

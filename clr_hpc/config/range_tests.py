@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
-from clr_hpc.spec.optimizer import Optimizer, Sgd
-from clr_hpc.spec.policy import Constant
-from clr_hpc.spec.range_test import AUTO, MeasuredRates
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.task import Autoencoder, BinaryTask, EmbeddingMethod, Task
+from clr_hpc.config.optimizer import Optimizer, Sgd
+from clr_hpc.config.policy import Constant
+from clr_hpc.config.range_test import AUTO, MeasuredRates
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import Autoencoder, BinaryTask, EmbeddingMethod, Task
 
 if TYPE_CHECKING:
-    from clr_hpc.spec.study import Study
+    from clr_hpc.config.study import Study
 
 TESTS_FOLDER = "range-tests"
 """Beside the studies' folders, for the tests of all of them."""
@@ -21,7 +21,7 @@ RESTING_RATE = 1e-12
 
 def range_test_study(study: "Study", optimizers: tuple[Optimizer, ...] | None = None) -> "Study":
     """Return the study whose runs are the range tests of ``study``, with these of its optimizers or with all."""
-    from clr_hpc.spec.study import Stages
+    from clr_hpc.config.study import Stages
 
     changes = {"stages": Stages(range_test=True), "optimizers": optimizers or study.optimizers, "measured": ()}
     return study.model_copy(update=changes)

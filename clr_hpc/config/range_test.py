@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.spec.frozen import FrozenSpec, unknown
-from clr_hpc.spec.optimizer import OPTIMIZER_NAMES, Optimizer
-from clr_hpc.spec.pathologies import PATHOLOGIES, parse_pathology
-from clr_hpc.spec.policy import Ramp
-from clr_hpc.spec.run import Architecture
-from clr_hpc.spec.task import Task
+from clr_hpc.config.frozen import FrozenSpec, unknown
+from clr_hpc.config.optimizer import OPTIMIZER_NAMES, Optimizer
+from clr_hpc.config.pathologies import PATHOLOGIES, parse_pathology
+from clr_hpc.config.policy import Ramp
+from clr_hpc.config.run import Architecture
+from clr_hpc.config.task import Task
 
 AUTO = "auto"
 """In place of a rate: what the range test suggests."""

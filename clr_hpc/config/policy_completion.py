@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clr_hpc.spec.policy import Policy
-from clr_hpc.spec.range_test import AUTO, MeasuredRates
+from clr_hpc.config.policy import Policy
+from clr_hpc.config.range_test import AUTO, MeasuredRates
 
 WANTED_CYCLES = 4
 """Smith 2017 (arXiv:1506.01186), section 3.2: three cycles do most of the work, four or more do better."""

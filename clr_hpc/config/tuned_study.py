@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from clr_hpc.spec.frozen import unknown
-from clr_hpc.spec.mistakes import explain
-from clr_hpc.spec.range_tests import auto_optimizers
-from clr_hpc.spec.run import RunSpec
-from clr_hpc.spec.tune import Range, Tuning, UpToWhatFits
+from clr_hpc.config.frozen import unknown
+from clr_hpc.config.mistakes import explain
+from clr_hpc.config.range_tests import auto_optimizers
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.tune import Range, Tuning, UpToWhatFits
 
 if TYPE_CHECKING:
-    from clr_hpc.spec.study import Study
+    from clr_hpc.config.study import Study
 
 Values = Mapping[str, float]
 """A value for each name in the space of a search."""

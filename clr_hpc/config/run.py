@@ -14,10 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from clr_hpc.spec.frozen import FrozenSpec
-from clr_hpc.spec.optimizer import Optimizer
-from clr_hpc.spec.policy import Policy
-from clr_hpc.spec.task import EmbeddingMethod, Task
+from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.optimizer import Optimizer
+from clr_hpc.config.policy import Policy
+from clr_hpc.config.task import EmbeddingMethod, Task
 
 Architecture = Literal["mobilenet_v1", "alexnet", "densenet121"]
 ARCHITECTURES: tuple[str, ...] = ("mobilenet_v1", "alexnet", "densenet121")

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.tune import EarlyStopping, Tuning
-from clr_hpc.spec.tuned_study import trial_runs, tuned_study
+from clr_hpc.config.study import Study
+from clr_hpc.config.tune import EarlyStopping, Tuning
+from clr_hpc.config.tuned_study import trial_runs, tuned_study
 
 CHECKSUM = "c0ffee" + "0" * 58
 STUDY = yaml.safe_load("""

@@ -1,9 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from clr_hpc.spec.optimizer import Adagrad, Sgd
-from clr_hpc.spec.policy import Constant, Triangular
-from clr_hpc.spec.run import Initialisation, RunSpec, Start, Training
+from clr_hpc.config.optimizer import Adagrad, Sgd
+from clr_hpc.config.policy import Constant, Triangular
+from clr_hpc.config.run import Initialisation, RunSpec, Start, Training
 
 
 def spec(**changes: object) -> RunSpec:

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 import yaml
 
-from clr_hpc.spec.pathologies import PATHOLOGIES
-from clr_hpc.spec.policy import Constant, OneCycle, Triangular
-from clr_hpc.spec.run import Training
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import StudyError, load_study
+from clr_hpc.config.pathologies import PATHOLOGIES
+from clr_hpc.config.policy import Constant, OneCycle, Triangular
+from clr_hpc.config.run import Training
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import StudyError, load_study
 
 STUDY: dict[str, Any] = {
     "name": "trial",

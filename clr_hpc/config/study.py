@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.spec.frozen import FrozenSpec, unknown
-from clr_hpc.spec.optimizer import OPTIMIZER_NAMES, Optimizer
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
-from clr_hpc.spec.policy import POLICY_NAMES
-from clr_hpc.spec.range_test import AUTO, MeasuredRates, RangeTest
-from clr_hpc.spec.run import Architecture, RunSpec, Training
-from clr_hpc.spec.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
-from clr_hpc.spec.tune import Tuning
+from clr_hpc.config.frozen import FrozenSpec, unknown
+from clr_hpc.config.optimizer import OPTIMIZER_NAMES, Optimizer
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
+from clr_hpc.config.policy import POLICY_NAMES
+from clr_hpc.config.range_test import AUTO, MeasuredRates, RangeTest
+from clr_hpc.config.run import Architecture, RunSpec, Training
+from clr_hpc.config.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
+from clr_hpc.config.tune import Tuning
 
 
 class Rates(FrozenSpec):
@@ -179,15 +179,15 @@ class Study(FrozenSpec):
 
     @model_validator(mode="after")
     def _every_policy_fits_every_optimizer(self) -> "Study":
-        from clr_hpc.spec.expansion import expand
-        from clr_hpc.spec.range_tests import stand_ins
+        from clr_hpc.config.expansion import expand
+        from clr_hpc.config.range_tests import stand_ins
 
         expand(self.model_copy(update={"measured": (*self.measured, *stand_ins(self))}), "0" * 64)
         return self
 
     @model_validator(mode="after")
     def _the_tuning_suits_the_study(self) -> "Study":
-        from clr_hpc.spec.tuned_study import check_tuning
+        from clr_hpc.config.tuned_study import check_tuning
 
         if self.tune is not None:
             check_tuning(self)
@@ -199,7 +199,7 @@ class Study(FrozenSpec):
         Raises:
             UnmeasuredRateError: a rate is ``auto`` and stands not in ``measured``.
         """
-        from clr_hpc.spec.expansion import expand
+        from clr_hpc.config.expansion import expand
 
         return expand(self, pack_checksum)
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.spec.frozen import FrozenSpec, unknown
-from clr_hpc.spec.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.config.frozen import FrozenSpec, unknown
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 
 Nu = Annotated[float, Field(gt=0, le=1)]
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from clr_hpc.spec.policy import POLICY_NAMES, Policy, Triangular
+from clr_hpc.config.policy import POLICY_NAMES, Policy, Triangular
 
 ANY_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 

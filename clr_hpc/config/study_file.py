@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from clr_hpc.spec.frozen import unknown
-from clr_hpc.spec.mistakes import explain
-from clr_hpc.spec.run import Training
-from clr_hpc.spec.study import Study
+from clr_hpc.config.frozen import unknown
+from clr_hpc.config.mistakes import explain
+from clr_hpc.config.run import Training
+from clr_hpc.config.study import Study
 
 
 class StudyError(Exception):

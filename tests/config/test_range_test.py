@@ -8,14 +8,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clr_hpc.spec.optimizer import Adam, Sgd
-from clr_hpc.spec.policy import Ramp
-from clr_hpc.spec.policy_completion import UnmeasuredRateError, half_cycle_epochs
-from clr_hpc.spec.range_test import MeasuredRates
-from clr_hpc.spec.range_tests import auto_optimizers, is_reference, range_test_study
-from clr_hpc.spec.study import Study
-from clr_hpc.spec.study_file import load_study
-from clr_hpc.spec.task import BinaryTask
+from clr_hpc.config.optimizer import Adam, Sgd
+from clr_hpc.config.policy import Ramp
+from clr_hpc.config.policy_completion import UnmeasuredRateError, half_cycle_epochs
+from clr_hpc.config.range_test import MeasuredRates
+from clr_hpc.config.range_tests import auto_optimizers, is_reference, range_test_study
+from clr_hpc.config.study import Study
+from clr_hpc.config.study_file import load_study
+from clr_hpc.config.task import BinaryTask
 
 CHECKSUM = "a" * 64
 STUDY: dict[str, Any] = {

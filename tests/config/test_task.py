@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from clr_hpc.spec.task import BinaryTask, DeepSvdd, OneClassTask, Task
+from clr_hpc.config.task import BinaryTask, DeepSvdd, OneClassTask, Task
 
 ANY_TASK: TypeAdapter[Task] = TypeAdapter(Task)
 

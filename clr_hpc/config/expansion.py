@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from clr_hpc.spec.optimizer import Optimizer
-from clr_hpc.spec.policy import Policy
-from clr_hpc.spec.policy_completion import complete
-from clr_hpc.spec.range_tests import range_tests
-from clr_hpc.spec.run import RunSpec, Start
-from clr_hpc.spec.task import Autoencoder, BinaryTask, EmbeddingMethod, OneClassTask, Task
+from clr_hpc.config.optimizer import Optimizer
+from clr_hpc.config.policy import Policy
+from clr_hpc.config.policy_completion import complete
+from clr_hpc.config.range_tests import range_tests
+from clr_hpc.config.run import RunSpec, Start
+from clr_hpc.config.task import Autoencoder, BinaryTask, EmbeddingMethod, OneClassTask, Task
 
 if TYPE_CHECKING:
-    from clr_hpc.spec.study import StageOfStudy, Study
+    from clr_hpc.config.study import StageOfStudy, Study
 
 
 def expand(study: "Study", pack_checksum: str) -> tuple[RunSpec, ...]:
