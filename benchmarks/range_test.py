@@ -20,8 +20,8 @@ from clr_hpc.config.study import Study
 from clr_hpc.config.study_file import load_study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
-from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.training.metrics_file import read_metrics
+from clr_hpc.store.metrics import read_metrics
+from clr_hpc.store.study_folder import StudyFolder
 from parts.phantom_study import phantom_study
 from parts.train_missing import train_missing
 

@@ -178,7 +178,7 @@ class Studies:
     def with_folders(self, seeds: int) -> Path:
         """Write a study and leave the folders of all its runs, as if they had been trained."""
         from clr_hpc.config.study_file import load_study
-        from clr_hpc.execution.study_folder import StudyFolder
+        from clr_hpc.store.study_folder import StudyFolder
 
         file = self.write(seeds)
         study = load_study(file)

@@ -39,8 +39,8 @@ def plan(
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.gantt import save_chart
     from clr_hpc.execution.range_tests import UnsuggestedRateError, with_measured
-    from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.plan_display import show_plan
+    from clr_hpc.store.study_folder import StudyFolder
 
     console = Console()
     try:

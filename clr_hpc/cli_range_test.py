@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clr_hpc.cli_training import TrainingOptions
     from clr_hpc.config.study import Study
     from clr_hpc.execution.range_tests import LearnerTested
-    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.store.study_folder import StudyFolder
 
 
 def range_test(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clr_hpc.execution.slurm_ledger import Ledger
     from clr_hpc.execution.slurm_records import Submission
     from clr_hpc.execution.slurm_shape import AskedShape
-    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.store.study_folder import StudyFolder
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, as
     from clr_hpc.execution.range_tests import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
-    from clr_hpc.execution.study_folder import StudyFolder
+    from clr_hpc.store.study_folder import StudyFolder
 
     os.umask(OWNER_ALONE)
     try:
@@ -96,7 +96,7 @@ def _submit_what_is_left(
     from clr_hpc.execution.slurm_records import Submission
     from clr_hpc.execution.slurm_shape import choose
     from clr_hpc.execution.slurm_submit import known_jobs, settle, submit, what_is_left
-    from clr_hpc.training.code_identity import code_identity
+    from clr_hpc.store.provenance import code_identity
 
     jobs = known_jobs(ledger) if asked.dry_run else settle(ledger)
     left = what_is_left(folder, runs, ledger, jobs)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
     from clr_hpc.execution.plan import Plan
-    from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.execution.worker import Outcome
     from clr_hpc.run_display import RunDisplay
+    from clr_hpc.store.study_folder import StudyFolder
 
 
 @dataclass(frozen=True)

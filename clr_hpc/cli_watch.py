@@ -35,9 +35,9 @@ def status(
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
     from clr_hpc.execution.slurm_status import SlurmStatus, read_slurm_status, with_jobs
     from clr_hpc.execution.status import NothingThereError, RunStatus, State, StudyStatus, count
-    from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.slurm_display import render_jobs
     from clr_hpc.status_display import render
+    from clr_hpc.store.study_folder import StudyFolder
 
     if watch and as_json:
         refuse(ValueError("--watch draws for people and --json writes once for programs; give one of them"))
@@ -95,8 +95,8 @@ def tensorboard(
     """Show a study in TensorBoard until Ctrl-C: its runs by pathology, architecture, optimizer and policy."""
     from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.execution.status import NothingThereError
-    from clr_hpc.execution.study_folder import StudyFolder
     from clr_hpc.execution.tensorboard_view import ServerError, TensorBoardView, serve
+    from clr_hpc.store.study_folder import StudyFolder
 
     try:
         view = TensorBoardView(StudyFolder(results / load_study(study_file).name))

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "durable": set(),
     "config": set(),
-    "data": {"config", "durable"},
+    "store": {"config"},
+    "data": {"config", "store"},
     "schedule": {"config"},
     "models": {"config"},
-    "training": {"config", "durable", "data", "schedule", "models"},
-    "execution": {"config", "durable", "data", "schedule", "models", "training"},
-    "tuning": {"config", "durable", "data", "training", "execution"},
-    "reporting": {"config", "durable"},
+    "training": {"config", "store", "data", "schedule", "models"},
+    "execution": {"config", "store", "data", "schedule", "models", "training"},
+    "tuning": {"config", "store", "data", "training", "execution"},
+    "reporting": {"config", "store"},
 }
 AT_THE_TOP = {
     "cli",
@@ -98,7 +98,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         ("import clr_hpc.cli", ["torch", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "tensorboard"]),
         ("import clr_hpc.config.study", ["torch", "numpy", "pandas", "sklearn", "matplotlib"]),
         ("import clr_hpc.data.manifest", ["torch", "pandas", "pyarrow", "sklearn", "matplotlib"]),
-        ("import clr_hpc.execution.inline, clr_hpc.execution.study_folder", ["torch", "pandas", "sklearn"]),
+        ("import clr_hpc.execution.inline, clr_hpc.store.study_folder", ["torch", "pandas", "sklearn"]),
         (
             "import clr_hpc.execution.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
             ["torch", "pandas", "sklearn", "matplotlib"],

@@ -20,9 +20,9 @@ from clr_hpc.data import device_pixels as module
 from clr_hpc.data.device_pixels import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.cohort import CohortRun, train_cohort
+from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.compilation import PAYS_FROM_PIXELS
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import read_metrics
 from clr_hpc.training.world import World
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -22,9 +22,9 @@ from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.packed import Pack
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.binary import BinaryClassifier
-from clr_hpc.training.environment import describe_environment
+from clr_hpc.store.provenance import describe_environment
+from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.step_log import StepLog
 from clr_hpc.training.world import World
 

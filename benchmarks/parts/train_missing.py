@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.inline import Processes, train_here
-from clr_hpc.execution.study_folder import StudyFolder
+from clr_hpc.store.study_folder import StudyFolder
 
 
 def train_missing(pack: Path, runs: tuple[RunSpec, ...], folder: StudyFolder) -> None:

@@ -21,7 +21,7 @@ from clr_hpc.data.pack_tables import (
 from clr_hpc.data.shards import PackProgress, rows_per_shard, write_shards
 from clr_hpc.data.sources import ImageRecord, ImageSource, Rejection
 from clr_hpc.data.splits import OfficialSplit, SeededSplit, SplitName, assign_splits
-from clr_hpc.durable import sync_folder, written_whole
+from clr_hpc.store.atomic import sync_folder, written_whole
 
 
 def build_pack(

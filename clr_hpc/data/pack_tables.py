@@ -14,7 +14,7 @@ from clr_hpc.data.manifest import Counts, FileEntry, SplitCounts, file_sha256
 from clr_hpc.data.shards import Outcome
 from clr_hpc.data.sources import Box, ImageRecord, Rejection
 from clr_hpc.data.splits import SPLITS, SplitName
-from clr_hpc.durable import written_whole
+from clr_hpc.store.atomic import written_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ import numpy as np
 
 from clr_hpc.data.manifest import PackError, ShardEntry, file_sha256
 from clr_hpc.data.sources import ImageRecord, ImageSource, RejectedImageError
-from clr_hpc.durable import sync_folder, written_whole
+from clr_hpc.store.atomic import sync_folder, written_whole
 
 SHARD_BYTES = 1 << 27
 """About 128 MiB: few files on a shared disk, yet little work lost by a kill."""

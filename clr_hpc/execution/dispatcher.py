@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import is_cancelled
 from clr_hpc.execution.lane_queue import GivenRun, HandedRuns, LaneQueue
-from clr_hpc.execution.worker import Outcome, failure
+from clr_hpc.execution.worker import Outcome
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.run_folder import failure, newest_checkpoint
 
 DEATHS_WITHOUT_PROGRESS = 3
 """After so many, a run counts as the cause and fails."""
@@ -165,9 +166,3 @@ class Dispatcher:
     def must_stop(self, node: str) -> bool:
         """Say to a worker whether ``stop`` was called, or its node counts as gone and its run is another's."""
         return self._stopping or node in self._gone_nodes
-
-
-def newest_checkpoint(run_folder: Path) -> int:
-    """Return the samples seen at a run's newest checkpoint, -1 without one."""
-    files = (run_folder / "checkpoints").glob("*.safetensors")
-    return max((int(file.stem) for file in files), default=-1)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.durable import write_json
 from clr_hpc.execution.plan import Plan, PlannedLane
+from clr_hpc.store.atomic import write_json
 
 FORMAT_VERSION = 1
 

@@ -17,10 +17,10 @@ from clr_hpc.config.range_tests import TESTS_FOLDER, auto_optimizers, is_referen
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.study_file import StudyError, load_study
-from clr_hpc.durable import write_json
-from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.schedule.range_test import Agreement, Curve, Refusal, agree, suggest
-from clr_hpc.training.metrics_file import read_metrics
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.metrics import read_metrics
+from clr_hpc.store.study_folder import StudyFolder
 
 FORMAT_VERSION = 1
 FILE = "range_tests.json"

@@ -15,8 +15,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from clr_hpc.config.frozen import FrozenSpec
 from clr_hpc.config.resources import LaneShape
-from clr_hpc.durable import write_json
 from clr_hpc.execution.workload import Kind, Load
+from clr_hpc.store.atomic import write_json
 
 SERIAL_SHARE = 0.05
 """An assumption, used for lanes of several workers that were not measured: the share of a step that more workers

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from clr_hpc.config.site import Site
-from clr_hpc.durable import written_whole
 from clr_hpc.execution.slurm_allocation import Allocation
 from clr_hpc.execution.slurm_controller import SlurmError
 from clr_hpc.execution.slurm_element import ArrayElement
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_records import Submission
+from clr_hpc.store.atomic import written_whole
 
 DEAF_AT_FIRST = """sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
 """Before Python hears signals, SIGUSR2 and SIGTERM would end it, and the job with it as failed. A preempted job is

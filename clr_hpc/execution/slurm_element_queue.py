@@ -23,8 +23,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.machine_faults import MOST_NODES_AT_FAULT, is_machine_fault
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.worker import Outcome
-from clr_hpc.training.lease import LeaseTiming
-from clr_hpc.training.lease_file import SeenLease, read_lease, this_machine
+from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
 
 RESCAN_SECONDS = 5.0
 """Between two looks at the folders of the runs that were not to be had."""

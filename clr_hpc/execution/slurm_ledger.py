@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.durable import write_json
 from clr_hpc.execution.slurm_records import ElementRecord, Start, Submission, now
+from clr_hpc.store.atomic import write_json
 
 OWNER_ALONE = 0o077
 """The umask for all this."""

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clr_hpc.durable import write_json, written_whole
 from clr_hpc.execution.slurm_ledger import Ledger
+from clr_hpc.store.atomic import write_json, written_whole
 
 POLL_SECONDS = 0.5
 

@@ -18,14 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.dispatcher import newest_checkpoint
 from clr_hpc.execution.machine_faults import FAULTS_OF_A_NODE, is_machine_fault
 from clr_hpc.execution.slurm_controller import SlurmError, is_preempted, requeue
 from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger
 from clr_hpc.execution.slurm_records import ElementRecord, Start, Submission, now
 from clr_hpc.execution.slurm_signals import StopSignals
 from clr_hpc.execution.status import runs_as_started
-from clr_hpc.execution.study_folder import StudyFolder
+from clr_hpc.store.run_folder import newest_checkpoint
+from clr_hpc.store.study_folder import StudyFolder
 
 MOST_FRUITLESS_STARTS = 3
 NOTHING_LEFT = "nothing is left to do here"
@@ -114,7 +114,7 @@ class StartedElement:
         Raises:
             ElementError: it is not, and that was not accepted.
         """
-        from clr_hpc.training.code_identity import source_sha256
+        from clr_hpc.store.provenance import source_sha256
 
         found = source_sha256()
         if found != self.submission.source_sha256:

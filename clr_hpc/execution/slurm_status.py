@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from clr_hpc.durable import write_json
 from clr_hpc.execution.slurm_controller import ENDED, Job, SlurmError, jobs_in_accounting, jobs_in_queue
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_logs import tail_of_job
 from clr_hpc.execution.slurm_records import ElementRecord, Shape, Submission
 from clr_hpc.execution.status import RunStatus, State
+from clr_hpc.store.atomic import write_json
 
 POLL_SECONDS = 30.0
 TAIL_LINES = 8

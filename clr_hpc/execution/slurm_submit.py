@@ -23,9 +23,8 @@ from clr_hpc.execution.slurm_controller import (
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_records import Submission, abandoned, new_token, now, with_job
 from clr_hpc.execution.slurm_share import families, share_out
-from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.training.lease import LeaseTiming
-from clr_hpc.training.lease_file import read_lease
+from clr_hpc.store.lease import LeaseTiming, read_lease
+from clr_hpc.store.study_folder import StudyFolder
 
 
 @dataclass(frozen=True)

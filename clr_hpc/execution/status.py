@@ -11,10 +11,9 @@ from typing import Any
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.study_file import load_study
-from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.training.lease import LeaseTiming
-from clr_hpc.training.lease_file import SeenLease, read_lease
-from clr_hpc.training.metrics_file import newest, recent_metrics
+from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease
+from clr_hpc.store.metrics import newest, recent_metrics
+from clr_hpc.store.study_folder import StudyFolder
 
 
 class State(StrEnum):

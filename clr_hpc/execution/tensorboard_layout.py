@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
-from clr_hpc.training.hyperparameters import METRICS, OPTIMIZER_SETTINGS, POLICY_SETTINGS, hyperparameters
+from clr_hpc.store.events import METRICS, OPTIMIZER_SETTINGS, POLICY_SETTINGS, hyperparameters
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -16,7 +16,7 @@ CHARTS = {
     "validation_loss": "validation loss",
     "learning_rate": "learning rate",
 }
-"""Titles of the charts, by the last part of the tags that name their task (``clr_hpc.training.run_events``)."""
+"""Titles of the charts, by the last part of the tags that name their task (``clr_hpc.store.events``)."""
 
 
 def layout_events(runs: Sequence[RunSpec]) -> bytes:

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from clr_hpc.config.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
 from clr_hpc.config.run import RunSpec
-from clr_hpc.durable import written_whole
 from clr_hpc.execution.status import study_as_started
-from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.execution.tensorboard_layout import layout_events
+from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.study_folder import StudyFolder
 
 RELOAD_SECONDS = 5
 LAYOUT_FILE = "events.out.tfevents.0.layout"

@@ -8,11 +8,12 @@ from types import FrameType
 from typing import Any
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.durable import write_json
 from clr_hpc.execution.cancellation import StopOrCancelled
 from clr_hpc.execution.cohort import CohortRun, train_cohort
 from clr_hpc.execution.fresh_processes import begin, die_with_parent
-from clr_hpc.execution.worker import Outcome, failure
+from clr_hpc.execution.worker import Outcome
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.run_folder import failure
 
 EXIT_SECONDS = 3
 """After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""

@@ -4,19 +4,18 @@ import gc
 import itertools
 import math
 import time
-import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.store.run_folder import failed, is_done, now
 
 if TYPE_CHECKING:
     from clr_hpc.data.packed import Pack
+    from clr_hpc.store.run_folder import RunFolder
     from clr_hpc.training.failure import Cause
     from clr_hpc.training.profile import Profile
-    from clr_hpc.training.run_folder import RunFolder
     from clr_hpc.training.world import World
 
 Outcome = Literal["done", "failed", "stopped", "in use"]
@@ -50,8 +49,8 @@ def train_run(
             checkpoint.
         KeyboardInterrupt: the keyboard said so.
     """
+    from clr_hpc.store.run_folder import RunFolder
     from clr_hpc.training.failure import RankFailedError
-    from clr_hpc.training.run_folder import RunFolder
 
     run_folder, started = RunFolder(folder), time.monotonic()
     ended: Outcome | None = None
@@ -91,8 +90,8 @@ def _begin_profile(
 
 def _open(run_folder: "RunFolder", spec: RunSpec, world: "World", place: str) -> Outcome | None:
     """Open the folder, or return the outcome where there is nothing to train."""
-    from clr_hpc.training.environment import describe_environment
-    from clr_hpc.training.run_folder import RunInUseError
+    from clr_hpc.store.provenance import describe_environment
+    from clr_hpc.store.run_folder import RunInUseError
 
     if is_done(run_folder.result()):
         return "done"
@@ -130,7 +129,7 @@ def _attempt(
         return "stopped"
     if world.is_first:
         with phases("logging"):
-            run_folder.finish(result | {"ended": _now()})
+            run_folder.finish(result | {"ended": now()})
             Checkpoints(run_folder.path / "checkpoints").keep_alone(result["samples"])
     if profile:
         profile.write_done(result["micro_batches"], should_stop)
@@ -141,7 +140,7 @@ def _after_failure(
     cause: "Cause", spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", seconds: float
 ) -> Outcome | None:
     """Let the run go back to where it can go on, or write down that it failed."""
-    from clr_hpc.training.lease import LeaseLostError
+    from clr_hpc.store.lease import LeaseLostError
     from clr_hpc.training.sampling import make_sampler
     from clr_hpc.training.setbacks import NoWayOnError, go_back
     from clr_hpc.training.task_data import task_data
@@ -158,7 +157,7 @@ def _after_failure(
         else:
             return None
     try:
-        run_folder.finish(_failed(reason, cause.traceback, seconds))
+        run_folder.finish(failed(reason, cause.traceback, seconds))
     except LeaseLostError:
         return "in use"
     return "failed"
@@ -170,22 +169,3 @@ def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def is_done(result: dict[str, Any] | None) -> bool:
-    """Say whether a run's result is that of a finished training."""
-    return result is not None and result["status"] == "done"
-
-
-def failure(error: BaseException, seconds: float) -> dict[str, Any]:
-    """Return the result of a run that raised."""
-    return _failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), seconds)
-
-
-def _failed(reason: str, trace: str, seconds: float) -> dict[str, Any]:
-    seconds = round(seconds, 3)
-    return {"status": "failed", "reason": reason, "traceback": trace, "seconds": seconds, "ended": _now()}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import clr_hpc
-from clr_hpc.durable import written_whole
 from clr_hpc.reporting.page import asset, page_template
 from clr_hpc.reporting.range_tests import read_range_tests
+from clr_hpc.store.atomic import written_whole
 
 
 def write_page(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from clr_hpc.durable import written_whole
 from clr_hpc.reporting import csv_files
 from clr_hpc.reporting.collect import read_study
 from clr_hpc.reporting.evaluation import Evaluation, evaluate
@@ -10,6 +9,7 @@ from clr_hpc.reporting.latex import paper_tables
 from clr_hpc.reporting.page import render
 from clr_hpc.reporting.planned import against_plan
 from clr_hpc.reporting.range_tests import read_range_tests
+from clr_hpc.store.atomic import written_whole
 
 
 def write_report(study_folder: Path) -> Path:

@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import clr_hpc
-from clr_hpc.durable import written_whole
 from clr_hpc.reporting import tuning_figures
 from clr_hpc.reporting.tuning_figures import SETTING_TITLES
 from clr_hpc.reporting.wording import count, number
+from clr_hpc.store.atomic import written_whole
 
 Outcome = dict[str, Any]
 OBJECTIVES = {"auroc": "validation AUROC", "loss": "validation loss"}

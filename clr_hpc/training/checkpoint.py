@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from clr_hpc.durable import written_whole
+from clr_hpc.store.atomic import written_whole
 
 KEPT = 2
 

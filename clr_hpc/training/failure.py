@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from clr_hpc.training.lease import LeaseLostError
+from clr_hpc.store.lease import LeaseLostError
 
 Kind = Literal["diverged", "out of memory", "lease lost", "error"]
 

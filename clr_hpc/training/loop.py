@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
-from clr_hpc.durable import write_json
 from clr_hpc.models.layers import describe_layers
+from clr_hpc.store.atomic import write_json
 from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.course import Course
 from clr_hpc.training.cycle_ends import is_cycle_end

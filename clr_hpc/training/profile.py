@@ -13,11 +13,11 @@ import torch
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
-from clr_hpc.durable import write_json
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.limits import RehearsedRun, measure_limits
 from clr_hpc.training.phases import PARTS, REST, Part, Timeline
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.sampling import make_sampler
 from clr_hpc.training.step_trace import trace_steps
 from clr_hpc.training.task_data import task_data

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from clr_hpc.schedule.divergence import has_diverged
+from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.course import Course
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import read_metrics
 from clr_hpc.training.shared_folder import SharedFolder
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clr_hpc.config.run import Start
+from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import (
     Checkpoint,
@@ -25,7 +26,6 @@ from clr_hpc.training.checkpoint import (
     state_tensors,
 )
 from clr_hpc.training.cycle_ends import Snapshots
-from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.start import baseline_tensors
 from clr_hpc.training.world import World
 

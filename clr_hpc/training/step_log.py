@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import RunFolder
 from clr_hpc.training.turns import own_seconds
 from clr_hpc.training.world import DisagreementError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-from clr_hpc.durable import written_whole
+from clr_hpc.store.atomic import written_whole
 from clr_hpc.training.limits import RehearsedRun
 from clr_hpc.training.phases import untimed
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.durable import sync_folder
+from clr_hpc.store.atomic import sync_folder
 
 Event = dict[str, Any]
 

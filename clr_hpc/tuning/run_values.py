@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.training.metrics_file import read_metrics
+from clr_hpc.store.metrics import read_metrics
 
 ROUNDING = 1e-6
 """Epochs."""

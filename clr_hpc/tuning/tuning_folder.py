@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from clr_hpc.config.study import Study
-from clr_hpc.durable import write_json
+from clr_hpc.store.atomic import write_json
 from clr_hpc.tuning.journal import Journal
 
 FORMAT_VERSION = 1

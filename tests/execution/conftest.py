@@ -13,8 +13,8 @@ import yaml
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.study_file import load_study
-from clr_hpc.execution.study_folder import StudyFolder
-from clr_hpc.training.run_folder import RunFolder
+from clr_hpc.store.run_folder import RunFolder
+from clr_hpc.store.study_folder import StudyFolder
 
 CHECKSUM = "c0ffee" + "0" * 58
 SAMPLES_PER_EPOCH, BATCH, SECONDS_PER_EPOCH = 160, 32, 4.0

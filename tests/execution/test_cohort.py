@@ -22,7 +22,7 @@ from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.cohort import CohortRun, ready_cohorts, train_cohort
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
-from clr_hpc.training.run_folder import read_metrics
+from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.turns import Turns, own_seconds
 from clr_hpc.training.world import World
 

@@ -12,7 +12,7 @@ from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait
 
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.inline import Processes
-from clr_hpc.training.run_folder import read_metrics
+from clr_hpc.store.run_folder import read_metrics
 
 pytestmark = pytest.mark.integration
 

@@ -28,11 +28,11 @@ from clr_hpc.execution.range_tests import (
     write_verdicts,
 )
 from clr_hpc.execution.status import runs_as_started
-from clr_hpc.execution.study_folder import StudyFolder
 from clr_hpc.execution.tensorboard_view import TensorBoardView
 from clr_hpc.reporting.collect import ReportError, read_study
 from clr_hpc.reporting.range_test_page import write_page
 from clr_hpc.schedule.policies import learning_rate
+from clr_hpc.store.study_folder import StudyFolder
 
 CHECKSUM = "c0ffee" + "0" * 58
 STEPS = 120

@@ -16,7 +16,7 @@ from clr_hpc.execution.slurm_meeting import Meeting
 from clr_hpc.execution.slurm_records import Submission, new_token
 from clr_hpc.execution.slurm_signals import StopSignals
 from clr_hpc.execution.slurm_start import StartedElement
-from clr_hpc.training.code_identity import source_sha256
+from clr_hpc.store.provenance import source_sha256
 
 StudyMaker = Callable[..., Any]
 START = """

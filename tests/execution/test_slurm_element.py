@@ -12,7 +12,7 @@ import pytest
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_records import ElementRecord, Submission, abandoned, new_token
 from clr_hpc.execution.slurm_submit import begun_with_other_code
-from clr_hpc.training.code_identity import source_sha256
+from clr_hpc.store.provenance import source_sha256
 
 StudyMaker = Callable[..., Any]
 START = """

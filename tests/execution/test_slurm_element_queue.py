@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.durable import write_json
 from clr_hpc.execution.slurm_element_queue import SharedRuns
 from clr_hpc.execution.slurm_ledger import Ledger
-from clr_hpc.training.lease_file import LEASE_FILE, LeaseHolder
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
 
 StudyMaker = Callable[..., Any]
 

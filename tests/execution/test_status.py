@@ -15,7 +15,7 @@ import pytest
 
 from clr_hpc.execution.status import RunStatus, State, StudyStatus, count
 from clr_hpc.status_display import duration
-from clr_hpc.training.lease_file import LEASE_FILE, LeaseHolder
+from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
 
 StudyMaker = Callable[..., Any]
 

@@ -17,9 +17,9 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate, momentum
+from clr_hpc.store.provenance import describe_environment
+from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
 from clr_hpc.training.checkpoint import load_tensors
-from clr_hpc.training.environment import describe_environment
-from clr_hpc.training.run_folder import RunFolder, latest_metrics, read_metrics
 from clr_hpc.training.world import World
 
 CPU = torch.device("cpu")

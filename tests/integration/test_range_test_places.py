@@ -12,7 +12,7 @@ from slurm_cluster import SlurmCluster
 from slurm_trial import SlurmTrial
 from trial_study import RANGE_TESTED, WAIT_SECONDS, TrialStudy, wait_until
 
-from clr_hpc.training.run_folder import read_metrics
+from clr_hpc.store.run_folder import read_metrics
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 pytest.importorskip("ray")

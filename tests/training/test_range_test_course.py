@@ -13,7 +13,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
-from clr_hpc.training.metrics_file import read_metrics
+from clr_hpc.store.metrics import read_metrics
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World
 

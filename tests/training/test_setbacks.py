@@ -18,10 +18,10 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
+from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.run_folder import read_metrics
 from clr_hpc.training.world import World
 
 ALONE = World.alone(torch.device("cpu"))

@@ -15,8 +15,8 @@ from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.schedule.policies import learning_rate
+from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import load_tensors
-from clr_hpc.training.run_folder import read_metrics
 
 POLICY = Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
 TRAINING = {"epochs": 1, "image_size": 32, "batch_size": 17}
@@ -247,7 +247,7 @@ def test_a_batch_smaller_than_the_processes_is_refused(ranks: Any, tiny_pack: Pa
 
 
 def test_a_finished_run_and_one_in_use_are_left_alone_by_all(ranks: Any, tiny_pack: Pack, tmp_path: Path) -> None:
-    from clr_hpc.training.run_folder import RunFolder
+    from clr_hpc.store.run_folder import RunFolder
 
     spec = make_spec(tiny_pack)
     with RunFolder(tmp_path / "run").open(spec, {}, "test"):

@@ -10,7 +10,7 @@ import yaml
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.durable import write_json
+from clr_hpc.store.atomic import write_json
 from clr_hpc.tuning.dimensions import dimensions_of
 from clr_hpc.tuning.journal import Journal
 from clr_hpc.tuning.proposals import Proposals

@@ -19,9 +19,18 @@ from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Training
 from clr_hpc.config.task import BinaryTask
-from clr_hpc.training.lease import Lease, LeaseLostError, LeaseTiming, RunInUseError
-from clr_hpc.training.lease_file import LEASE_FILE, LeaseHolder, SeenLease, read_lease, successor_path
-from clr_hpc.training.run_folder import RunFolder, read_metrics
+from clr_hpc.store.lease import (
+    LEASE_FILE,
+    Lease,
+    LeaseHolder,
+    LeaseLostError,
+    LeaseTiming,
+    RunInUseError,
+    SeenLease,
+    read_lease,
+    successor_path,
+)
+from clr_hpc.store.run_folder import RunFolder, read_metrics
 
 QUICK = LeaseTiming(renew_seconds=0.05, stale_seconds=0.5, skew_seconds=100)
 SLOW = LeaseTiming(renew_seconds=1000, stale_seconds=1000)
@@ -170,7 +179,7 @@ def test_takers_that_look_at_the_same_moment(monkeypatch: pytest.MonkeyPatch, tm
                 both_have_looked.wait(0.3)
         return seen
 
-    monkeypatch.setattr("clr_hpc.training.lease.read_lease", look)
+    monkeypatch.setattr("clr_hpc.store.lease.read_lease", look)
     takers = [Lease(tmp_path, on(f"node{number}"), SLOW) for number in (1, 2)]
     with ThreadPoolExecutor(2) as pool:
         took_it = list(pool.map(took, takers))
@@ -251,8 +260,8 @@ def is_lost(lease: Lease) -> bool:
 TRAIN = """
 import sys, time
 from pathlib import Path
-from clr_hpc.training.lease import LeaseLostError, LeaseTiming
-from clr_hpc.training.run_folder import RunFolder
+from clr_hpc.store.lease import LeaseLostError, LeaseTiming
+from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.config.run import RunSpec
 
 spec = RunSpec.model_validate_json(sys.argv[2])

@@ -7,16 +7,17 @@ import errno
 import fcntl
 import json
 import os
+import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.durable import write_json, written_whole
-from clr_hpc.training.lease import Lease, LeaseLostError, LeaseTiming, RunInUseError
-from clr_hpc.training.lease_file import LeaseHolder
-from clr_hpc.training.metrics_file import latest_metrics, read_metrics
-from clr_hpc.training.run_events import RunEvents
+from clr_hpc.store.atomic import write_json, written_whole
+from clr_hpc.store.events import RunEvents
+from clr_hpc.store.lease import Lease, LeaseHolder, LeaseLostError, LeaseTiming, RunInUseError
+from clr_hpc.store.metrics import latest_metrics, read_metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,3 +198,28 @@ class RunFolder:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
+
+
+def newest_checkpoint(run_folder: Path) -> int:
+    """Return the samples seen at a run's newest checkpoint, -1 without one."""
+    files = (run_folder / "checkpoints").glob("*.safetensors")
+    return max((int(file.stem) for file in files), default=-1)
+
+
+def is_done(result: dict[str, Any] | None) -> bool:
+    """Say whether a run's result is that of a finished training."""
+    return result is not None and result["status"] == "done"
+
+
+def failure(error: BaseException, seconds: float) -> dict[str, Any]:
+    """Return the result of a run that raised."""
+    return failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), seconds)
+
+
+def failed(reason: str, trace: str, seconds: float) -> dict[str, Any]:
+    seconds = round(seconds, 3)
+    return {"status": "failed", "reason": reason, "traceback": trace, "seconds": seconds, "ended": now()}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.durable import write_json, written_whole
+from clr_hpc.store.atomic import write_json, written_whole
 
 
 def test_what_is_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import yaml
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.durable import written_whole
-from clr_hpc.execution.worker import is_done
+from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.run_folder import is_done
 
 
 class StudyFolder:
