@@ -17,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.study_file import load_study
 from clr_hpc.data.label_counts import LabelCounts
 from clr_hpc.data.manifest import Counts, SplitCounts
 from clr_hpc.execution.forecast import Forecast
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000, help="of the study that planning is timed on")
     arguments = parser.parse_args()
     study = load_study(PAPER)
-    specs: tuple[RunSpec, ...] = study.runs("0" * 64)
+    specs: tuple[RunSpec, ...] = expand(study, "0" * 64)
     work = work_of(specs, counts())
     print(f"Python {platform.python_version()}; {len(work):,} runs; hours are predicted makespans\n")
     print(
@@ -134,7 +135,7 @@ def main() -> None:
     for gpus in arguments.gpus:
         print(row(work, gpus), flush=True)
     many = copies(work, arguments.runs)
-    expanding = seconds_of(lambda: [spec.name for spec in study.runs("0" * 64)]) / len(work) * len(many)
+    expanding = seconds_of(lambda: [spec.name for spec in expand(study, "0" * 64)]) / len(work) * len(many)
     print(f"\nPlanning {len(many):,} runs, in units of expanding as many from a study ({expanding:.1f} s):\n")
     print("| GPUs | planning / expanding |")
     print("|---|---|")

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import load_study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.store.study_folder import StudyFolder
 from parts.phantom_study import phantom_study
@@ -42,7 +43,7 @@ def main() -> None:
     for precision in PRECISIONS:
         values = study.model_dump()
         own = {"seeds": list(range(asked.seeds)), "training": values["training"] | {"precision": precision}}
-        made = Study.model_validate(values | own).runs(checksum)
+        made = expand(Study.model_validate(values | own), checksum)
         runs[precision] = tuple(run for run in made if not run.is_fitted)
     folder = StudyFolder(asked.results / f"{study.name}-precision-benchmark")
     train_missing(Path(study.pack), tuple(run for made in runs.values() for run in made), folder)

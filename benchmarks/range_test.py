@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from clr_hpc.config.range_tests import range_test_study
+from clr_hpc.config.expand import expand, range_test_study
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import load_study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
 from clr_hpc.store.metrics import read_metrics
@@ -50,7 +50,7 @@ def main() -> None:
     study = load_study(asked.study or phantom_study(asked.results))
     checksum = open_manifest(Path(study.pack)).checksum
     tests = folder_of_tests(asked.results, study.name)
-    specs = range_test_study(study).runs(checksum)
+    specs = expand(range_test_study(study), checksum)
     train_missing(Path(study.pack), specs, tests)
     arms = []
     for one in what_tests_say(specs, tests):
@@ -93,7 +93,7 @@ def arm(
             "scratch": {"policies": [wave], "epochs": asked.epochs},
         },
     }
-    runs = Study.model_validate(study.model_dump() | own).runs(checksum)
+    runs = expand(Study.model_validate(study.model_dump() | own), checksum)
     chosen = {stage: tuple(run for run in runs if run.stage == stage) for stage in ("baseline", "scratch")}
     return Arm(f"{test.architecture}, {test.optimizer.name}", factor, chosen["scratch"], chosen["baseline"])
 

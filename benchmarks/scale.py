@@ -33,6 +33,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.config.expand import expand
+
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
     from clr_hpc.execution.run_queue import RunQueue
@@ -177,7 +179,7 @@ class Studies:
 
     def with_folders(self, seeds: int) -> Path:
         """Write a study and leave the folders of all its runs, as if they had been trained."""
-        from clr_hpc.config.study_file import load_study
+        from clr_hpc.config.load import load_study
         from clr_hpc.store.study_folder import StudyFolder
 
         file = self.write(seeds)
@@ -185,7 +187,7 @@ class Studies:
         folder = StudyFolder(self.folder / "results" / study.name)
         folder.prepare(study, self.pack.folder)
         trained = self._trained
-        for spec in study.runs(self.pack.manifest.checksum):
+        for spec in expand(study, self.pack.manifest.checksum):
             if not (folder.runs / spec.name).exists():
                 _copy(trained[spec.stage], folder.runs / spec.name)
                 (folder.runs / spec.name / "spec.json").write_text(spec.model_dump_json())
@@ -218,8 +220,8 @@ def command_costs(studies: Studies, seeds: int, reports: bool) -> Costs:
 
 def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     """Return what planning a study and handing out its runs costs; nothing is trained."""
+    from clr_hpc.config.load import load_study
     from clr_hpc.config.resources import Resources
-    from clr_hpc.config.study_file import load_study
     from clr_hpc.execution.forecast import Forecast
     from clr_hpc.execution.plan import make_plan
     from clr_hpc.execution.rates import Rate, RateTable
@@ -231,7 +233,7 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     took = timer()
     study = load_study(file)
     costs = {"reading the study, s": took()}
-    specs = study.runs(studies.pack.manifest.checksum)
+    specs = expand(study, studies.pack.manifest.checksum)
     costs["expanding, s"] = took()
     work = work_of(specs, studies.pack.manifest.counts)
     costs["its work, s"] = took()

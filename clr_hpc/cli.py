@@ -69,7 +69,7 @@ app.command()(tensorboard)
 @app.command()
 def report(study_file: StudyFile, results: Results = Path("results")) -> None:
     """Write a study's report, of the runs that are there by now."""
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.reporting.collect import ReportError
     from clr_hpc.reporting.report import write_report
 

@@ -35,7 +35,8 @@ def plan(
     """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
     from rich.console import Console
 
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.expand import expand
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.gantt import save_chart
     from clr_hpc.execution.range_tests import UnsuggestedRateError, with_measured
@@ -48,7 +49,7 @@ def plan(
         pack_folder = Path(study.pack)
         checksum = open_manifest(pack_folder, verify=False).checksum
         study = with_measured(study, checksum, results)
-        runs = study.runs(checksum)
+        runs = expand(study, checksum)
         missing = StudyFolder(results / study.name).unfinished(runs)
         resources = resources_of(gpus, cpus, nodes)
         made = plan_runs(missing, pack_folder, on, resources, results / "rates", rates, console)

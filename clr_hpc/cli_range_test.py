@@ -58,8 +58,8 @@ def range_test(
 
     from clr_hpc.cli_run import run
     from clr_hpc.cli_training import RayOptions, TrainingOptions, say_what_to_do, train_study
-    from clr_hpc.config.range_tests import range_test_study
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.expand import expand, range_test_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
 
@@ -69,7 +69,7 @@ def range_test(
         pack_folder = Path(tests.pack)
         checksum = open_manifest(pack_folder, verify=on is not Place.SLURM).checksum
         folder = folder_of_tests(results, tests.name)
-        specs = tests.runs(checksum)
+        specs = expand(tests, checksum)
         missing = folder.unfinished(specs)
         folder.prepare(tests, pack_folder)
     except (StudyError, PackError, OSError, ValueError) as error:
@@ -101,7 +101,7 @@ def with_auto_rates(
 ) -> "Study":
     """Return a study with numbers in place of ``auto``, after the range tests for them that are missing."""
     from clr_hpc.cli_training import say_what_to_do, train_study
-    from clr_hpc.config.range_tests import auto_optimizers, range_test_study
+    from clr_hpc.config.expand import auto_optimizers, expand, range_test_study
     from clr_hpc.execution.range_tests import (
         UnsuggestedRateError,
         folder_of_tests,
@@ -114,7 +114,7 @@ def with_auto_rates(
         return study
     folder = folder_of_tests(results, study.name)
     tests = range_test_study(study, wanted)
-    missing = folder.unfinished(tests.runs(pack_checksum))
+    missing = folder.unfinished(expand(tests, pack_checksum))
     names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
     first = f"{len(missing)} range tests come first" if missing else "measured before"
     console.print(f"rates of {names} are auto: {first}", highlight=False, soft_wrap=True)

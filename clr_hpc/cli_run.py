@@ -100,7 +100,7 @@ def run(
 
     from clr_hpc.cli_range_test import with_auto_rates
     from clr_hpc.cli_training import RayOptions, TrainingOptions, say_what_to_do, train_study
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.store.study_folder import StudyFolder
 

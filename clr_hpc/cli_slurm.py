@@ -39,8 +39,9 @@ class SlurmOptions:
 
 def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, asked: SlurmOptions) -> None:
     """Submit what is missing of a study and neither queued nor running, and return."""
+    from clr_hpc.config.expand import expand
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.config.site import SiteError, load_site
-    from clr_hpc.config.study_file import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.range_tests import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.execution.slurm_controller import SlurmError
@@ -54,7 +55,7 @@ def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, as
         pack_folder = Path(study.pack).absolute()
         checksum = open_manifest(pack_folder).checksum
         study = with_measured(study, checksum, results)
-        runs = study.runs(checksum)
+        runs = expand(study, checksum)
         folder = StudyFolder((results / study.name).absolute())
         _refuse_folder_of_its_own(folder.path, site)
         ledger = Ledger(folder.path)
@@ -216,7 +217,7 @@ Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or
 
 def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("results")) -> None:
     """End a study's jobs on a SLURM cluster, or have some of its runs trained no more; what they have is saved."""
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.execution.slurm_cancel import cancel_runs, cancel_study
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, LedgerError
@@ -241,7 +242,7 @@ def logs(
     lines: Annotated[int, typer.Option(min=1, help="Of the end of each file.")] = 50,
 ) -> None:
     """Show what the job printed that trained a run on a SLURM cluster, and why the run failed if it did."""
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.execution.slurm_ledger import LedgerError
     from clr_hpc.execution.slurm_logs import log_of_run
     from clr_hpc.execution.slurm_study import SlurmStudy

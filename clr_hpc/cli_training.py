@@ -94,10 +94,11 @@ def train_study(
         rates_folder: where measured speeds are kept, for plans.
         options: where and how.
     """
+    from clr_hpc.config.expand import expand
     from clr_hpc.run_display import RunDisplay
 
     pack_folder = Path(study.pack)
-    runs = study.runs(pack_checksum)
+    runs = expand(study, pack_checksum)
     folder.prepare(study, pack_folder)
     missing = folder.unfinished(runs)
     done_before = len(runs) - len(missing)

@@ -56,7 +56,7 @@ def tune(
     from rich.console import Console
 
     from clr_hpc.cli_training import RayOptions
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.execution.lanes import LaneError
     from clr_hpc.execution.ray_cluster import ClusterError
@@ -93,7 +93,7 @@ def tune(
 
 
 def _check_place(on: Place) -> None:
-    from clr_hpc.config.study_file import StudyError
+    from clr_hpc.config.load import StudyError
 
     if on is Place.SLURM:
         raise StudyError(

@@ -31,7 +31,7 @@ def status(
     from rich.console import Console, Group
     from rich.live import Live
 
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
     from clr_hpc.execution.slurm_status import SlurmStatus, read_slurm_status, with_jobs
     from clr_hpc.execution.status import NothingThereError, RunStatus, State, StudyStatus, count
@@ -93,7 +93,7 @@ def tensorboard(
     ] = "127.0.0.1",
 ) -> None:
     """Show a study in TensorBoard until Ctrl-C: its runs by pathology, architecture, optimizer and policy."""
-    from clr_hpc.config.study_file import StudyError, load_study
+    from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.execution.status import NothingThereError
     from clr_hpc.execution.tensorboard_view import ServerError, TensorBoardView, serve
     from clr_hpc.store.study_folder import StudyFolder

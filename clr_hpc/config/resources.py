@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 
 
 class LaneShape(FrozenSpec):

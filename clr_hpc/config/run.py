@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 from clr_hpc.config.optimizer import Optimizer
 from clr_hpc.config.policy import Policy
 from clr_hpc.config.task import EmbeddingMethod, Task

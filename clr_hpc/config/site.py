@@ -7,8 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
 
-from clr_hpc.config.frozen import FrozenSpec
-from clr_hpc.config.mistakes import explain
+from clr_hpc.config.base import FrozenSpec, explain
 
 DEFAULT_SITE_FILE = Path("~/.config/clr-hpc/site.yaml")
 

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.frozen import FrozenSpec, unknown
+from clr_hpc.config.base import FrozenSpec, unknown
+from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
 from clr_hpc.config.optimizer import OPTIMIZER_NAMES, Optimizer
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
 from clr_hpc.config.policy import POLICY_NAMES
-from clr_hpc.config.range_test import AUTO, MeasuredRates, RangeTest
-from clr_hpc.config.run import Architecture, RunSpec, Training
+from clr_hpc.config.run import Architecture, Training
 from clr_hpc.config.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
 from clr_hpc.config.tune import Tuning
 
@@ -176,32 +176,6 @@ class Study(FrozenSpec):
                     "add it to pathologies, and stages.baseline"
                 )
         return self
-
-    @model_validator(mode="after")
-    def _every_policy_fits_every_optimizer(self) -> "Study":
-        from clr_hpc.config.expansion import expand
-        from clr_hpc.config.range_tests import stand_ins
-
-        expand(self.model_copy(update={"measured": (*self.measured, *stand_ins(self))}), "0" * 64)
-        return self
-
-    @model_validator(mode="after")
-    def _the_tuning_suits_the_study(self) -> "Study":
-        from clr_hpc.config.tuned_study import check_tuning
-
-        if self.tune is not None:
-            check_tuning(self)
-        return self
-
-    def runs(self, pack_checksum: str) -> tuple[RunSpec, ...]:
-        """Expand into runs on the pack with this checksum; a run stands after the one that it starts from.
-
-        Raises:
-            UnmeasuredRateError: a rate is ``auto`` and stands not in ``measured``.
-        """
-        from clr_hpc.config.expansion import expand
-
-        return expand(self, pack_checksum)
 
 
 def _named(value: Any, field: str, known: tuple[str, ...]) -> Any:

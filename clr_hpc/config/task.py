@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.frozen import FrozenSpec, unknown
+from clr_hpc.config.base import FrozenSpec, unknown
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 
 Nu = Annotated[float, Field(gt=0, le=1)]

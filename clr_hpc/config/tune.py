@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 
 SearchName = Literal["grid", "random", "optuna-tpe", "optuna-gp", "hyperopt-tpe", "smac-forest"]
 """``optuna-tpe`` and ``hyperopt-tpe``: tree-structured Parzen estimators (Bergstra et al. 2011). ``optuna-gp``: a

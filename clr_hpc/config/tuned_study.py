@@ -1,25 +1,22 @@
 """A study with the settings of one trial in it, and the runs that the trial consists of."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from clr_hpc.config.frozen import unknown
-from clr_hpc.config.mistakes import explain
-from clr_hpc.config.range_tests import auto_optimizers
+from clr_hpc.config.base import explain, unknown
+from clr_hpc.config.expand import auto_optimizers, expand
 from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Study
 from clr_hpc.config.tune import Range, Tuning, UpToWhatFits
-
-if TYPE_CHECKING:
-    from clr_hpc.config.study import Study
 
 Values = Mapping[str, float]
 """A value for each name in the space of a search."""
 CHECKSUM_OF_NO_PACK = "0" * 64
 
 
-def tuned_study(study: "Study", values: Values) -> "Study":
+def tuned_study(study: Study, values: Values) -> Study:
     """Return the study with one architecture, optimizer and policy, and these settings: those of a trial.
 
     Its ``tune`` section is gone, and its seeds are those of the section. The rates stand with the policy, so that
@@ -50,12 +47,12 @@ def tuned_study(study: "Study", values: Values) -> "Study":
         else:
             policy[setting] = value
     try:
-        return type(study).model_validate(raw)
+        return Study.model_validate(raw)
     except ValidationError as error:
         raise ValueError(f"with {_shown(values)}: {explain(error)}") from None
 
 
-def trial_runs(study: "Study", values: Values, pack_checksum: str) -> tuple[RunSpec, ...]:
+def trial_runs(study: Study, values: Values, pack_checksum: str) -> tuple[RunSpec, ...]:
     """Return the runs of a trial, one for each seed.
 
     Raises:
@@ -64,7 +61,7 @@ def trial_runs(study: "Study", values: Values, pack_checksum: str) -> tuple[RunS
     tuned = tuned_study(study, values)
     stage = stage_of(study)
     try:
-        runs = [spec for spec in tuned.runs(pack_checksum) if spec.stage == stage]
+        runs = [spec for spec in expand(tuned, pack_checksum) if spec.stage == stage]
     except ValidationError as error:
         raise ValueError(f"with {_shown(values)}: {explain(error)}") from None
     known = list(dict.fromkeys(spec.task.name for spec in runs))
@@ -72,7 +69,7 @@ def trial_runs(study: "Study", values: Values, pack_checksum: str) -> tuple[RunS
     return tuple(spec for spec in runs if spec.task.name == task)
 
 
-def stage_of(study: "Study") -> str:
+def stage_of(study: Study) -> str:
     """Return the stage whose runs are tuned.
 
     Raises:
@@ -83,7 +80,7 @@ def stage_of(study: "Study") -> str:
     return _chosen("stage", _tuning(study).stage or default, there)
 
 
-def check_tuning(study: "Study") -> None:
+def check_tuning(study: Study) -> None:
     """Try the corners of the space, so that no trial fails for what could be known before.
 
     Raises:
@@ -99,7 +96,7 @@ def check_tuning(study: "Study") -> None:
         trial_runs(study, values, CHECKSUM_OF_NO_PACK)
 
 
-def _tuning(study: "Study") -> Tuning:
+def _tuning(study: Study) -> Tuning:
     if study.tune is None:
         raise ValueError("the study has no tune: section; docs/tuning.md has an example")
     return study.tune

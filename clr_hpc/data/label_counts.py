@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 from clr_hpc.data.label_counts import LabelCounts
 from clr_hpc.data.splits import Split, SplitName
 

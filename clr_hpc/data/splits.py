@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 from clr_hpc.data.sources import ImageRecord, Rejection
 
 SplitName = Literal["train", "validation", "test"]

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from clr_hpc.config.range_test import MeasuredRates
-from clr_hpc.config.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
+from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_reference, range_test_study
+from clr_hpc.config.load import StudyError, load_study
+from clr_hpc.config.lr_range import MeasuredRates
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import StudyError, load_study
 from clr_hpc.schedule.range_test import Agreement, Curve, Refusal, agree, suggest
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.metrics import read_metrics
@@ -149,7 +149,7 @@ def with_measured(study: Study, pack_checksum: str, results: Path) -> Study:
     if not wanted:
         return study
     folder = folder_of_tests(results, study.name)
-    tests = range_test_study(study, wanted).runs(pack_checksum)
+    tests = expand(range_test_study(study, wanted), pack_checksum)
     missing = folder.unfinished(tests)
     if missing:
         names = ", ".join(optimizer.name for optimizer in wanted)
@@ -176,7 +176,7 @@ def leave_what_was_measured(study: Study, pack_checksum: str, results: Path) -> 
     """Write ``range_tests.json`` into the study's folder: the curves and what they came to, for its report."""
     if not study.measured:
         return
-    tests = range_test_study(study, auto_optimizers(study)).runs(pack_checksum)
+    tests = expand(range_test_study(study, auto_optimizers(study)), pack_checksum)
     learners = list(what_tests_say(tests, folder_of_tests(results, study.name)))
     (results / study.name).mkdir(parents=True, exist_ok=True)
     write_verdicts(results / study.name / FILE, learners)

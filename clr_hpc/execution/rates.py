@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from clr_hpc.config.frozen import FrozenSpec
+from clr_hpc.config.base import FrozenSpec
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.execution.workload import Kind, Load
 from clr_hpc.store.atomic import write_json

@@ -8,9 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import load_study
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease
 from clr_hpc.store.metrics import newest, recent_metrics
 from clr_hpc.store.study_folder import StudyFolder
@@ -115,7 +116,7 @@ class StudyStatus:
 def runs_as_started(folder: StudyFolder) -> tuple[RunSpec, ...]:
     """Return the runs of a study as it was last started; see ``study_as_started``."""
     study, checksum = study_as_started(folder)
-    return study.runs(checksum)
+    return expand(study, checksum)
 
 
 def study_as_started(folder: StudyFolder) -> tuple[Study, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stderr
 from pathlib import Path, PurePosixPath
 
-from clr_hpc.config.range_tests import TESTS_FOLDER, auto_optimizers, is_reference, range_test_study
+from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_reference, range_test_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.status import study_as_started
 from clr_hpc.execution.tensorboard_layout import layout_events
@@ -69,9 +69,9 @@ class TensorBoardView:
         if seen is not None and seen == self._seen:
             return
         study, checksum = study_as_started(self._study)
-        runs, auto = study.runs(checksum), auto_optimizers(study)
+        runs, auto = expand(study, checksum), auto_optimizers(study)
         if auto:
-            tests = range_test_study(study, auto).runs(checksum)
+            tests = expand(range_test_study(study, auto), checksum)
             self._tests = tuple(spec for spec in tests if not is_reference(spec))
         self._names = view_names([*runs, *self._tests])
         self.path.mkdir(exist_ok=True)

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import StudyError, load_study
 from clr_hpc.config.task import BinaryTask
 from clr_hpc.reporting.predictions import Numbering, SplitScores, TestImages, read_predictions
 
@@ -92,7 +93,7 @@ def read_study(folder: Path) -> StudyRecord:
         raise ReportError(f"{error}; 'clr-hpc run' writes this file anew") from error
     if study.stages.range_test:
         raise ReportError(f"{folder} holds range tests; 'clr-hpc range-test' makes their page, range_tests.html")
-    specs = sorted(study.runs(checksum), key=_place_of_task)
+    specs = sorted(expand(study, checksum), key=_place_of_task)
     numbering = Numbering()
     runs = tuple(_read_run(folder / "runs" / spec.name, spec, numbering) for spec in specs)
     planned = {spec.name for spec in specs}

@@ -4,11 +4,12 @@ from typing import Any
 import pytest
 import yaml
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import StudyError, load_study
 
 STUDY: dict[str, Any] = {
     "name": "trial",
@@ -29,14 +30,14 @@ def write(folder: Path, values: Any) -> Path:
 
 
 def test_grid_is_every_combination_once(tmp_path: Path) -> None:
-    runs = load_study(write(tmp_path, STUDY)).runs("a" * 64)
+    runs = expand(load_study(write(tmp_path, STUDY)), "a" * 64)
     assert len(runs) == len({run.run_id for run in runs}) == 2 * 1 * 2 * 3 * 2
     assert {run.task.name for run in runs} == {"pleural_thickening", "mass"}
     assert {run.pack_checksum for run in runs} == {"a" * 64}
 
 
 def test_policies_take_rates_of_the_optimizer_and_length_of_training(tmp_path: Path) -> None:
-    runs = load_study(write(tmp_path, STUDY)).runs("a" * 64)
+    runs = expand(load_study(write(tmp_path, STUDY)), "a" * 64)
     adams = {run.policy.name: run.policy for run in runs if run.optimizer.name == "adam"}
     assert adams["constant"] == Constant(lr_max=1e-3)
     assert adams["triangular"] == Triangular(lr_min=1e-4, lr_max=1e-3, half_cycle_epochs=1)
@@ -45,7 +46,7 @@ def test_policies_take_rates_of_the_optimizer_and_length_of_training(tmp_path: P
 
 def test_a_policys_own_rate_wins(tmp_path: Path) -> None:
     own = STUDY | {"stages": {"scratch": {"policies": [{"name": "constant", "lr_max": 0.5}]}}}
-    assert {run.policy.lr_max for run in load_study(write(tmp_path, own)).runs("a" * 64)} == {0.5}
+    assert {run.policy.lr_max for run in expand(load_study(write(tmp_path, own)), "a" * 64)} == {0.5}
 
 
 def test_all_means_the_14(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_all_means_the_14(tmp_path: Path) -> None:
 def test_what_ran_can_be_read_again(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, STUDY))
     again = load_study(write(tmp_path, study.model_dump(mode="json")))
-    assert again.runs("a" * 64) == study.runs("a" * 64)
+    assert expand(again, "a" * 64) == expand(study, "a" * 64)
 
 
 def test_overrides(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ PROTOCOL = STUDY | {
 
 
 def test_stages_follow_each_other(tmp_path: Path) -> None:
-    runs = load_study(write(tmp_path, PROTOCOL)).runs("a" * 64)
+    runs = expand(load_study(write(tmp_path, PROTOCOL)), "a" * 64)
     of_mass = [run for run in runs if run.task.name == "mass"]
     assert [(run.stage, run.policy.name, run.training.epochs) for run in of_mass] == [
         ("baseline", "cosine", 5),
@@ -166,14 +167,14 @@ def test_stages_follow_each_other(tmp_path: Path) -> None:
 
 
 def test_the_control_differs_from_the_retraining_in_its_policy_alone(tmp_path: Path) -> None:
-    runs = load_study(write(tmp_path, PROTOCOL)).runs("a" * 64)
+    runs = expand(load_study(write(tmp_path, PROTOCOL)), "a" * 64)
     baseline, control, triangular, *_ = runs
     assert control.model_copy(update={"stage": "retrain", "policy": triangular.policy}) == triangular
     assert control.policy == baseline.policy.model_copy(update={"total_epochs": 3})
 
 
 def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_path: Path) -> None:
-    runs = load_study(write(tmp_path, PROTOCOL)).runs("a" * 64)
+    runs = expand(load_study(write(tmp_path, PROTOCOL)), "a" * 64)
     stages = {run.task.name: [] for run in runs}
     for run in runs:
         stages[run.task.name].append(run.stage)
@@ -185,14 +186,16 @@ def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_pat
 
 def test_an_autoencoder_has_no_architecture_to_vary(tmp_path: Path) -> None:
     study = PROTOCOL | {"architectures": ["mobilenet_v1", "densenet121"]}
-    autoencoders = [run for run in load_study(write(tmp_path, study)).runs("a" * 64) if "autoencoder" in run.name]
+    autoencoders = [
+        run for run in expand(load_study(write(tmp_path, study)), "a" * 64) if "autoencoder" in run.name
+    ]
     assert len(autoencoders) == 5
     assert {run.architecture for run in autoencoders} == {"mobilenet_v1"}
 
 
 def test_every_run_stands_after_the_one_it_starts_from(tmp_path: Path) -> None:
     seen = set()
-    for run in load_study(write(tmp_path, PROTOCOL | {"seeds": [0, 1]})).runs("a" * 64):
+    for run in expand(load_study(write(tmp_path, PROTOCOL | {"seeds": [0, 1]})), "a" * 64):
         assert run.start is None or run.start.baseline.run_id in seen
         seen.add(run.run_id)
 
@@ -201,5 +204,5 @@ def test_every_study_in_jobs_is_valid(repository: Path) -> None:
     studies = sorted((repository / "jobs").glob("*.yaml"))
     assert len(studies) >= 3
     for path in studies:
-        assert load_study(path).runs("a" * 64)
+        assert expand(load_study(path), "a" * 64)
         assert path.read_text().startswith("# "), f"{path} must open with its command, time and what to expect"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import load_study
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.store.study_folder import StudyFolder
 
@@ -44,7 +45,7 @@ class InventedStudy:
         self.results = folder / "results"
         self.folder = StudyFolder(self.results / "invented")
         self.folder.prepare(self.study, folder / "pack")
-        self.runs: tuple[RunSpec, ...] = self.study.runs(CHECKSUM)
+        self.runs: tuple[RunSpec, ...] = expand(self.study, CHECKSUM)
 
     def path(self, spec: RunSpec) -> Path:
         """Return a run's folder."""

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from clr_hpc.config.expand import expand
 from clr_hpc.execution.plan import make_plan
 from clr_hpc.execution.simulation import Conditions, simulate
 
@@ -24,7 +25,7 @@ def benchmark(repository: Path) -> ModuleType:
     ("gpus", "most"), [(1, 1.001), (64, 1.01), (512, 1.03), (1024, 1.06), (4096, 1.2), (10_000, 1.01)]
 )
 def test_the_articles_grid_ends_near_the_lower_bound(gpus: int, most: float, benchmark: ModuleType) -> None:
-    work = benchmark.work_of(benchmark.load_study(benchmark.PAPER).runs("0" * 64), benchmark.counts())
+    work = benchmark.work_of(expand(benchmark.load_study(benchmark.PAPER), "0" * 64), benchmark.counts())
     forecast = benchmark.forecast_on(work, gpus)
     plan = make_plan(forecast, benchmark.LANE_START_SECONDS)
     assert len(plan.in_order()) == len(work) == 3900

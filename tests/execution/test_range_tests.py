@@ -13,10 +13,10 @@ from trial_study import RANGE_TESTED, TrialStudy
 from typer.testing import CliRunner
 
 from clr_hpc.cli import app
-from clr_hpc.config.range_tests import is_reference, range_test_study
+from clr_hpc.config.expand import expand, is_reference, range_test_study
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import load_study
 from clr_hpc.execution.range_tests import (
     FILE,
     UnsuggestedRateError,
@@ -67,7 +67,7 @@ class Measured:
     def invent(self, study: Study, middle: Middle = lambda _: 1e-3) -> None:
         """Leave what the tests of a study would leave."""
         folder = folder_of_tests(self.results, study.name)
-        for spec in range_test_study(study).runs(CHECKSUM):
+        for spec in expand(range_test_study(study), CHECKSUM):
             path = folder.runs / spec.name
             path.mkdir(exist_ok=True)
             (path / "metrics.jsonl").write_text(
@@ -107,7 +107,7 @@ def measured(tmp_path: Path) -> Measured:
 def test_numbers_stand_in_place_of_auto(measured: Measured) -> None:
     study = measured.study()
     measured.invent(study)
-    runs = measured.resolve(study).runs(CHECKSUM)
+    runs = expand(measured.resolve(study), CHECKSUM)
     (found,) = measured.resolve(study).measured
     assert (found.lr_min * found.lr_max) ** 0.5 == pytest.approx(1e-3, rel=0.15)
     assert found.lr_min < found.lr < found.lr_max
@@ -174,7 +174,7 @@ def test_what_reads_the_studys_folder_needs_nothing_else(measured: Measured) -> 
     measured.invent(study)
     started = measured.resolve(study)
     folder = measured.start(started)
-    assert runs_as_started(folder) == started.runs(CHECKSUM)
+    assert runs_as_started(folder) == expand(started, CHECKSUM)
     left = json.loads((folder.path / "range_tests.json").read_text())
     (learner,) = left["learners"]
     assert learner["suggestion"]["lr"] == started.measured[0].lr
@@ -202,7 +202,7 @@ def test_the_page_shows_a_picture_a_test_and_refusals(measured: Measured) -> Non
     )
     measured.invent(study, lambda spec: 1e-3 if spec.optimizer.name == "sgd" else None)
     folder = folder_of_tests(measured.results, study.name)
-    learners = list(what_tests_say(range_test_study(study).runs(CHECKSUM), folder))
+    learners = list(what_tests_say(expand(range_test_study(study), CHECKSUM), folder))
     write_verdicts(folder.path / FILE, learners)
     page = write_page(folder.path)
     text = page.read_text()

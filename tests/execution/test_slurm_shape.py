@@ -7,9 +7,10 @@ import pytest
 import yaml
 from trial_study import STUDY
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.site import Site
-from clr_hpc.config.study_file import load_study
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.rates import Rate, RateTable
 from clr_hpc.execution.slurm_shape import AskedShape, ChosenShape, ShapeError, choose
@@ -20,7 +21,7 @@ def runs_of(folder: Path, pack: Pack, epochs: int) -> tuple[RunSpec, ...]:
     changes = {"pack": str(pack.folder), "training": {"epochs": epochs, "image_size": 32, "batch_size": 256}}
     stages = {"stages": {"scratch": {"policies": ["constant"]}}}
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY | changes | stages))
-    return load_study(folder / "study.yaml", ()).runs(pack.manifest.checksum)
+    return expand(load_study(folder / "study.yaml", ()), pack.manifest.checksum)
 
 
 RATES = RateTable(

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clr_hpc.config.expand import expand
 from clr_hpc.config.study import Study
 from clr_hpc.execution.slurm_share import families, share_out
 
@@ -22,7 +23,7 @@ STUDY = Study.model_validate(
         "training": {"epochs": 4, "image_size": 64},
     }
 )
-RUNS = STUDY.runs(CHECKSUM)
+RUNS = expand(STUDY, CHECKSUM)
 
 
 @given(st.integers(1, 30), st.integers(0, len(RUNS)))

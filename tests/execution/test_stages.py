@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from clr_hpc.config.expand import expand
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.data.packed import Pack
@@ -47,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 
 def runs_of(pack: Pack, **of_retraining: str) -> list[RunSpec]:
     stages = STUDY["stages"] | {"retrain": STUDY["stages"]["retrain"] | of_retraining}
-    return list(Study.model_validate(STUDY | {"stages": stages}).runs(pack.manifest.checksum))
+    return list(expand(Study.model_validate(STUDY | {"stages": stages}), pack.manifest.checksum))
 
 
 def train(spec: RunSpec, pack: Pack, runs_folder: Path) -> str:

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.study_file import load_study
 
 EPOCHS, STEPS_AN_EPOCH, TRAIN_IMAGES, PATIENTS = 4, 10, 320, 150
 CHECKSUM = "c0ffee" + "0" * 58
@@ -73,7 +74,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
                 study["one_class"][0]["features_of"] = pathologies[0]
         (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
         (folder / "pack.json").write_text(json.dumps(manifest()))
-        for spec in load_study(folder / "study.yaml").runs(CHECKSUM):
+        for spec in expand(load_study(folder / "study.yaml"), CHECKSUM):
             known = skill if spec.stage == "scratch" else retrained or skill
             write_run(folder / "runs" / spec.name, spec, known[spec.policy.name])
         return folder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from clr_hpc.config.range_tests import RESTING_RATE
+from clr_hpc.config.expand import RESTING_RATE
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run

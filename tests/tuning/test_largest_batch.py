@@ -8,6 +8,7 @@ from child_processes import kill_itself
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clr_hpc.config.expand import expand
 from clr_hpc.config.study import Study
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.inline import Processes
@@ -75,7 +76,7 @@ def test_what_does_not_fit_is_said_before_a_trial_fails(small_pack: Pack, monkey
 def test_a_probe_that_the_kernel_kills_does_not_fit(
     small_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = study_of(small_pack).runs(small_pack.manifest.checksum)[0]
+    spec = expand(study_of(small_pack), small_pack.manifest.checksum)[0]
     probe = batch_probe.BatchProbe(small_pack.folder, ONE)
     assert probe.training_images(spec) > 64
     monkeypatch.setattr(batch_probe, "_answer", kill_itself)

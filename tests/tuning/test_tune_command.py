@@ -12,7 +12,8 @@ import pytest
 import yaml
 from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
 
-from clr_hpc.config.study_file import load_study
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.data.packed import Pack
 
 pytestmark = pytest.mark.integration
@@ -82,7 +83,7 @@ def test_killed_half_way_it_goes_on_without_repeating_or_losing_a_trial(
     assert best.name == "trial-tuned"
     assert best.training.batch_size == chosen["values"]["batch_size"]
     runs = study.file.parent / "results" / "trial" / "tuning" / "runs"
-    for spec in best.runs(small_pack.manifest.checksum):
+    for spec in expand(best, small_pack.manifest.checksum):
         assert (runs / spec.name / "result.json").exists(), "the best settings are those that were trained"
     page = (folder_of(study) / "tuning.html").read_text()
     assert page.count("<svg") >= 2

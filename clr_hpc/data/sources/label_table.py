@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from clr_hpc.config.frozen import unknown
+from clr_hpc.config.base import unknown
 from clr_hpc.data.sources import Rejection, SourceError
 
 AGE_YEARS_MAX = 120

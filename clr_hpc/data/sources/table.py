@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_hpc.config.frozen import unknown
+from clr_hpc.config.base import unknown
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
 from clr_hpc.data.image_files import RESAMPLING, read_image_file
 from clr_hpc.data.sources import ImageRecord, Rejection, SourceError, SourceTable

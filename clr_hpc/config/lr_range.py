@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.frozen import FrozenSpec, unknown
+from clr_hpc.config.base import FrozenSpec, unknown
 from clr_hpc.config.optimizer import OPTIMIZER_NAMES, Optimizer
 from clr_hpc.config.pathologies import PATHOLOGIES, parse_pathology
 from clr_hpc.config.policy import Ramp

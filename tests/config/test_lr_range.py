@@ -8,13 +8,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clr_hpc.config.expand import (
+    UnmeasuredRateError,
+    auto_optimizers,
+    expand,
+    half_cycle_epochs,
+    is_reference,
+    range_test_study,
+)
+from clr_hpc.config.load import load_study
+from clr_hpc.config.lr_range import MeasuredRates
 from clr_hpc.config.optimizer import Adam, Sgd
 from clr_hpc.config.policy import Ramp
-from clr_hpc.config.policy_completion import UnmeasuredRateError, half_cycle_epochs
-from clr_hpc.config.range_test import MeasuredRates
-from clr_hpc.config.range_tests import auto_optimizers, is_reference, range_test_study
 from clr_hpc.config.study import Study
-from clr_hpc.config.study_file import load_study
 from clr_hpc.config.task import BinaryTask
 
 CHECKSUM = "a" * 64
@@ -56,11 +62,11 @@ def resolved(**changes: Any) -> Study:
 
 def test_auto_is_refused_as_long_as_nothing_was_measured() -> None:
     with pytest.raises(UnmeasuredRateError, match="'clr-hpc range-test' makes it"):
-        study().runs(CHECKSUM)
+        expand(study(), CHECKSUM)
 
 
 def test_waves_take_both_measured_bounds_and_other_policies_the_rate_between() -> None:
-    of_sgd = [run for run in resolved().runs(CHECKSUM) if run.optimizer.name == "sgd"]
+    of_sgd = [run for run in expand(resolved(), CHECKSUM) if run.optimizer.name == "sgd"]
     for run in of_sgd:
         lr_min = {"mobilenet_v1": 0.001, "alexnet": 0.002}[run.architecture]
         highest = 100 * lr_min if run.policy.name in ("triangular", "one_cycle") else 10 * lr_min
@@ -77,26 +83,26 @@ def test_the_same_numbers_written_out_give_the_same_runs() -> None:
         optimizers=["sgd"],
         rates={"sgd": {"lr_min": 0.002, "lr_max": 0.2}},
     )
-    assert one.runs(CHECKSUM) == by_hand.runs(CHECKSUM)
+    assert expand(one, CHECKSUM) == expand(by_hand, CHECKSUM)
 
 
 def test_what_was_measured_survives_a_trip_through_the_file(tmp_path: Path) -> None:
     there = resolved()
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(there.model_dump(mode="json")))
-    assert load_study(file).runs(CHECKSUM) == there.runs(CHECKSUM)
+    assert expand(load_study(file), CHECKSUM) == expand(there, CHECKSUM)
 
 
 def test_what_was_measured_with_another_optimizer_does_not_count() -> None:
     of_another = tuple(measured(name, 0.001, Sgd(momentum=0.5)) for name in ("mobilenet_v1", "alexnet"))
     with pytest.raises(UnmeasuredRateError):
-        study().model_copy(update={"measured": of_another}).runs(CHECKSUM)
+        expand(study().model_copy(update={"measured": of_another}), CHECKSUM)
 
 
 def test_auto_may_stand_for_one_bound_and_in_a_policy() -> None:
     assert auto_optimizers(study()) == (Sgd(),)
     half = study(rates={"sgd": {"lr_min": "auto", "lr_max": 0.05}, "adam": {"lr_min": 0.0, "lr_max": 0.1}})
-    found = half.model_copy(update={"measured": resolved().measured}).runs(CHECKSUM)
+    found = expand(half.model_copy(update={"measured": resolved().measured}), CHECKSUM)
     waves = [run for run in found if run.policy.name == "triangular" and run.optimizer == Sgd()]
     assert {(run.policy.lr_min, run.policy.lr_max) for run in waves} == {(0.001, 0.05), (0.002, 0.05)}
     in_policy = study(
@@ -109,7 +115,7 @@ def test_auto_may_stand_for_one_bound_and_in_a_policy() -> None:
 
 def test_there_is_a_test_for_each_architecture_learner_optimizer_and_seed() -> None:
     one_class = [{"methods": ["autoencoder", "deep_svdd", "one_class_svm"], "features_of": "mass"}]
-    tests = range_test_study(study(one_class=one_class)).runs(CHECKSUM)
+    tests = expand(range_test_study(study(one_class=one_class)), CHECKSUM)
     assert {spec.stage for spec in tests} == {"range_test"}
     learners = {(spec.task.name, spec.architecture) for spec in tests}
     assert learners == {
@@ -125,14 +131,14 @@ def test_there_is_a_test_for_each_architecture_learner_optimizer_and_seed() -> N
 
 def test_tests_do_not_depend_on_what_does_not_change_them() -> None:
     """So that studies share them."""
-    plain = range_test_study(study()).runs(CHECKSUM)
+    plain = expand(range_test_study(study()), CHECKSUM)
     other_course = {"epochs": 40, "early_stop_epochs": 3, "measure_training_split_every": 5}
     longer = study(name="other", seeds=[5, 6], training=STUDY["training"] | other_course)
     other_policies = longer.model_copy(
         update={"stages": study(stages={"scratch": {"policies": ["constant"]}}).stages}
     )
-    assert range_test_study(other_policies).runs(CHECKSUM) == plain
-    other_batch = range_test_study(study(training=STUDY["training"] | {"batch_size": 8})).runs(CHECKSUM)
+    assert expand(range_test_study(other_policies), CHECKSUM) == plain
+    other_batch = expand(range_test_study(study(training=STUDY["training"] | {"batch_size": 8})), CHECKSUM)
     assert {spec.run_id for spec in other_batch}.isdisjoint(spec.run_id for spec in plain)
 
 
@@ -144,7 +150,7 @@ def test_a_test_is_made_as_the_study_says() -> None:
         "pathology": "Hernia",
         "rates": {"adam": {"lr_min": 1e-5, "lr_max": 1e-2}},
     }
-    tests = range_test_study(study(range_test=asked), (Adam(),)).runs(CHECKSUM)
+    tests = expand(range_test_study(study(range_test=asked), (Adam(),)), CHECKSUM)
     (found,) = [spec for spec in tests if not is_reference(spec) and spec.architecture == "alexnet"]
     assert found.policy == Ramp(lr_min=1e-5, lr_max=1e-2, total_epochs=9, scale="linear")
     assert (found.training.epochs, found.seed, found.task.name) == (9, 4, "hernia")
@@ -168,8 +174,8 @@ def test_a_stage_ends_at_the_foot_of_a_wave(epochs: int) -> None:
 
 
 def test_half_a_cycle_stands_in_the_spec_and_may_be_given() -> None:
-    (run,) = [run for run in resolved().runs(CHECKSUM) if run.policy.name == "triangular"][:1]
+    (run,) = [run for run in expand(resolved(), CHECKSUM) if run.policy.name == "triangular"][:1]
     assert run.policy.half_cycle_epochs == 2
     own = study(stages={"scratch": {"policies": [{"name": "triangular", "half_cycle_epochs": 1.5}]}})
-    runs = own.model_copy(update={"measured": resolved().measured}).runs(CHECKSUM)
+    runs = expand(own.model_copy(update={"measured": resolved().measured}), CHECKSUM)
     assert {run.policy.half_cycle_epochs for run in runs} == {1.5}

@@ -6,10 +6,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from clr_hpc.config.frozen import unknown
-from clr_hpc.config.mistakes import explain
+from clr_hpc.config.base import explain, unknown
+from clr_hpc.config.expand import expand, stand_ins
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
+from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, check_tuning
 
 
 class StudyError(Exception):
@@ -38,9 +39,26 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
     for override in overrides:
         _override(values, override)
     try:
-        return Study.model_validate(values)
+        return checked_study(values)
     except ValidationError as error:
         raise StudyError(f"{path}: " + explain(error)) from None
+    except ValueError as error:
+        raise StudyError(f"{path}: {error}") from None
+
+
+def checked_study(values: dict[str, Any]) -> Study:
+    """Return the study of these values, of which every run and every trial can be made.
+
+    Raises:
+        ValueError: a key, a value, or a combination of values is not possible.
+    """
+    study = Study.model_validate(values)
+    # each policy with each optimizer, also where a rate is still to be measured
+    measured = (*study.measured, *stand_ins(study))
+    expand(study.model_copy(update={"measured": measured}), CHECKSUM_OF_NO_PACK)
+    if study.tune is not None:
+        check_tuning(study)
+    return study
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
 class FrozenSpec(BaseModel):
@@ -26,3 +26,14 @@ def unknown(what: str, value: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
     remedy = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
     return f"unknown {what}: {value!r}; {remedy}"
+
+
+def explain(error: ValidationError) -> str:
+    """Return one line for all mistakes: where each is and what is wrong, without pydantic's codes and links."""
+    lines = []
+    for mistake in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in mistake["loc"])
+        given = mistake["input"]
+        value = "" if isinstance(given, dict) or mistake["type"] == "value_error" else f" (it is {given!r})"
+        lines.append(f"{place + ': ' if place else ''}{mistake['msg'].removeprefix('Value error, ')}{value}")
+    return "; ".join(lines)

@@ -1,0 +1,273 @@
+"""From a study to its runs, and to its range tests, which are runs like others."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from clr_hpc.config.lr_range import AUTO, MeasuredRates
+from clr_hpc.config.optimizer import Optimizer, Sgd
+from clr_hpc.config.policy import Constant, Policy
+from clr_hpc.config.run import RunSpec, Start
+from clr_hpc.config.study import StageOfStudy, Stages, Study
+from clr_hpc.config.task import Autoencoder, BinaryTask, EmbeddingMethod, OneClassTask, Task
+
+
+def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
+    """Return the runs of a study; what is compared stands together, and each run after the one it starts from."""
+    if study.stages.range_test:
+        return range_tests(study, pack_checksum)
+    binary = [BinaryTask(pathology=pathology) for pathology in study.pathologies]
+    one_class = [(task, group.features_of) for group in study.one_class for task in group.tasks()]
+    grid = list(product(study.architectures, study.optimizers, study.seeds))
+    runs: list[RunSpec] = []
+    for finding, (architecture, optimizer, seed) in product(binary, grid):
+        runs += _Expansion(study, pack_checksum, architecture, optimizer, seed).trained(finding)
+    for (task, features_of), (architecture, optimizer, seed) in product(one_class, grid):
+        if isinstance(task.method, Autoencoder) and architecture != study.architectures[0]:
+            continue  # it has a network of its own, which would be trained again for each architecture
+        expansion = _Expansion(study, pack_checksum, architecture, optimizer, seed)
+        if isinstance(task.method, EmbeddingMethod):
+            runs += expansion.fitted(task, BinaryTask(pathology=str(features_of)))
+        else:
+            runs += expansion.trained(task)
+    return tuple(runs)
+
+
+class _Expansion:
+    """The runs of one architecture, optimizer and seed."""
+
+    def __init__(
+        self, study: Study, pack_checksum: str, architecture: str, optimizer: Optimizer, seed: int
+    ) -> None:
+        self._study = study
+        self._optimizer = optimizer
+        self._shared: dict[str, Any] = {
+            "pack_checksum": pack_checksum,
+            "architecture": architecture,
+            "optimizer": optimizer,
+            "seed": seed,
+        }
+
+    def trained(self, task: Task) -> Iterator[RunSpec]:
+        """Yield baselines, each followed by its control and retrainings, and then what is trained from scratch."""
+        stages = self._study.stages
+        for baseline in self._baselines(task):
+            yield baseline
+            if stages.retrain is not None:
+                yield from self._retrained(baseline)
+        if stages.scratch is not None:
+            for policy in self._policies(task, stages.scratch):
+                yield self._run(task, "scratch", policy, stages.scratch)
+
+    def fitted(self, task: OneClassTask, features_of: BinaryTask) -> Iterator[RunSpec]:
+        """Yield a fit to the features of each baseline."""
+        for baseline in self._baselines(features_of):
+            values = self._shared | {"policy": baseline.policy, "training": baseline.training}
+            yield RunSpec(task=task, stage="fit", start=Start(baseline=baseline), **values)
+
+    def _baselines(self, task: Task) -> Iterator[RunSpec]:
+        stage = self._study.stages.baseline
+        if stage is not None:
+            for policy in self._policies(task, stage):
+                yield self._run(task, "baseline", policy, stage)
+
+    def _retrained(self, baseline: RunSpec) -> Iterator[RunSpec]:
+        stage = self._study.stages.retrain
+        assert stage is not None
+        start = Start(baseline=baseline, weights=stage.weights, optimizer=stage.optimizer)
+        epochs = self._epochs(stage)
+        # the baseline's own decay, begun anew and as long as the retraining
+        lasting = {"total_epochs": epochs} if hasattr(baseline.policy, "total_epochs") else {}
+        control = baseline.policy.model_copy(update=lasting)
+        yield self._run(baseline.task, "control", control, stage, start)
+        for policy in self._policies(baseline.task, stage):
+            yield self._run(baseline.task, "retrain", policy, stage, start)
+
+    def _run(
+        self, task: Task, kind: str, policy: Policy, stage: StageOfStudy, start: Start | None = None
+    ) -> RunSpec:
+        training = self._study.training.model_copy(update={"epochs": self._epochs(stage)})
+        values = self._shared | {
+            "task": task,
+            "stage": kind,
+            "policy": policy,
+            "training": training,
+            "start": start,
+        }
+        return RunSpec.model_validate(values)
+
+    def _policies(self, task: Task, stage: StageOfStudy) -> Iterator[Policy]:
+        rates = self._study.rates.get(self._optimizer.name)
+        measured = self._study.measured
+        suiting = [one for one in measured if one.suits(self._shared["architecture"], self._optimizer, task)]
+        for given in stage.policies:
+            shared = {} if rates is None else rates.model_dump()
+            yield complete(
+                given, shared, self._epochs(stage), self._optimizer.name, suiting[0] if suiting else None
+            )
+
+    def _epochs(self, stage: StageOfStudy) -> int:
+        return stage.epochs or self._study.training.epochs
+
+
+WANTED_CYCLES = 4
+"""Smith 2017 (arXiv:1506.01186), section 3.2: three cycles do most of the work, four or more do better."""
+SHORTEST_HALF_CYCLE_EPOCHS, LONGEST_HALF_CYCLE_EPOCHS = 2, 10
+"""Of the same section, where the stage is long enough for it."""
+
+
+class UnmeasuredRateError(ValueError):
+    """A rate is ``auto`` and nothing was measured that it stands for."""
+
+
+def complete(
+    given: dict[str, Any], rates: dict[str, Any], epochs: int, optimizer: str, measured: MeasuredRates | None
+) -> Policy:
+    """Complete a policy of a study's file.
+
+    Args:
+        given: ``{name: ..., ...}``; what stands here wins.
+        rates: ``lr_min`` and ``lr_max`` of the study for this optimizer; empty where it has none.
+        epochs: that the policy's stage trains.
+        optimizer: its name.
+        measured: what ``auto`` stands for.
+
+    Raises:
+        UnmeasuredRateError: a rate is ``auto`` and ``measured`` is None.
+        ValueError: there is no rate, or the policy can't be so.
+    """
+    if not rates and "lr_max" not in given:
+        raise ValueError(f"no rate for {optimizer} with policy {given['name']}; add rates: {{{optimizer}: ...}}")
+    wanted = _FIELDS[given["name"]]
+    shared = rates | {"total_epochs": epochs, "half_cycle_epochs": half_cycle_epochs(epochs)}
+    values = {name: value for name, value in shared.items() if name in wanted} | given
+    for name in ("lr_min", "lr_max"):
+        if values.get(name) == AUTO:
+            if measured is None:
+                raise UnmeasuredRateError(
+                    f"{name} of {optimizer} with policy {given['name']} is auto, and no range test that suits was "
+                    "made; 'clr-hpc range-test' makes it, and so does 'clr-hpc run' with --on here or ray"
+                )
+            values[name] = _measured(name, given["name"], measured)
+    return _POLICY.validate_python(values)
+
+
+def half_cycle_epochs(epochs: int) -> float:
+    """Return half a cycle for a stage of ``epochs``, a whole number of cycles, so that it ends at a wave's foot.
+
+    Four cycles, or as near to it as leaves half a cycle between 2 and 10 epochs; one cycle where that is not to be
+    had.
+    """
+    fewest = -(-epochs // (2 * LONGEST_HALF_CYCLE_EPOCHS))
+    most = epochs // (2 * SHORTEST_HALF_CYCLE_EPOCHS)
+    cycles = max(1, min(max(WANTED_CYCLES, fewest), most))
+    return epochs / (2 * cycles)
+
+
+def _measured(name: str, policy: str, measured: MeasuredRates) -> float:
+    """Return what ``auto`` stands for: waves move between two bounds, other policies start at one rate."""
+    if name == "lr_min":
+        return measured.lr_min
+    return measured.lr_max if policy in _WAVES else measured.lr
+
+
+_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
+_FIELDS: dict[str, set[str]] = {
+    model.model_fields["name"].default: set(model.model_fields)
+    for model in Policy.__origin__.__args__  # type: ignore[attr-defined]
+}
+_WAVES = {name for name, fields in _FIELDS.items() if "momentum_max" in fields}
+
+
+TESTS_FOLDER = "range-tests"
+"""Beside the studies' folders, for the tests of all of them."""
+RESTING_RATE = 1e-12
+"""So low that no weight in single precision moves."""
+
+
+def range_test_study(study: Study, optimizers: tuple[Optimizer, ...] | None = None) -> Study:
+    """Return the study whose runs are the range tests of ``study``, with these of its optimizers or with all."""
+    changes = {"stages": Stages(range_test=True), "optimizers": optimizers or study.optimizers, "measured": ()}
+    return study.model_copy(update=changes)
+
+
+def range_tests(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
+    """Return the range tests of a study: for each architecture and learner, optimizer and seed.
+
+    Before those of each architecture and learner stand their references, one a seed: the same batches, seen by a
+    network that does not learn (``is_reference``). The epochs, stages and seeds of the study don't count, so that
+    studies that differ in these alone share their tests.
+    """
+    tests: list[RunSpec] = []
+    for architecture, task in _learners(study):
+        shared = {
+            "pack_checksum": pack_checksum,
+            "task": task,
+            "architecture": architecture,
+            "stage": "range_test",
+            "training": study.training.model_copy(
+                update={
+                    "epochs": study.range_test.epochs,
+                    "early_stop_epochs": None,
+                    "measure_training_split_every": 1,
+                }
+            ),
+        }
+        for seed in study.range_test.seeds:
+            tests.append(RunSpec(**shared, optimizer=_REST, policy=Constant(lr_max=RESTING_RATE), seed=seed))
+        for optimizer, seed in product(study.optimizers, study.range_test.seeds):
+            ramp = study.range_test.ramp(optimizer.name)
+            tests.append(RunSpec(**shared, optimizer=optimizer, policy=ramp, seed=seed))
+    return tuple(tests)
+
+
+def is_reference(test: RunSpec) -> bool:
+    """Say whether a range test is one whose rate stays so low that nothing is learned."""
+    return test.policy.name == "constant"
+
+
+def auto_optimizers(study: Study) -> tuple[Optimizer, ...]:
+    """Return the optimizers of a study that have a rate which is ``auto``."""
+    stages = study.stages
+    if stages.range_test:
+        return ()
+    given = [
+        policy for stage in (stages.baseline, stages.retrain, stages.scratch) if stage for policy in stage.policies
+    ]
+    if any(AUTO in (policy.get("lr_min"), policy.get("lr_max")) for policy in given):
+        return study.optimizers
+    return tuple(
+        optimizer
+        for optimizer in study.optimizers
+        if (rates := study.rates.get(optimizer.name)) and AUTO in (rates.lr_min, rates.lr_max)
+    )
+
+
+def stand_ins(study: Study) -> Iterator[MeasuredRates]:
+    """Yield rates for all that may be ``auto``, with which a study can be checked before anything is measured."""
+    for (architecture, task), optimizer in product(_learners(study), study.optimizers):
+        ramp = study.range_test.ramp(optimizer.name)
+        yield _stand_in(architecture, optimizer, task, ramp.lr_min, ramp.lr_max)
+
+
+def _stand_in(architecture: str, optimizer: Optimizer, task: Task, lr_min: float, lr_max: float) -> MeasuredRates:
+    values = {"architecture": architecture, "optimizer": optimizer, "task": task, "tests": ()}
+    return MeasuredRates.model_validate(values | {"lr_min": lr_min, "lr_max": lr_max, "lr": lr_max})
+
+
+def _learners(study: Study) -> Iterator[tuple[str, Task]]:
+    """Yield each architecture with one binary classifier, and with each one-class method that takes steps."""
+    pathology = study.range_test.pathology or next(iter(study.pathologies), None)
+    tasks: list[Task] = [] if pathology is None else [BinaryTask(pathology=pathology)]
+    tasks += [
+        task for group in study.one_class for task in group.tasks() if not isinstance(task.method, EmbeddingMethod)
+    ]
+    for architecture, task in product(study.architectures, tasks):
+        has_own_network = task.kind == "one_class" and isinstance(task.method, Autoencoder)
+        if not has_own_network or architecture == study.architectures[0]:
+            yield architecture, task
+
+
+_REST = Sgd(momentum=0.0)
