@@ -39,10 +39,9 @@ from clr_hpc.data.preparation import draw_changes, prepare
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.binary import BinaryClassifier
+from clr_hpc.models.one_class.base import threshold
 from clr_hpc.models.one_class.build import build_one_class
-from clr_hpc.models.one_class.threshold import threshold
-from clr_hpc.models.task_model import TaskModel
+from clr_hpc.models.task_model import BinaryClassifier, TaskModel
 
 SIZE, BATCH, QUANTILE, DRAWS = 64, 32, 0.95, 1000
 ARCHITECTURE = "mobilenet_v1"

@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.table import Table
 
 from clr_hpc.execution.range_tests import LearnerTested, two_digits
-from clr_hpc.schedule.range_test import Agreement
+from clr_hpc.schedule.lr_range import Agreement
 
 
 def render(learners: Sequence[LearnerTested]) -> Table:

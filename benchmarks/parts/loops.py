@@ -21,7 +21,7 @@ from clr_hpc.config.run import Initialisation, RunSpec, Training
 from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.packed import Pack
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.binary import BinaryClassifier
+from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.prepared_run import PreparedRun

@@ -10,7 +10,7 @@ import torch
 
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.splits import SplitName
-from clr_hpc.models.one_class.threshold import threshold
+from clr_hpc.models.one_class.base import threshold
 from clr_hpc.store.atomic import written_whole
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress

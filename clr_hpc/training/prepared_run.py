@@ -19,9 +19,8 @@ from clr_hpc.data.packed import Pack
 from clr_hpc.data.preparation import draw_changes, prepare
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.binary import BinaryClassifier
 from clr_hpc.models.one_class.build import build_one_class
-from clr_hpc.models.task_model import TaskModel
+from clr_hpc.models.task_model import BinaryClassifier, TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.training.captured_passes import EAGER_STEPS, CapturedPasses
 from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors

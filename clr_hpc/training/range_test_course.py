@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clr_hpc.schedule.divergence import has_diverged
+from clr_hpc.schedule.lr_range import has_diverged
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.course import Course

@@ -17,7 +17,7 @@ from clr_hpc.config.study import Study
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
-from clr_hpc.models.one_class.threshold import threshold
+from clr_hpc.models.one_class.base import threshold
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.world import World
 

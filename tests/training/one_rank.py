@@ -19,7 +19,7 @@ from torch.distributed import PrefixStore, TCPStore
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.packed import Pack
 from clr_hpc.execution.worker import train_run
-from clr_hpc.models.binary import BinaryClassifier
+from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training import prepared_run
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
-from clr_hpc.models.binary import BinaryClassifier
+from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training.metrics import areas, evaluate
 from clr_hpc.training.sampling import LabelledRows
 from clr_hpc.training.world import World

@@ -4,9 +4,9 @@ from clr_hpc.config.run import Initialisation
 from clr_hpc.config.task import Autoencoder, DeepSvdd, OneClassTask
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.autoencoder import AutoencoderModel
+from clr_hpc.models.one_class.base import OneClassModel
 from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
-from clr_hpc.models.one_class.one_class_model import OneClassModel
 
 
 def build_one_class(

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clr_hpc.models.one_class.batch_statistics import learn_batch_statistics
-from clr_hpc.models.one_class.one_class_model import OneClassModel
-from clr_hpc.models.one_class.pretraining import pretrain_as_encoder
+from clr_hpc.models.one_class.autoencoder import pretrain_as_encoder
+from clr_hpc.models.one_class.base import OneClassModel, learn_batch_statistics
 
 SMALLEST_COORDINATE = 0.1
 """Of the centre; as in the authors' code. Zero weights give the origin, so no coordinate may lie there."""
@@ -43,7 +42,7 @@ class DeepSvddModel(OneClassModel):
             outputs: dimensions of the space in which distances are taken.
             boundary: whether there is a radius.
             nu: share of training images outside the radius.
-            pretraining_epochs: of ``clr_hpc.models.one_class.pretraining``.
+            pretraining_epochs: of ``clr_hpc.models.one_class.autoencoder``.
             seed: of the pretraining.
         """
         super().__init__()

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clr_hpc.config.task import EmbeddingMethod, IsolationForest, NearestNeighbours, OneClassSvm
-from clr_hpc.models.one_class.batch_statistics import learn_batch_statistics
-from clr_hpc.models.one_class.one_class_model import OneClassModel
+from clr_hpc.models.one_class.base import OneClassModel, learn_batch_statistics
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

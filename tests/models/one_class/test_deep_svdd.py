@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.one_class import pretraining
+from clr_hpc.models.one_class import autoencoder
 from clr_hpc.models.one_class.deep_svdd import SMALLEST_COORDINATE, DeepSvddModel
 
 
@@ -153,7 +153,7 @@ def test_a_code_from_pretraining_says_more_of_an_image(
     batches: list[Tensor], patients: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How much of the images a linear map finds again in the outputs."""
-    monkeypatch.setattr(pretraining, "LEARNING_RATE", 1e-3)  # for the few steps that a test has time for
+    monkeypatch.setattr(autoencoder, "LEARNING_RATE", 1e-3)  # for the few steps that a test has time for
     images = torch.cat(batches).flatten(1)
 
     def unexplained(svdd: DeepSvddModel) -> float:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
 from clr_hpc.config.task import EmbeddingMethod, IsolationForest, NearestNeighbours, OneClassSvm
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.binary import BinaryClassifier
 from clr_hpc.models.one_class import embedding
+from clr_hpc.models.one_class.base import threshold
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
-from clr_hpc.models.one_class.threshold import threshold
+from clr_hpc.models.task_model import BinaryClassifier
 
 METHODS = [OneClassSvm(), IsolationForest(trees=50), NearestNeighbours()]
 

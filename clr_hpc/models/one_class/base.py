@@ -1,9 +1,31 @@
-"""From which score on an image is called anomalous."""
+"""What all one-class models share: only images of the one class have a loss."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from clr_hpc.models.task_model import TaskModel
+
+
+class OneClassModel(TaskModel):
+    """Labels are 0 for the one class and 1 for the rest."""
+
+    def has_loss(self, labels: Tensor) -> Tensor:
+        """Leave anomalies out: a model that fits them better is no better."""
+        return labels == 0
+
+    def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the scores ``(B,)``: to learn the class is to make its images little anomalous."""
+        return self.scores(outputs, images)
+
+
+def learn_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set them to those of images ``(B, 1, H, W)``; a batch of one, which batch norm can't take, is left out."""
+    update_bn((images for images in batches if len(images) > 1), network)
 
 
 def threshold(training_scores: NDArray[np.floating], quantile: float) -> float:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clr_hpc.models.one_class.threshold import threshold
+from clr_hpc.models.one_class.base import threshold
 
 
 def test_a_known_order_statistic() -> None:

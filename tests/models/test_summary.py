@@ -2,8 +2,8 @@ import pytest
 
 from clr_hpc.config.run import ARCHITECTURES, Initialisation
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.binary import BinaryClassifier
-from clr_hpc.models.layers import describe_layers
+from clr_hpc.models.summary import describe_layers
+from clr_hpc.models.task_model import BinaryClassifier
 
 WEIGHTS = {
     "mobilenet_v1": (15, "Conv 3×3, stride 2"),

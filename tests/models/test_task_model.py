@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from clr_hpc.models.binary import BinaryClassifier
+from clr_hpc.models.task_model import BinaryClassifier
 
 
 def test_losses_are_weighted_cross_entropies_and_scores_probabilities() -> None:
