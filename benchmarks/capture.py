@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.config.run import ARCHITECTURES
-from clr_hpc.data.pack import usable_cores
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import usable_cores
+from clr_hpc.data.pack import Pack
 from clr_hpc.training.captured_passes import EAGER_STEPS
 from clr_hpc.training.compilation import PAYS_FROM_PIXELS
 from clr_hpc.training.prepared_run import PreparedRun

@@ -46,8 +46,8 @@ from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import ARCHITECTURES, Initialisation, RunSpec, Training
 from clr_hpc.config.task import BinaryTask
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.training.prepared_run import PreparedRun

@@ -28,8 +28,8 @@ from rich.table import Table
 from torch.distributed import PrefixStore, TCPStore
 
 from clr_hpc.config.run import ARCHITECTURES
-from clr_hpc.data.pack import usable_cores
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import usable_cores
+from clr_hpc.data.pack import Pack
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World
 from parts.loops import Setting, our_spec

@@ -27,7 +27,7 @@ import torch
 import yaml
 
 from clr_hpc.config.run import ARCHITECTURES
-from clr_hpc.data.pack import usable_cores
+from clr_hpc.data.build import usable_cores
 from parts.noise import noise_pack
 
 FOLDER = Path(__file__).resolve().parent

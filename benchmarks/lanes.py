@@ -19,8 +19,8 @@ from rich.table import Table
 
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.lane_worker import LaneTask

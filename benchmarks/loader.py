@@ -21,8 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.data.pack import build_pack, usable_cores
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import build_pack, usable_cores
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.nih import NihSource
 
 BATCH = 32

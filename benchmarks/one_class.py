@@ -33,9 +33,9 @@ from clr_hpc.config.task import (
     OneClassSvm,
     OneClassTask,
 )
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
-from clr_hpc.data.preparation import draw_changes, prepare
+from clr_hpc.data.augment import draw_changes, prepare
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.models.backbones import build_backbone

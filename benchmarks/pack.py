@@ -26,8 +26,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.data.build import build_pack, usable_cores
 from clr_hpc.data.image_files import read_image_file
-from clr_hpc.data.pack import build_pack, usable_cores
 from clr_hpc.data.sources.table import TableSource
 
 SIZE = 256

@@ -22,8 +22,7 @@ from clr_hpc.config.load import load_study
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.label_counts import LabelCounts
-from clr_hpc.data.manifest import Counts, SplitCounts
+from clr_hpc.data.manifest import Counts, LabelCounts, SplitCounts
 from clr_hpc.execution.forecast import Forecast
 from clr_hpc.execution.plan import make_plan
 from clr_hpc.execution.rates import Rate, RateTable

@@ -69,7 +69,7 @@ def opening(folder: Path, images: int) -> Costs:
     """Open a pack, read its index and gather batches in random order, without torch."""
     import numpy as np
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
 
     took = timer()
     pack = Pack.open(folder)
@@ -96,7 +96,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
     import numpy as np
     import torch
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.training.prepared_run import PreparedRun
     from clr_hpc.training.world import World
     from parts.loops import Setting, our_spec

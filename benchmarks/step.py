@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.config.run import ARCHITECTURES
-from clr_hpc.data.pack import usable_cores
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import usable_cores
+from clr_hpc.data.pack import Pack
 from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours
 from parts.noise import noise_pack
 from parts.png_loops import Recipe, lightning_images_per_second, ray_images_per_second

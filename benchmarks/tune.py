@@ -25,8 +25,8 @@ import yaml
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import EarlyStopping, SearchName
 from clr_hpc.config.tuned_study import trial_runs
+from clr_hpc.data.build import build_pack
 from clr_hpc.data.manifest import read_manifest
-from clr_hpc.data.pack import build_pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.inline import Processes, drain_here

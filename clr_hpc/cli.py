@@ -38,7 +38,7 @@ def inspect(
 
     from clr_hpc.data.inspect import render, save_label_chart, summarise
     from clr_hpc.data.manifest import PackError, damaged_files, read_manifest
-    from clr_hpc.data.sources import SourceError
+    from clr_hpc.data.sources.base import SourceError
 
     try:
         summary = summarise(path)

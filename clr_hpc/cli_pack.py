@@ -11,7 +11,7 @@ import typer
 from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
-    from clr_hpc.data.sources import ImageSource
+    from clr_hpc.data.sources.base import ImageSource
     from clr_hpc.data.splits import Split
 
 pack_app = typer.Typer(help="Read a source once into a pack.", no_args_is_help=True)
@@ -153,10 +153,10 @@ def _build(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from clr_hpc.data.build import build_pack
     from clr_hpc.data.manifest import PackError
-    from clr_hpc.data.pack import build_pack
     from clr_hpc.data.shards import PackProgress
-    from clr_hpc.data.sources import SourceError
+    from clr_hpc.data.sources.base import SourceError
 
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 from trial_study import TrialStudy
 
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 

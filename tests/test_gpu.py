@@ -16,9 +16,9 @@ from torch._dynamo.utils import counters
 from clr_hpc.config.optimizer import Adagrad, Adam, RmsProp, Sgd
 from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data import device_pixels as module
-from clr_hpc.data.device_pixels import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
-from clr_hpc.data.packed import Pack
+from clr_hpc.data import prefetch as module
+from clr_hpc.data.pack import Pack
+from clr_hpc.data.prefetch import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
 from clr_hpc.execution.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.compilation import PAYS_FROM_PIXELS

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 
 EPOCHS, BATCH_SIZE = 2, 16
 WAVE = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5)

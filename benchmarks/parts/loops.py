@@ -19,7 +19,7 @@ from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import Initialisation, RunSpec, Training
 from clr_hpc.config.task import BinaryTask
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.store.provenance import describe_environment

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
-from clr_hpc.data.sources import ImageRecord, SourceTable
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
+from clr_hpc.data.sources.base import ImageRecord, SourceTable
 from clr_hpc.data.splits import SeededSplit
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from clr_hpc.data.pack import build_pack
+from clr_hpc.data.build import build_pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 

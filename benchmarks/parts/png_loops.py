@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Dataset
 
-from clr_hpc.data.pack import usable_cores
+from clr_hpc.data.build import usable_cores
 from parts.loops import LEARNING_RATE, MOMENTUM, Setting
 
 

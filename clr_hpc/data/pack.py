@@ -1,161 +1,85 @@
-"""From a source to a pack: read once, split by patient, counted, checksummed."""
+"""From a pack to batches: labels as columns, pixels by one gather."""
 
-import fcntl
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from clr_hpc.data.manifest import MANIFEST, Manifest, PackError
-from clr_hpc.data.pack_tables import (
-    IndexRow,
-    count_rows,
-    file_entry,
-    index_rows,
-    write_boxes,
-    write_index,
-    write_rejections,
-)
-from clr_hpc.data.shards import PackProgress, rows_per_shard, write_shards
-from clr_hpc.data.sources import ImageRecord, ImageSource, Rejection
-from clr_hpc.data.splits import OfficialSplit, SeededSplit, SplitName, assign_splits
-from clr_hpc.store.atomic import sync_folder, written_whole
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.config.pathologies import UNKNOWN
+from clr_hpc.data.manifest import Manifest, PackError, open_manifest
+from clr_hpc.data.splits import SplitName
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def build_pack(
-    source: ImageSource,
-    folder: Path,
-    size: int,
-    split: OfficialSplit | SeededSplit | None = None,
-    workers: int | None = None,
-    strict: bool = False,
-    report: Callable[[PackProgress], None] = lambda _: None,
-) -> Manifest:
-    """Read a source once into a pack.
+@dataclass(frozen=True)
+class Pack:
+    """A pack on disk. Index and pixels are read when they are first asked for."""
 
-    What is unfinished lies in ``<folder>.partial``; after a kill the same call goes on with its finished shards.
+    folder: Path
+    manifest: Manifest
+    resident: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By device: the pixels kept there (``ResidentPixels``), for all runs of this process."""
 
-    Args:
-        source: where the images come from.
-        folder: the pack to make; it appears when it is whole.
-        size: pixels a side.
-        split: None takes the publisher's split where there is one, else a seeded one.
-        workers: processes that read images; None takes every core this process may use. Changes no byte.
-        strict: whether one rejected image means no pack.
-        report: called as images are read.
+    @classmethod
+    def open(cls, folder: Path, verify: bool = False) -> "Pack":
+        """Open a pack whose files are all there with their sizes, or (``verify``) with their checksums.
 
-    Raises:
-        PackError: ``folder`` exists, is being made by another process, or would be empty; the disk is too small;
-            a worker died; ``strict`` and something was rejected (``<folder>.partial/pack/rejected.csv`` lists it).
-        SourceError: the source's tables can't be read.
-        ValueError: the publisher's split has one patient on two sides.
-    """
-    if folder.exists():
-        raise PackError(f"{folder} exists; delete it, or give another name to the new pack")
-    table = source.table()
-    split = split or _natural_split(table.records)
-    sides, off_list = assign_splits(table.records, split)
-    kept = [(record, side) for record, side in zip(table.records, sides, strict=True) if side is not None]
-    records = [record for record, _ in kept]
-    _check_records(records)
-    with _locked(folder.with_name(f"{folder.name}.partial")) as partial:
-        _check_space(partial, len(records) * size**2)
+        Raises:
+            PackError: another format version, or a missing, truncated, changed file; every one is named.
+        """
+        return cls(folder, open_manifest(folder, verify))
 
-        inside, state = partial / "pack", partial / "state"
-        inside.mkdir(exist_ok=True)
-        state.mkdir(exist_ok=True)
-        shards, outcomes = write_shards(
-            source, table.provenance, records, size, inside, state, workers or usable_cores(), report
-        )
-        rows, unreadable = index_rows(kept, outcomes, rows_per_shard(size))
-        rejections = sorted(
-            (*table.rejections, *off_list, *unreadable), key=lambda rejection: (rejection.image, rejection.reason)
-        )
-        write_rejections(inside / "rejected.csv", rejections)
-        if strict and rejections:
-            raise PackError(_strict_message(rejections, inside / "rejected.csv"))
-        if not rows:
-            raise PackError(f"every image was rejected; {inside / 'rejected.csv'} says why")
-        _check_patients(rows)
-        write_index(inside / "index.parquet", rows)
-        boxes = write_boxes(inside / "boxes.parquet", table.boxes, rows, size)
-        manifest = Manifest(
-            size=size,
-            resampling=table.resampling,
-            source=table.provenance,
-            split=split,
-            counts=count_rows(rows, len(rejections)),
-            shards=tuple(shards),
-            index=file_entry(inside / "index.parquet"),
-            rejected=file_entry(inside / "rejected.csv"),
-            boxes=boxes,
-        )
-        _publish(manifest, inside, folder)
-        shutil.rmtree(partial)
-    return manifest
+    @cached_property
+    def index(self) -> "pd.DataFrame":
+        """One row an image, in the order of image names; labels are ``Int8`` with ``<NA>`` for unknown.
 
+        Raises:
+            PackError: ``index.parquet`` is not the file that the manifest describes.
+        """
+        import hashlib
 
-def usable_cores() -> int:
-    """Return how many cores this process may use: on a cluster fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        import pandas as pd
 
+        path = self.folder / self.manifest.index.file
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.manifest.index.sha256:
+            raise PackError(f"{path} is damaged; make the pack again with 'clr-hpc pack'")
+        return pd.read_parquet(io.BytesIO(data), dtype_backend="numpy_nullable")
 
-@contextmanager
-def _locked(partial: Path) -> Iterator[Path]:
-    partial.mkdir(parents=True, exist_ok=True)
-    with (partial / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PackError(f"another process is writing {partial}; wait for it, or end it") from None
-        yield partial
+    def rows_of(self, split: SplitName) -> NDArray[np.int64]:
+        """Return the index rows ``(N,)`` of one split, in order."""
+        return np.flatnonzero(self.index["split"].to_numpy() == split)
 
+    def labels(self, pathology: str) -> NDArray[np.int8]:
+        """Return the labels ``(images,)`` of one pathology: POSITIVE, NEGATIVE or UNKNOWN."""
+        return self.index[pathology].to_numpy(dtype=np.int8, na_value=UNKNOWN)
 
-def _natural_split(records: Sequence[ImageRecord]) -> OfficialSplit | SeededSplit:
-    has_lists = any(record.official_split is not None for record in records)
-    return OfficialSplit() if has_lists else SeededSplit()
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pixels ``(B, size, size)`` of index rows ``(B,)``."""
+        shards, places = self._shards, self._places
+        if len(shards) == 1:
+            only: NDArray[np.uint8] = shards[0].take(places[rows, 1], axis=0)
+            return only
+        pixels = np.empty((len(rows), self.manifest.size, self.manifest.size), np.uint8)
+        for position, (shard, row) in enumerate(places[rows].tolist()):
+            pixels[position] = shards[shard][row]
+        return pixels
 
+    @cached_property
+    def _shards(self) -> Sequence[NDArray[np.uint8]]:
+        # As plain arrays over the mapped files: indexing numpy.memmap itself costs a Python call each time.
+        return [
+            np.load(self.folder / entry.file, mmap_mode="r").view(np.ndarray) for entry in self.manifest.shards
+        ]
 
-def _check_records(records: Sequence[ImageRecord]) -> None:
-    if not records:
-        raise PackError("no image is both in the table and in the images folder; check both paths")
-    names = [record.image for record in records]
-    if any(name >= following for name, following in pairwise(names)):
-        raise PackError("the source's records are not sorted by image name, or hold a name twice")
-
-
-def _check_space(partial: Path, bytes_needed: int) -> None:
-    held = sum(file.stat().st_size for file in partial.rglob("*.npy"))
-    free = shutil.disk_usage(partial).free
-    if free < bytes_needed - held:
-        raise PackError(
-            f"the pack needs {bytes_needed / 1e9:.1f} GB and the disk of {partial} has {free / 1e9:.1f} GB left; "
-            "make room, take a smaller size, or another disk"
-        )
-
-
-def _strict_message(rejections: Sequence[Rejection], listing: Path) -> str:
-    shown = "\n".join(f"  {rejection.image}: {rejection.reason}" for rejection in rejections[:20])
-    more = f"\n  and {len(rejections) - 20:,} more" if len(rejections) > 20 else ""
-    return f"no pack was made, {len(rejections):,} rejected (all are in {listing}):\n{shown}{more}"
-
-
-def _check_patients(rows: Sequence[IndexRow]) -> None:
-    side_of: dict[str, SplitName] = {}
-    for row in rows:
-        if side_of.setdefault(row.record.patient, row.split) != row.split:
-            raise PackError(f"patient {row.record.patient} is on two sides of the split; mend the source's lists")
-
-
-def _publish(manifest: Manifest, inside: Path, folder: Path) -> None:
-    with written_whole(inside / MANIFEST) as aside:
-        aside.write_text(manifest.to_json(), encoding="utf-8")
-    named = {MANIFEST, *(entry.file for entry in manifest.files)}
-    for left_over in inside.iterdir():  # of an earlier start with other options
-        if left_over.name not in named:
-            left_over.unlink()
-    sync_folder(inside)
-    inside.rename(folder)
-    sync_folder(folder.parent)
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """``(images, 2)``: shard and row within it."""
+        return self.index[["shard", "row"]].to_numpy(dtype=np.int64)

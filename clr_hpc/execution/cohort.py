@@ -24,7 +24,7 @@ from clr_hpc.training.turns import Turns
 if TYPE_CHECKING:
     import torch
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.training.world import World
 
 WAKE_SECONDS = 1.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.pack import usable_cores
+from clr_hpc.data.build import usable_cores
 from clr_hpc.execution.interrupts import stop_on_interrupt
 from clr_hpc.execution.run_queue import ListedRuns, RunQueue
 from clr_hpc.execution.warm_processes import drain

@@ -69,7 +69,7 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     import torch
     import torch.distributed as dist
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.training.world import World
 
     torch.set_num_threads(task.shape.cpus_per_worker)

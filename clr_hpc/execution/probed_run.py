@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
 
 WARM_STEPS = 2
 """After the first; the last of them captures a GPU's graphs."""
@@ -50,7 +50,7 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
     begin()
     import torch
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.training import loop  # noqa: F401  what a lane imports once belongs to its start
 
     pack = Pack.open(pack_folder)

@@ -3,7 +3,7 @@
 import subprocess
 
 from clr_hpc.config.resources import Resources
-from clr_hpc.data.pack import usable_cores
+from clr_hpc.data.build import usable_cores
 from clr_hpc.execution.inline import visible_gpus
 
 

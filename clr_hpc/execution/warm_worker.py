@@ -60,7 +60,7 @@ def _open_what_runs_share(task: WorkerTask) -> None:
     """Open device and pack, with the first run, so that what is wrong with them is a reason like others."""
     import torch
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.training.world import World
 
     torch.set_num_threads(_worker["threads"])

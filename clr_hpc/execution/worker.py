@@ -12,7 +12,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.store.run_folder import failed, is_done, now
 
 if TYPE_CHECKING:
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.store.run_folder import RunFolder
     from clr_hpc.training.failure import Cause
     from clr_hpc.training.profile import Profile

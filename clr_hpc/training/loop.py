@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.models.summary import describe_layers
 from clr_hpc.store.atomic import write_json
 from clr_hpc.training.checkpoint import Progress

@@ -14,9 +14,9 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask
-from clr_hpc.data.device_pixels import device_pixels
-from clr_hpc.data.packed import Pack
-from clr_hpc.data.preparation import draw_changes, prepare
+from clr_hpc.data.augment import draw_changes, prepare
+from clr_hpc.data.pack import Pack
+from clr_hpc.data.prefetch import device_pixels
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.build import build_one_class

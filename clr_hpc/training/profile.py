@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.limits import RehearsedRun, measure_limits

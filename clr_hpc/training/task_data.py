@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.config.task import BinaryTask, Task
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SPLITS, SplitName
 from clr_hpc.training.sampling import LabelledRows
 

@@ -73,7 +73,7 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     begin()
     import torch
 
-    from clr_hpc.data.packed import Pack
+    from clr_hpc.data.pack import Pack
     from clr_hpc.training.prepared_run import PreparedRun
     from clr_hpc.training.world import World
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clr_hpc.data.pack import build_pack
+from clr_hpc.data.build import build_pack
 
 
 def test_the_snippets_of_the_documentation_run(

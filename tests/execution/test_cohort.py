@@ -15,8 +15,8 @@ from trial_study import wait_until
 from clr_hpc.config.optimizer import Adagrad, Adam, RmsProp
 from clr_hpc.config.policy import Constant, Cosine, Triangular
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.cohort import CohortRun, ready_cohorts, train_cohort

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
 
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.inline import Processes
 from clr_hpc.store.run_folder import read_metrics
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.rates import read_rates
 
 pytestmark = pytest.mark.integration

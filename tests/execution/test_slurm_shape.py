@@ -11,7 +11,7 @@ from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.site import Site
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.rates import Rate, RateTable
 from clr_hpc.execution.slurm_shape import AskedShape, ChosenShape, ShapeError, choose
 

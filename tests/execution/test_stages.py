@@ -14,7 +14,7 @@ import torch
 from clr_hpc.config.expand import expand
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.run_queue import ListedRuns
 from clr_hpc.execution.worker import train_run
 from clr_hpc.models.one_class.base import threshold

@@ -14,7 +14,7 @@ import torch
 from clr_hpc.config.optimizer import Adam
 from clr_hpc.config.policy import Constant, Triangular
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate, momentum
 from clr_hpc.store.provenance import describe_environment

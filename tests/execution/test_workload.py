@@ -10,7 +10,7 @@ import torch
 from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant, Triangular
 from clr_hpc.config.run import RunSpec, Start
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.rates import Rate
 from clr_hpc.execution.worker import train_run
 from clr_hpc.execution.workload import Kind, work_of

@@ -13,7 +13,7 @@ import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 

@@ -12,7 +12,7 @@ from slurm_cluster import SlurmCluster
 from slurm_trial import ONE_RUN, SlurmTrial
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures("no_epilog")]
 pytest.importorskip("submitit")

@@ -13,8 +13,8 @@ import pytest
 from torch.distributed import TCPStore
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 

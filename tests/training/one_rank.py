@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, TCPStore
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training import prepared_run

@@ -10,7 +10,7 @@ import torch
 from tiny_run import make_spec
 from torch import Tensor
 
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.training import shared_folder
 from clr_hpc.training.background_writer import BackgroundWriter

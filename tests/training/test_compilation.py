@@ -9,7 +9,7 @@ import torch
 from tiny_run import make_spec
 
 from clr_hpc.config.run import ARCHITECTURES
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.training.compilation import PAYS_FROM_PIXELS, pays_back
 from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.world import World

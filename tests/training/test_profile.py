@@ -16,7 +16,7 @@ from torch import nn
 from trial_study import TrialStudy
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.profile_display import profile_table
 from clr_hpc.training import limits

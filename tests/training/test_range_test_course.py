@@ -10,7 +10,7 @@ import torch
 
 from clr_hpc.config.expand import RESTING_RATE
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.metrics import read_metrics

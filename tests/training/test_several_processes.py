@@ -13,7 +13,7 @@ import tiny_run
 from clr_hpc.config.optimizer import Adam, Sgd
 from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import load_tensors

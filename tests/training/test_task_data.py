@@ -4,7 +4,7 @@ import pytest
 
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, UNKNOWN
 from clr_hpc.config.task import Autoencoder, BinaryTask, OneClassTask
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.training.task_data import EmptyTaskError, task_data, task_labels
 
 

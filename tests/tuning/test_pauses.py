@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 from clr_hpc.execution.worker import train_run
 from clr_hpc.store.run_folder import RunFolder, read_metrics
 from clr_hpc.training.prepared_run import PreparedRun

@@ -14,7 +14,7 @@ from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 
 pytestmark = pytest.mark.integration
 

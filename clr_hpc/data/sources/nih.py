@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
 from clr_hpc.data.image_files import RESAMPLING, read_image_file
-from clr_hpc.data.sources import Box, ImageRecord, Rejection, SourceError, SourceTable
+from clr_hpc.data.sources.base import Box, ImageRecord, Rejection, SourceError, SourceTable
 from clr_hpc.data.sources.image_folder import locate
 from clr_hpc.data.sources.label_table import (
     LabelTable,

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.data.sources import ImageRecord, Rejection, SourceError
+from clr_hpc.data.sources.base import ImageRecord, Rejection, SourceError
 from clr_hpc.data.sources.image_folder import LocatedRecords, image_paths, locate
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.data.sources import SourceError
+from clr_hpc.data.sources.base import SourceError
 from clr_hpc.data.sources.label_table import (
     parse_age_years,
     parse_sex,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.data.sources import SourceError
+from clr_hpc.data.sources.base import SourceError
 from clr_hpc.data.sources.label_table import read_label_table
 from clr_hpc.data.sources.table import TableSource, find_label_columns
 

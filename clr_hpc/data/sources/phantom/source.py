@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
-from clr_hpc.data.sources import ImageRecord, RejectedImageError, SourceTable
+from clr_hpc.data.sources.base import ImageRecord, RejectedImageError, SourceTable
 from clr_hpc.data.sources.phantom.anatomy import draw_anatomy, pose
 from clr_hpc.data.sources.phantom.canvas import FILM_PIXELS
-from clr_hpc.data.sources.phantom.chest import Chest
-from clr_hpc.data.sources.phantom.devices import draw_devices
+from clr_hpc.data.sources.phantom.chest import Chest, draw_devices
 from clr_hpc.data.sources.phantom.film import expose
 from clr_hpc.data.sources.phantom.findings import draw, reshape
 from clr_hpc.data.sources.phantom.patients import Examination, Patient, draw_patient

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from clr_hpc.config.run import Augmentation, Normalisation
-from clr_hpc.data.preparation import _sampling_grid, draw_changes, prepare
+from clr_hpc.data.augment import _sampling_grid, draw_changes, prepare
 
 NOTHING = {
     "flip_probability": 0.0,

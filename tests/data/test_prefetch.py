@@ -6,10 +6,10 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from clr_hpc.data import device_pixels as module
-from clr_hpc.data.device_pixels import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
-from clr_hpc.data.pack import build_pack
-from clr_hpc.data.packed import Pack
+from clr_hpc.data import prefetch as module
+from clr_hpc.data.build import build_pack
+from clr_hpc.data.pack import Pack
+from clr_hpc.data.prefetch import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
 from clr_hpc.data.sources.phantom import PhantomSource
 
 CPU = torch.device("cpu")

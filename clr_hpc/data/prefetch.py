@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clr_hpc.data.packed import Pack
+from clr_hpc.data.pack import Pack
 
 RESIDENT_SHARE = 0.3
 """Of a GPU's free memory: what a pack may take and stay there. The rest is for networks."""

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.data.label_counts import LabelCounts, count_labels, no_finding
+from clr_hpc.data.manifest import LabelCounts, count_labels, no_finding
 
 
 @pytest.mark.parametrize("labels", list(itertools.product((1, 0, -1), repeat=3)))

@@ -1,0 +1,272 @@
+"""From a source to a pack: read once, split by patient, counted, checksummed."""
+
+import csv
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clr_hpc.config.pathologies import PATHOLOGIES, UNKNOWN
+from clr_hpc.data.manifest import (
+    MANIFEST,
+    Counts,
+    FileEntry,
+    Manifest,
+    PackError,
+    SplitCounts,
+    count_labels,
+    file_sha256,
+)
+from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_shards
+from clr_hpc.data.sources.base import Box, ImageRecord, ImageSource, Rejection
+from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
+from clr_hpc.store.atomic import sync_folder, written_whole
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One packed image."""
+
+    record: ImageRecord
+    split: SplitName
+    sha256: str
+    shard: int
+    row: int
+
+
+def index_rows(
+    kept: Sequence[tuple[ImageRecord, SplitName]], outcomes: Sequence[Outcome], rows_a_shard: int
+) -> tuple[list[IndexRow], list[Rejection]]:
+    """Return a row of the index for each image that was read, and a rejection for each other and each duplicate.
+
+    Args:
+        kept: what was packed, in order, and its side.
+        outcomes: what became of each.
+        rows_a_shard: how many rows a full shard has.
+    """
+    rows: list[IndexRow] = []
+    rejections: list[Rejection] = []
+    first_of: dict[str, str] = {}
+    for position, ((record, split), outcome) in enumerate(zip(kept, outcomes, strict=True)):
+        if outcome.sha256 is None:
+            rejections.append(Rejection(record.image, outcome.reason or ""))
+        elif (first := first_of.setdefault(outcome.sha256, record.image)) != record.image:
+            rejections.append(Rejection(record.image, f"same bytes as {first}, which is used"))
+        else:
+            shard, row = divmod(position, rows_a_shard)
+            rows.append(IndexRow(record, split, outcome.sha256, shard, row))
+    return rows, rejections
+
+
+def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
+    """Write ``image,reason``."""
+    with written_whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image", "reason"))
+        writer.writerows((rejection.image, rejection.reason) for rejection in rejections)
+
+
+def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
+    """Write one row an image; an unknown label is null."""
+    records = [row.record for row in rows]
+    columns: dict[str, pa.Array] = {
+        "image": pa.array([record.image for record in records], pa.string()),
+        "patient": pa.array([record.patient for record in records], pa.string()),
+        "split": pa.array([row.split for row in rows], pa.string()),
+        "view": pa.array([record.view for record in records], pa.string()),
+        "age_years": pa.array([record.age_years for record in records], pa.float64()),
+        "sex": pa.array([record.sex for record in records], pa.string()),
+    }
+    for position, pathology in enumerate(PATHOLOGIES):
+        values = [record.labels[position] for record in records]
+        columns[pathology] = pa.array([None if value == UNKNOWN else value for value in values], pa.int8())
+    columns["source_sha256"] = pa.array([row.sha256 for row in rows], pa.string())
+    columns["shard"] = pa.array([row.shard for row in rows], pa.int32())
+    columns["row"] = pa.array([row.row for row in rows], pa.int32())
+    _write_parquet(path, columns)
+
+
+def write_boxes(path: Path, boxes: Sequence[Box], rows: Sequence[IndexRow], size: int) -> FileEntry | None:
+    """Write the boxes of packed images in pixels of the pack, or nothing where there are none."""
+    packed = {row.record.image for row in rows}
+    there = [box for box in boxes if box.image in packed]
+    if not there:
+        path.unlink(missing_ok=True)
+        return None
+    columns = {
+        "image": pa.array([box.image for box in there], pa.string()),
+        "pathology": pa.array([box.pathology for box in there], pa.string()),
+    }
+    for side in ("left", "top", "width", "height"):
+        columns[side] = pa.array([getattr(box, side) * size for box in there], pa.float32())
+    _write_parquet(path, columns)
+    return file_entry(path)
+
+
+def _write_parquet(path: Path, columns: dict[str, pa.Array]) -> None:
+    with written_whole(path) as aside:
+        pq.write_table(pa.table(columns), aside, compression="zstd")
+
+
+def count_rows(rows: Sequence[IndexRow], rejected: int) -> Counts:
+    """Count images, patients and labels in each split."""
+    splits: dict[SplitName, SplitCounts] = {}
+    for split in SPLITS:
+        records = [row.record for row in rows if row.split == split]
+        splits[split] = SplitCounts(
+            images=len(records),
+            patients=len({record.patient for record in records}),
+            labels=count_labels([record.labels for record in records]),
+        )
+    return Counts(
+        images=len(rows), patients=len({row.record.patient for row in rows}), rejected=rejected, splits=splits
+    )
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Describe a finished file for the manifest."""
+    return FileEntry(file=path.name, bytes=path.stat().st_size, sha256=file_sha256(path))
+
+
+def build_pack(
+    source: ImageSource,
+    folder: Path,
+    size: int,
+    split: OfficialSplit | SeededSplit | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    report: Callable[[PackProgress], None] = lambda _: None,
+) -> Manifest:
+    """Read a source once into a pack.
+
+    What is unfinished lies in ``<folder>.partial``; after a kill the same call goes on with its finished shards.
+
+    Args:
+        source: where the images come from.
+        folder: the pack to make; it appears when it is whole.
+        size: pixels a side.
+        split: None takes the publisher's split where there is one, else a seeded one.
+        workers: processes that read images; None takes every core this process may use. Changes no byte.
+        strict: whether one rejected image means no pack.
+        report: called as images are read.
+
+    Raises:
+        PackError: ``folder`` exists, is being made by another process, or would be empty; the disk is too small;
+            a worker died; ``strict`` and something was rejected (``<folder>.partial/pack/rejected.csv`` lists it).
+        SourceError: the source's tables can't be read.
+        ValueError: the publisher's split has one patient on two sides.
+    """
+    if folder.exists():
+        raise PackError(f"{folder} exists; delete it, or give another name to the new pack")
+    table = source.table()
+    split = split or _natural_split(table.records)
+    sides, off_list = assign_splits(table.records, split)
+    kept = [(record, side) for record, side in zip(table.records, sides, strict=True) if side is not None]
+    records = [record for record, _ in kept]
+    _check_records(records)
+    with _locked(folder.with_name(f"{folder.name}.partial")) as partial:
+        _check_space(partial, len(records) * size**2)
+
+        inside, state = partial / "pack", partial / "state"
+        inside.mkdir(exist_ok=True)
+        state.mkdir(exist_ok=True)
+        shards, outcomes = write_shards(
+            source, table.provenance, records, size, inside, state, workers or usable_cores(), report
+        )
+        rows, unreadable = index_rows(kept, outcomes, rows_per_shard(size))
+        rejections = sorted(
+            (*table.rejections, *off_list, *unreadable), key=lambda rejection: (rejection.image, rejection.reason)
+        )
+        write_rejections(inside / "rejected.csv", rejections)
+        if strict and rejections:
+            raise PackError(_strict_message(rejections, inside / "rejected.csv"))
+        if not rows:
+            raise PackError(f"every image was rejected; {inside / 'rejected.csv'} says why")
+        _check_patients(rows)
+        write_index(inside / "index.parquet", rows)
+        boxes = write_boxes(inside / "boxes.parquet", table.boxes, rows, size)
+        manifest = Manifest(
+            size=size,
+            resampling=table.resampling,
+            source=table.provenance,
+            split=split,
+            counts=count_rows(rows, len(rejections)),
+            shards=tuple(shards),
+            index=file_entry(inside / "index.parquet"),
+            rejected=file_entry(inside / "rejected.csv"),
+            boxes=boxes,
+        )
+        _publish(manifest, inside, folder)
+        shutil.rmtree(partial)
+    return manifest
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: on a cluster fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[Path]:
+    partial.mkdir(parents=True, exist_ok=True)
+    with (partial / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PackError(f"another process is writing {partial}; wait for it, or end it") from None
+        yield partial
+
+
+def _natural_split(records: Sequence[ImageRecord]) -> OfficialSplit | SeededSplit:
+    has_lists = any(record.official_split is not None for record in records)
+    return OfficialSplit() if has_lists else SeededSplit()
+
+
+def _check_records(records: Sequence[ImageRecord]) -> None:
+    if not records:
+        raise PackError("no image is both in the table and in the images folder; check both paths")
+    names = [record.image for record in records]
+    if any(name >= following for name, following in pairwise(names)):
+        raise PackError("the source's records are not sorted by image name, or hold a name twice")
+
+
+def _check_space(partial: Path, bytes_needed: int) -> None:
+    held = sum(file.stat().st_size for file in partial.rglob("*.npy"))
+    free = shutil.disk_usage(partial).free
+    if free < bytes_needed - held:
+        raise PackError(
+            f"the pack needs {bytes_needed / 1e9:.1f} GB and the disk of {partial} has {free / 1e9:.1f} GB left; "
+            "make room, take a smaller size, or another disk"
+        )
+
+
+def _strict_message(rejections: Sequence[Rejection], listing: Path) -> str:
+    shown = "\n".join(f"  {rejection.image}: {rejection.reason}" for rejection in rejections[:20])
+    more = f"\n  and {len(rejections) - 20:,} more" if len(rejections) > 20 else ""
+    return f"no pack was made, {len(rejections):,} rejected (all are in {listing}):\n{shown}{more}"
+
+
+def _check_patients(rows: Sequence[IndexRow]) -> None:
+    side_of: dict[str, SplitName] = {}
+    for row in rows:
+        if side_of.setdefault(row.record.patient, row.split) != row.split:
+            raise PackError(f"patient {row.record.patient} is on two sides of the split; mend the source's lists")
+
+
+def _publish(manifest: Manifest, inside: Path, folder: Path) -> None:
+    with written_whole(inside / MANIFEST) as aside:
+        aside.write_text(manifest.to_json(), encoding="utf-8")
+    named = {MANIFEST, *(entry.file for entry in manifest.files)}
+    for left_over in inside.iterdir():  # of an earlier start with other options
+        if left_over.name not in named:
+            left_over.unlink()
+    sync_folder(inside)
+    inside.rename(folder)
+    sync_folder(folder.parent)

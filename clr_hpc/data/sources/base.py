@@ -1,0 +1,90 @@
+"""What a source is: records that name images, and a way to read one of them. One file here a source."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SourceError(ValueError):
+    """A source's tables can't be read as what they should be; the message says what to change."""
+
+
+class RejectedImageError(Exception):
+    """One image can't be used; the message is the reason that goes into ``rejected.csv``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of a source with all that is known of it before its pixels are read."""
+
+    image: str
+    """Unique name within the source, such as ``00000001_000.png``."""
+    patient: str
+    """Images of one patient always share a split; a source without patients gives each image its own."""
+    labels: tuple[int, ...]
+    """(14,) POSITIVE, NEGATIVE or UNKNOWN, in the order of PATHOLOGIES."""
+    view: str | None = None
+    """``PA``, ``AP``, ``LATERAL`` ... or None where it isn't known."""
+    age_years: float | None = None
+    sex: str | None = None
+    """``F``, ``M`` or None."""
+    official_split: str | None = None
+    """``train_val``, ``train``, ``validation`` or ``test`` where the publisher ships lists, else None."""
+    path: Path | None = None
+    """The file, for sources that have files; None for the phantom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One image (or table row) that is left out, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a reader saw a finding, in fractions of the square image: 0 is left or top, 1 is right or bottom."""
+
+    image: str
+    pathology: str
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A source read as far as its tables go: what to pack, and what had to be left out already."""
+
+    records: tuple[ImageRecord, ...]
+    """In the order of the pack: sorted by image name."""
+    rejections: tuple[Rejection, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    resampling: str = "none"
+    """How ``read`` brings an image to the pack's size; ``none`` for images that are drawn at that size."""
+    provenance: dict[str, object] = field(default_factory=dict)
+    """JSON-able: kind of source, every option that changes a row or a pixel, SHA-256 of its tables.
+
+    Holds no absolute path and no time. A pack cut short goes on only with a source of the same provenance.
+    """
+
+
+class ImageSource(Protocol):
+    """A data set as its publisher ships it. Picklable and small: worker processes get copies and call ``read``."""
+
+    def table(self) -> SourceTable:
+        """Read the tables, look which images are there, and return what can be packed."""
+        ...
+
+    def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:
+        """Return pixels ``(size, size)`` uint8 and the SHA-256 of the bytes they came from.
+
+        Raises:
+            RejectedImageError: the image can't be read correctly; the message says why.
+        """
+        ...
