@@ -25,7 +25,7 @@ from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.execution.lane_worker import LaneTask
 from clr_hpc.execution.ray_train import cluster, train_on_ray
-from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
+from clr_hpc.planning.queue import QueuedRun, StudyQueue
 
 RUNS_OF_WARM_LANE = 12
 TRAINERS = 3

@@ -23,11 +23,10 @@ from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import Counts, LabelCounts, SplitCounts
-from clr_hpc.execution.forecast import Forecast
-from clr_hpc.execution.plan import make_plan
-from clr_hpc.execution.rates import Rate, RateTable
 from clr_hpc.execution.simulation import Conditions, simulate
-from clr_hpc.execution.workload import WorkItem, work_of
+from clr_hpc.planning.plan import make_plan
+from clr_hpc.planning.throughput import Forecast, Rate, RateTable
+from clr_hpc.planning.workload import WorkItem, work_of
 
 PAPER = Path(__file__).parents[1] / "jobs" / "paper.yaml"
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 10_000)

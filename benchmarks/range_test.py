@@ -19,7 +19,7 @@ from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.data.manifest import open_manifest
-from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
+from clr_hpc.planning.lr_range import folder_of_tests, what_tests_say
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.store.study_folder import StudyFolder
 from parts.phantom_study import phantom_study

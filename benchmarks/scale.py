@@ -222,12 +222,11 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     """Return what planning a study and handing out its runs costs; nothing is trained."""
     from clr_hpc.config.load import load_study
     from clr_hpc.config.resources import Resources
-    from clr_hpc.execution.forecast import Forecast
-    from clr_hpc.execution.plan import make_plan
-    from clr_hpc.execution.rates import Rate, RateTable
     from clr_hpc.execution.run_queue import ListedRuns
     from clr_hpc.execution.simulation import Conditions, simulate
-    from clr_hpc.execution.workload import work_of
+    from clr_hpc.planning.plan import make_plan
+    from clr_hpc.planning.throughput import Forecast, Rate, RateTable
+    from clr_hpc.planning.workload import work_of
 
     file = studies.write(seeds)
     took = timer()

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from clr_hpc.config.resources import LaneShape, Resources
     from clr_hpc.config.run import RunSpec
-    from clr_hpc.execution.plan import Plan
-    from clr_hpc.execution.rates import RateTable
-    from clr_hpc.execution.workload import Kind
+    from clr_hpc.planning.plan import Plan
+    from clr_hpc.planning.throughput import RateTable
+    from clr_hpc.planning.workload import Kind
 
 
 def plan(
@@ -38,9 +38,9 @@ def plan(
     from clr_hpc.config.expand import expand
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.execution.gantt import save_chart
-    from clr_hpc.execution.range_tests import UnsuggestedRateError, with_measured
     from clr_hpc.plan_display import show_plan
+    from clr_hpc.planning.gantt import save_chart
+    from clr_hpc.planning.lr_range import UnsuggestedRateError, with_measured
     from clr_hpc.store.study_folder import StudyFolder
 
     console = Console()
@@ -87,8 +87,8 @@ def plan_runs(
     Raises:
         RatesError: no rate is known for a kind of run, and none can be measured here.
     """
-    from clr_hpc.execution.rates import RateTable, read_rates
-    from clr_hpc.execution.recorded_plan import plan_with_rates, shapes_on_offer
+    from clr_hpc.planning.plan import plan_with_rates, shapes_on_offer
+    from clr_hpc.planning.throughput import RateTable, read_rates
 
     if rates_file is not None:
         table = read_rates(rates_file)
@@ -110,8 +110,8 @@ def _measured(
 ) -> "RateTable":
     from clr_hpc.config.resources import LaneShape
     from clr_hpc.execution.probe import rates_here
-    from clr_hpc.execution.rates import RatesError
     from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.planning.throughput import RatesError
 
     here = resources_here()
     if resources.gpus and not here.gpus:

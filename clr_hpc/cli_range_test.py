@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from clr_hpc.cli_training import TrainingOptions
     from clr_hpc.config.study import Study
-    from clr_hpc.execution.range_tests import LearnerTested
+    from clr_hpc.planning.lr_range import LearnerTested
     from clr_hpc.store.study_folder import StudyFolder
 
 
@@ -61,7 +61,7 @@ def range_test(
     from clr_hpc.config.expand import expand, range_test_study
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.execution.range_tests import folder_of_tests, what_tests_say
+    from clr_hpc.planning.lr_range import folder_of_tests, what_tests_say
 
     console = Console()
     try:
@@ -102,7 +102,7 @@ def with_auto_rates(
     """Return a study with numbers in place of ``auto``, after the range tests for them that are missing."""
     from clr_hpc.cli_training import say_what_to_do, train_study
     from clr_hpc.config.expand import auto_optimizers, expand, range_test_study
-    from clr_hpc.execution.range_tests import (
+    from clr_hpc.planning.lr_range import (
         UnsuggestedRateError,
         folder_of_tests,
         leave_what_was_measured,
@@ -141,7 +141,7 @@ def with_auto_rates(
 def _show(console: "Console", tests: "Study", folder: "StudyFolder", learners: "list[LearnerTested]") -> None:
     from rich.console import Console
 
-    from clr_hpc.execution.range_tests import FILE, write_verdicts
+    from clr_hpc.planning.lr_range import FILE, write_verdicts
     from clr_hpc.range_test_display import pasteable, reasons, render
     from clr_hpc.reporting.range_test_page import write_page
 

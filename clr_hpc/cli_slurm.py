@@ -43,9 +43,9 @@ def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, as
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.config.site import SiteError, load_site
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.execution.range_tests import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
+    from clr_hpc.planning.lr_range import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.store.study_folder import StudyFolder
 
     os.umask(OWNER_ALONE)
@@ -93,10 +93,10 @@ def _submit_what_is_left(
     pack_folder: Path,
     asked: SlurmOptions,
 ) -> None:
-    from clr_hpc.execution.rates import read_rates
     from clr_hpc.execution.slurm_records import Submission
     from clr_hpc.execution.slurm_shape import choose
     from clr_hpc.execution.slurm_submit import known_jobs, settle, submit, what_is_left
+    from clr_hpc.planning.throughput import read_rates
     from clr_hpc.store.provenance import code_identity
 
     jobs = known_jobs(ledger) if asked.dry_run else settle(ledger)
@@ -200,9 +200,9 @@ def _show_plan(
 ) -> None:
     from rich.console import Console
 
-    from clr_hpc.execution.rates import read_rates
     from clr_hpc.execution.slurm_shape import plan_of_allocation, plan_of_array
     from clr_hpc.plan_display import show_plan
+    from clr_hpc.planning.throughput import read_rates
 
     table = read_rates(rates_file)
     if draft.shape == "array":
@@ -222,7 +222,7 @@ def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("re
     from clr_hpc.execution.slurm_controller import SlurmError
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, LedgerError
     from clr_hpc.execution.slurm_study import SlurmStudy
-    from clr_hpc.execution.status import NothingThereError
+    from clr_hpc.monitoring.status import NothingThereError
 
     os.umask(OWNER_ALONE)
     try:
@@ -246,7 +246,7 @@ def logs(
     from clr_hpc.execution.slurm_ledger import LedgerError
     from clr_hpc.execution.slurm_logs import log_of_run
     from clr_hpc.execution.slurm_study import SlurmStudy
-    from clr_hpc.execution.status import NothingThereError
+    from clr_hpc.monitoring.status import NothingThereError
 
     try:
         study = SlurmStudy(results / load_study(study_file).name)

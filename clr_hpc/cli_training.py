@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from clr_hpc.config.resources import LaneShape, Resources
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
-    from clr_hpc.execution.plan import Plan
     from clr_hpc.execution.worker import Outcome
+    from clr_hpc.planning.plan import Plan
     from clr_hpc.run_display import RunDisplay
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -146,8 +146,8 @@ def _plan(
 ) -> "Plan | None":
     """Plan and show it; None where that can't be done, for a reason that is printed: training goes on."""
     from clr_hpc.cli_plan import plan_runs
-    from clr_hpc.execution.rates import RatesError
     from clr_hpc.plan_display import show_plan
+    from clr_hpc.planning.throughput import RatesError
 
     try:
         plan = plan_runs(missing, pack_folder, place, resources, rates_folder, rates_file, console, lanes)
@@ -161,8 +161,8 @@ def _plan(
 def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
     from clr_hpc.config.resources import LaneShape
     from clr_hpc.execution.inline import Processes, train_here
-    from clr_hpc.execution.plan_file import write_plan
     from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.planning.plan import write_plan
 
     sharing, resources = Processes.for_this_machine(processes, cohort), resources_here()
     shape = LaneShape(cpus_per_worker=sharing.threads, gpus_per_worker=min(1.0, resources.gpus / sharing.count))
@@ -191,9 +191,9 @@ def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOption
     from clr_hpc.cli_plan import resources_of
     from clr_hpc.execution.lane_worker import LaneTask
     from clr_hpc.execution.lanes import LaneError, queue_without_plan, shapes_without_plan
-    from clr_hpc.execution.plan_file import write_plan
     from clr_hpc.execution.ray_cluster import ClusterError
     from clr_hpc.execution.ray_train import cluster, cluster_resources, train_on_ray
+    from clr_hpc.planning.plan import write_plan
 
     own = resources_of(gpus, cpus)
     try:

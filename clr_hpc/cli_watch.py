@@ -34,7 +34,7 @@ def status(
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
     from clr_hpc.execution.slurm_status import SlurmStatus, read_slurm_status, with_jobs
-    from clr_hpc.execution.status import NothingThereError, RunStatus, State, StudyStatus, count
+    from clr_hpc.monitoring.status import NothingThereError, RunStatus, State, StudyStatus, count
     from clr_hpc.slurm_display import render_jobs
     from clr_hpc.status_display import render
     from clr_hpc.store.study_folder import StudyFolder
@@ -94,8 +94,8 @@ def tensorboard(
 ) -> None:
     """Show a study in TensorBoard until Ctrl-C: its runs by pathology, architecture, optimizer and policy."""
     from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.execution.status import NothingThereError
-    from clr_hpc.execution.tensorboard_view import ServerError, TensorBoardView, serve
+    from clr_hpc.monitoring.status import NothingThereError
+    from clr_hpc.monitoring.tensorboard import ServerError, TensorBoardView, serve
     from clr_hpc.store.study_folder import StudyFolder
 
     try:

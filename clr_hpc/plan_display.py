@@ -6,7 +6,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.execution.plan import Plan
+from clr_hpc.planning.plan import Plan
 
 
 def show_plan(console: Console, plan: Plan) -> None:

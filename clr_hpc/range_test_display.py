@@ -5,7 +5,7 @@ from itertools import groupby
 
 from rich.table import Table
 
-from clr_hpc.execution.range_tests import LearnerTested, two_digits
+from clr_hpc.planning.lr_range import LearnerTested, two_digits
 from clr_hpc.schedule.lr_range import Agreement
 
 

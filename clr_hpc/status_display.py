@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.status import RunStatus, State, count
+from clr_hpc.monitoring.status import RunStatus, State, count
 
 LONGEST_LIST = 30
 """Of a study with more runs, those that wait or are done are counted rather than listed."""

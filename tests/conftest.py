@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from invented_study import InventedStudy
 from trial_study import TrialStudy
 
 from clr_hpc.data.build import build_pack
@@ -53,3 +55,15 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., TrialStudy]:
     """Return a function that writes a study of two short runs on the small pack, with changes."""
     return lambda **changes: TrialStudy.write(tmp_path, **{"pack": str(small_pack.folder), **changes})
+
+
+@pytest.fixture(scope="session")
+def study_in() -> type[InventedStudy]:
+    """Return what makes, in a folder, a study of two findings with retraining; keywords change its file."""
+    return InventedStudy
+
+
+@pytest.fixture
+def invent_study(study_in: type[InventedStudy], tmp_path: Path) -> Callable[..., InventedStudy]:
+    """Return the same for the test's own folder."""
+    return partial(study_in, tmp_path)

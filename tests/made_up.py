@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from clr_hpc.config.resources import Resources
-from clr_hpc.execution.forecast import Forecast
-from clr_hpc.execution.rates import Rate, RateTable
-from clr_hpc.execution.workload import Kind, Load, WorkItem
+from clr_hpc.planning.throughput import Forecast, Rate, RateTable
+from clr_hpc.planning.workload import Kind, Load, WorkItem
 
 KIND = Kind("densenet121", 64, 64, "float32")
 

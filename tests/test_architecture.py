@@ -15,8 +15,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schedule": {"config"},
     "models": {"config"},
     "training": {"config", "store", "data", "schedule", "models"},
-    "execution": {"config", "store", "data", "schedule", "models", "training"},
-    "tuning": {"config", "store", "data", "training", "execution"},
+    "monitoring": {"config", "store"},
+    "planning": {"config", "store", "schedule", "data"},
+    "execution": {"config", "store", "data", "schedule", "models", "training", "monitoring", "planning"},
+    "tuning": {"config", "store", "data", "training", "planning", "execution"},
     "reporting": {"config", "store"},
 }
 AT_THE_TOP = {
@@ -100,7 +102,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         ("import clr_hpc.data.manifest", ["torch", "pandas", "pyarrow", "sklearn", "matplotlib"]),
         ("import clr_hpc.execution.inline, clr_hpc.store.study_folder", ["torch", "pandas", "sklearn"]),
         (
-            "import clr_hpc.execution.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
+            "import clr_hpc.planning.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
             ["torch", "pandas", "sklearn", "matplotlib"],
         ),
         (
@@ -108,7 +110,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
             ["torch", "pandas", "sklearn", "matplotlib", "ray"],
         ),
         (
-            "import clr_hpc.execution.status, clr_hpc.status_display, clr_hpc.execution.tensorboard_view",
+            "import clr_hpc.monitoring.status, clr_hpc.status_display, clr_hpc.monitoring.tensorboard",
             ["torch", "numpy", "pandas", "sklearn", "tensorboard"],
         ),
         (

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.execution.status import State, StudyStatus, count
+from clr_hpc.monitoring.status import State, StudyStatus, count
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.world import World
 

@@ -135,8 +135,8 @@ def drive(task: DriverTask, connection: Connection) -> None:
     """Train in the lanes of the cluster until every run has ended, in a process of its own."""
     die_with_parent()
     from clr_hpc.execution.lanes import LaneError
-    from clr_hpc.execution.rates import RatesError
     from clr_hpc.execution.ray_cluster import ClusterError
+    from clr_hpc.planning.throughput import RatesError
 
     try:
         _train(task, connection)
@@ -183,9 +183,8 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
 
 
 def _planned(task: DriverTask, resources: Resources) -> "tuple[Sequence[LaneShape], Any]":
-    from clr_hpc.execution.plan_file import write_plan
-    from clr_hpc.execution.rates import read_rates
-    from clr_hpc.execution.recorded_plan import plan_with_rates
+    from clr_hpc.planning.plan import plan_with_rates, write_plan
+    from clr_hpc.planning.throughput import read_rates
 
     assert task.rates is not None
     plan = plan_with_rates(task.runs, task.lane.pack_folder, "ray", resources, read_rates(task.rates))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.study_queue import StudyQueue
+from clr_hpc.planning.queue import StudyQueue
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
+from clr_hpc.planning.queue import QueuedRun, StudyQueue
 
 
 class LaneError(ValueError):

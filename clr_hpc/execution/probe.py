@@ -22,8 +22,8 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.execution.fresh_processes import fresh_processes
 from clr_hpc.execution.probed_run import Measured, measure_on_request
-from clr_hpc.execution.rates import Rate, RatesError, RateTable, read_rates, write_rates
-from clr_hpc.execution.workload import Kind, work_of
+from clr_hpc.planning.throughput import Rate, RatesError, RateTable, read_rates, write_rates
+from clr_hpc.planning.workload import Kind, work_of
 
 
 def rates_here(

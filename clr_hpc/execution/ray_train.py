@@ -31,8 +31,8 @@ from clr_hpc.execution.ray_cluster import (
 )
 from clr_hpc.execution.run_queue import RunQueue
 from clr_hpc.execution.run_supply import RunSupply
-from clr_hpc.execution.study_queue import StudyQueue
 from clr_hpc.execution.worker import Outcome
+from clr_hpc.planning.queue import StudyQueue
 
 POLL_SECONDS = 0.5
 GOODBYE_SECONDS = 20.0

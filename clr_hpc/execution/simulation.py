@@ -11,8 +11,8 @@ from heapq import heappop, heappush
 from math import exp
 from typing import Literal
 
-from clr_hpc.execution.forecast import Forecast
-from clr_hpc.execution.plan import Plan
+from clr_hpc.planning.plan import Plan
+from clr_hpc.planning.throughput import Forecast
 
 SECONDS_A_DAY = 86_400.0
 Happening = Literal["run ends", "lane fails", "lane is back"]

@@ -9,11 +9,10 @@ from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.site import Site
 from clr_hpc.execution.lanes import shapes_without_plan
-from clr_hpc.execution.plan import Plan
-from clr_hpc.execution.rates import RatesError, RateTable
-from clr_hpc.execution.recorded_plan import plan_with_rates
 from clr_hpc.execution.slurm_records import Shape
 from clr_hpc.execution.slurm_submit import elements_wanted
+from clr_hpc.planning.plan import Plan, plan_with_rates
+from clr_hpc.planning.throughput import RatesError, RateTable
 
 CLEARLY_SOONER = 0.8
 """An allocation is chosen where its makespan is below this share of the array's. All of its nodes must be free at

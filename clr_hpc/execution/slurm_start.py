@@ -23,7 +23,7 @@ from clr_hpc.execution.slurm_controller import SlurmError, is_preempted, requeue
 from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger
 from clr_hpc.execution.slurm_records import ElementRecord, Start, Submission, now
 from clr_hpc.execution.slurm_signals import StopSignals
-from clr_hpc.execution.status import runs_as_started
+from clr_hpc.monitoring.status import runs_as_started
 from clr_hpc.store.run_folder import newest_checkpoint
 from clr_hpc.store.study_folder import StudyFolder
 

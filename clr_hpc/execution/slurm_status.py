@@ -15,7 +15,7 @@ from clr_hpc.execution.slurm_controller import ENDED, Job, SlurmError, jobs_in_a
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_logs import tail_of_job
 from clr_hpc.execution.slurm_records import ElementRecord, Shape, Submission
-from clr_hpc.execution.status import RunStatus, State
+from clr_hpc.monitoring.status import RunStatus, State
 from clr_hpc.store.atomic import write_json
 
 POLL_SECONDS = 30.0

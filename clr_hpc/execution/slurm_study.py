@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.slurm_ledger import Ledger
-from clr_hpc.execution.status import NothingThereError, runs_as_started
+from clr_hpc.monitoring.status import NothingThereError, runs_as_started
 from clr_hpc.store.study_folder import StudyFolder
 
 

@@ -8,7 +8,7 @@ import pytest
 from clr_hpc.config.run import RunSpec
 from clr_hpc.execution.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher
 from clr_hpc.execution.lane_queue import GivenRun, PlannedRuns
-from clr_hpc.execution.study_queue import QueuedRun, StudyQueue
+from clr_hpc.planning.queue import QueuedRun, StudyQueue
 from clr_hpc.store.run_folder import newest_checkpoint
 
 SPEC = RunSpec.model_validate(

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 
 from clr_hpc.config.expand import expand
-from clr_hpc.execution.plan import make_plan
 from clr_hpc.execution.simulation import Conditions, simulate
+from clr_hpc.planning.plan import make_plan
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.rates import read_rates
+from clr_hpc.planning.throughput import read_rates
 
 pytestmark = pytest.mark.integration
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from made_up import item, table
 
 from clr_hpc.config.resources import Resources
-from clr_hpc.execution.forecast import Forecast
-from clr_hpc.execution.plan import Plan, make_plan
 from clr_hpc.execution.simulation import Conditions, Simulation, simulate
-from clr_hpc.execution.workload import WorkItem
+from clr_hpc.planning.plan import Plan, make_plan
+from clr_hpc.planning.throughput import Forecast
+from clr_hpc.planning.workload import WorkItem
 
 NETWORKS = ("densenet121", "alexnet")
 CALM = Conditions()

@@ -12,8 +12,8 @@ from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.site import Site
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.rates import Rate, RateTable
 from clr_hpc.execution.slurm_shape import AskedShape, ChosenShape, ShapeError, choose
+from clr_hpc.planning.throughput import Rate, RateTable
 
 
 def runs_of(folder: Path, pack: Pack, epochs: int) -> tuple[RunSpec, ...]:

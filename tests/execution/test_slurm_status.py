@@ -16,7 +16,7 @@ from clr_hpc.execution.slurm_controller import COLUMNS, SlurmError, jobs_in_queu
 from clr_hpc.execution.slurm_ledger import Ledger
 from clr_hpc.execution.slurm_records import ElementRecord, Start, Submission, new_token
 from clr_hpc.execution.slurm_status import read_slurm_status, with_jobs
-from clr_hpc.execution.status import State, StudyStatus
+from clr_hpc.monitoring.status import State, StudyStatus
 
 StudyMaker = Callable[..., Any]
 REFUSES = "#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n"

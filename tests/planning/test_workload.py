@@ -11,10 +11,10 @@ from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant, Triangular
 from clr_hpc.config.run import RunSpec, Start
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.rates import Rate
 from clr_hpc.execution.worker import train_run
-from clr_hpc.execution.workload import Kind, work_of
 from clr_hpc.models.task_model import TaskModel
+from clr_hpc.planning.throughput import Rate
+from clr_hpc.planning.workload import Kind, work_of
 from clr_hpc.training import metrics, prepared_run
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.prepared_run import PreparedRun
@@ -99,7 +99,7 @@ def test_seconds_add_up() -> None:
         start_seconds=3,
         epoch_seconds=0.5,
     )
-    from clr_hpc.execution.workload import Load
+    from clr_hpc.planning.workload import Load
 
     load = Load(kind, epochs=4, training_images=100, evaluated_images=40, final_images=60)
     assert rate.training_seconds(load) == 2 + 10 + 2

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clr_hpc.execution.tensorboard_layout import _choices_that_differ
-from clr_hpc.execution.tensorboard_view import LAYOUT_FILE, TensorBoardView, view_names
+from clr_hpc.monitoring.tensorboard import LAYOUT_FILE, TensorBoardView, _choices_that_differ, view_names
 
 StudyMaker = Callable[..., Any]
 WAIT_SECONDS = 60

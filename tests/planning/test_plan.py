@@ -6,14 +6,20 @@ import pytest
 from made_up import item, make_forecast, table
 
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.execution.forecast import Forecast
-from clr_hpc.execution.gantt import save_chart
-from clr_hpc.execution.lane_cut import cut_lanes
-from clr_hpc.execution.lower_bound import lower_bound
-from clr_hpc.execution.plan import Plan, make_plan
-from clr_hpc.execution.plan_file import plan_as_json, write_plan
-from clr_hpc.execution.rates import SERIAL_SHARE, Rate, RatesError, RateTable, read_rates, write_rates
-from clr_hpc.execution.workload import Kind, Load, WorkItem
+from clr_hpc.planning.gantt import save_chart
+from clr_hpc.planning.lanes import cut_lanes
+from clr_hpc.planning.plan import Plan, make_plan, plan_as_json, write_plan
+from clr_hpc.planning.schedule import lower_bound
+from clr_hpc.planning.throughput import (
+    SERIAL_SHARE,
+    Forecast,
+    Rate,
+    RatesError,
+    RateTable,
+    read_rates,
+    write_rates,
+)
+from clr_hpc.planning.workload import Kind, Load, WorkItem
 
 WIDE_SPEED = 1 / (SERIAL_SHARE + (1 - SERIAL_SHARE) / 4)
 """Of a lane of four workers."""

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clr_hpc.execution.plan import Plan, PlannedRun
+from clr_hpc.planning.plan import Plan, PlannedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

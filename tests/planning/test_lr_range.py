@@ -17,7 +17,9 @@ from clr_hpc.config.expand import expand, is_reference, range_test_study
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.execution.range_tests import (
+from clr_hpc.monitoring.status import runs_as_started
+from clr_hpc.monitoring.tensorboard import TensorBoardView
+from clr_hpc.planning.lr_range import (
     FILE,
     UnsuggestedRateError,
     folder_of_tests,
@@ -27,8 +29,6 @@ from clr_hpc.execution.range_tests import (
     with_measured,
     write_verdicts,
 )
-from clr_hpc.execution.status import runs_as_started
-from clr_hpc.execution.tensorboard_view import TensorBoardView
 from clr_hpc.reporting.collect import ReportError, read_study
 from clr_hpc.reporting.range_test_page import write_page
 from clr_hpc.schedule.policies import learning_rate

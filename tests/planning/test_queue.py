@@ -1,6 +1,6 @@
 import pytest
 
-from clr_hpc.execution.study_queue import PATIENCE, QueuedRun, StudyQueue
+from clr_hpc.planning.queue import PATIENCE, QueuedRun, StudyQueue
 
 
 def run(name: str, seconds: float = 10, after: str | None = None) -> QueuedRun:

@@ -1,13 +1,10 @@
 """A study's folder as training makes it, without the training: real run folders with invented numbers."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import yaml
 
 from clr_hpc.config.expand import expand
@@ -119,15 +116,3 @@ def metrics(auroc: float) -> dict[str, Any]:
         "positives": 10,
         "seconds": 0.1,
     }
-
-
-@pytest.fixture(scope="session")
-def study_in() -> type[InventedStudy]:
-    """Return what makes, in a folder, a study of two findings with retraining; keywords change its file."""
-    return InventedStudy
-
-
-@pytest.fixture
-def invent_study(study_in: type[InventedStudy], tmp_path: Path) -> Callable[..., InventedStudy]:
-    """Return the same for the test's own folder."""
-    return partial(study_in, tmp_path)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clr_hpc.execution.status import RunStatus, State, StudyStatus, count
+from clr_hpc.monitoring.status import RunStatus, State, StudyStatus, count
 from clr_hpc.status_display import duration
 from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
 

@@ -1,0 +1,1 @@
+"""What a study is doing: its status and TensorBoard, from what lies on disk."""
