@@ -23,8 +23,8 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.execution.lane_worker import LaneTask
-from clr_hpc.execution.ray_train import cluster, train_on_ray
+from clr_hpc.places.ray.place import cluster, train_on_ray
+from clr_hpc.places.worker import LaneTask
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
 
 RUNS_OF_WARM_LANE = 12

@@ -23,10 +23,10 @@ from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import Counts, LabelCounts, SplitCounts
-from clr_hpc.execution.simulation import Conditions, simulate
 from clr_hpc.planning.plan import make_plan
 from clr_hpc.planning.throughput import Forecast, Rate, RateTable
 from clr_hpc.planning.workload import WorkItem, work_of
+from parts.simulation import Conditions, simulate
 
 PAPER = Path(__file__).parents[1] / "jobs" / "paper.yaml"
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 10_000)

@@ -37,7 +37,7 @@ from clr_hpc.config.expand import expand
 
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
-    from clr_hpc.execution.run_queue import RunQueue
+    from clr_hpc.places.job import RunQueue
 
 COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
 SIZE, BATCH, STEPS = 32, 32, 30
@@ -222,11 +222,11 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     """Return what planning a study and handing out its runs costs; nothing is trained."""
     from clr_hpc.config.load import load_study
     from clr_hpc.config.resources import Resources
-    from clr_hpc.execution.run_queue import ListedRuns
-    from clr_hpc.execution.simulation import Conditions, simulate
+    from clr_hpc.places.job import ListedRuns
     from clr_hpc.planning.plan import make_plan
     from clr_hpc.planning.throughput import Forecast, Rate, RateTable
     from clr_hpc.planning.workload import work_of
+    from parts.simulation import Conditions, simulate
 
     file = studies.write(seeds)
     took = timer()

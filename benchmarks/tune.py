@@ -29,7 +29,7 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.execution.inline import Processes, drain_here
+from clr_hpc.places.local.place import Processes, drain_here
 from clr_hpc.tuning.dimensions import Dimensions, dimensions_of
 from clr_hpc.tuning.journal import Journal
 from clr_hpc.tuning.proposals import Proposals

@@ -109,8 +109,8 @@ def _measured(
     console: "Console",
 ) -> "RateTable":
     from clr_hpc.config.resources import LaneShape
-    from clr_hpc.execution.probe import rates_here
-    from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.places.local.place import resources_here
+    from clr_hpc.places.processes.probe import rates_here
     from clr_hpc.planning.throughput import RatesError
 
     here = resources_here()
@@ -131,7 +131,7 @@ def _measured(
 def resources_of(gpus: int | None, cpus: int | None, nodes: int = 1) -> "Resources":
     """Return what was asked for; what wasn't is this machine's, and with GPUs a CPU for each of them."""
     from clr_hpc.config.resources import Resources
-    from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.places.local.place import resources_here
 
     here = resources_here()
     if gpus is None:

@@ -90,7 +90,7 @@ def run(
         )
     if on is Place.SLURM:
         from clr_hpc.cli_slurm import SlurmOptions, submit_study
-        from clr_hpc.execution.slurm_shape import AskedShape
+        from clr_hpc.places.slurm.shape import AskedShape
 
         asked_shape = AskedShape(shape.value, nodes, lanes, workers_per_lane, parallel)
         asked = SlurmOptions(site, asked_shape, dry_run, accept_changes, checkpoint_seconds, rates)

@@ -17,11 +17,11 @@ from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
-    from clr_hpc.config.site import Site
     from clr_hpc.config.study import Study
-    from clr_hpc.execution.slurm_ledger import Ledger
-    from clr_hpc.execution.slurm_records import Submission
-    from clr_hpc.execution.slurm_shape import AskedShape
+    from clr_hpc.places.slurm.ledger import Ledger
+    from clr_hpc.places.slurm.records import Submission
+    from clr_hpc.places.slurm.shape import AskedShape
+    from clr_hpc.places.slurm.site import Site
     from clr_hpc.store.study_folder import StudyFolder
 
 
@@ -41,10 +41,10 @@ def submit_study(study_file: Path, overrides: tuple[str, ...], results: Path, as
     """Submit what is missing of a study and neither queued nor running, and return."""
     from clr_hpc.config.expand import expand
     from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.config.site import SiteError, load_site
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.execution.slurm_controller import SlurmError
-    from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
+    from clr_hpc.places.slurm.commands import SlurmError
+    from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, LedgerError
+    from clr_hpc.places.slurm.site import SiteError, load_site
     from clr_hpc.planning.lr_range import UnsuggestedRateError, leave_what_was_measured, with_measured
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -93,9 +93,9 @@ def _submit_what_is_left(
     pack_folder: Path,
     asked: SlurmOptions,
 ) -> None:
-    from clr_hpc.execution.slurm_records import Submission
-    from clr_hpc.execution.slurm_shape import choose
-    from clr_hpc.execution.slurm_submit import known_jobs, settle, submit, what_is_left
+    from clr_hpc.places.slurm.place import known_jobs, settle, submit, what_is_left
+    from clr_hpc.places.slurm.records import Submission
+    from clr_hpc.places.slurm.shape import choose
     from clr_hpc.planning.throughput import read_rates
     from clr_hpc.store.provenance import code_identity
 
@@ -143,7 +143,7 @@ def _submit_what_is_left(
 def _refuse_other_code(
     folder: "StudyFolder", runs: "tuple[RunSpec, ...]", source_sha256: str, accept_changes: bool
 ) -> None:
-    from clr_hpc.execution.slurm_submit import begun_with_other_code
+    from clr_hpc.places.slurm.place import begun_with_other_code
 
     begun = begun_with_other_code(folder, runs, source_sha256)
     if not begun:
@@ -172,9 +172,9 @@ def _show(
     asked: SlurmOptions,
 ) -> None:
     """Print what would be submitted: sbatch's text, and which runs each element would train."""
-    from clr_hpc.execution.slurm import sbatch_text
-    from clr_hpc.execution.slurm_share import share_out
-    from clr_hpc.execution.slurm_submit import elements_wanted, make_submissions
+    from clr_hpc.places.slurm.place import elements_wanted, make_submissions
+    from clr_hpc.places.slurm.sbatch import sbatch_text
+    from clr_hpc.places.slurm.shares import share_out
 
     wanted = elements_wanted(runs, site, asked.shape.parallel) if draft.shape == "array" else 1
     shares = share_out(runs, wanted)
@@ -200,7 +200,7 @@ def _show_plan(
 ) -> None:
     from rich.console import Console
 
-    from clr_hpc.execution.slurm_shape import plan_of_allocation, plan_of_array
+    from clr_hpc.places.slurm.shape import plan_of_allocation, plan_of_array
     from clr_hpc.plan_display import show_plan
     from clr_hpc.planning.throughput import read_rates
 
@@ -218,11 +218,11 @@ Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or
 def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("results")) -> None:
     """End a study's jobs on a SLURM cluster, or have some of its runs trained no more; what they have is saved."""
     from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.execution.slurm_cancel import cancel_runs, cancel_study
-    from clr_hpc.execution.slurm_controller import SlurmError
-    from clr_hpc.execution.slurm_ledger import OWNER_ALONE, LedgerError
-    from clr_hpc.execution.slurm_study import SlurmStudy
     from clr_hpc.monitoring.status import NothingThereError
+    from clr_hpc.places.slurm.cancel import cancel_runs, cancel_study
+    from clr_hpc.places.slurm.commands import SlurmError
+    from clr_hpc.places.slurm.ledger import OWNER_ALONE, LedgerError
+    from clr_hpc.places.slurm.study import SlurmStudy
 
     os.umask(OWNER_ALONE)
     try:
@@ -243,10 +243,10 @@ def logs(
 ) -> None:
     """Show what the job printed that trained a run on a SLURM cluster, and why the run failed if it did."""
     from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.execution.slurm_ledger import LedgerError
-    from clr_hpc.execution.slurm_logs import log_of_run
-    from clr_hpc.execution.slurm_study import SlurmStudy
     from clr_hpc.monitoring.status import NothingThereError
+    from clr_hpc.places.slurm.ledger import LedgerError
+    from clr_hpc.places.slurm.logs import log_of_run
+    from clr_hpc.places.slurm.study import SlurmStudy
 
     try:
         study = SlurmStudy(results / load_study(study_file).name)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from clr_hpc.config.resources import LaneShape, Resources
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
-    from clr_hpc.execution.worker import Outcome
     from clr_hpc.planning.plan import Plan
     from clr_hpc.run_display import RunDisplay
     from clr_hpc.store.study_folder import StudyFolder
+    from clr_hpc.training.run import Outcome
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,7 @@ def _plan(
 
 def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
     from clr_hpc.config.resources import LaneShape
-    from clr_hpc.execution.inline import Processes, train_here
-    from clr_hpc.execution.this_machine import resources_here
+    from clr_hpc.places.local.place import Processes, resources_here, train_here
     from clr_hpc.planning.plan import write_plan
 
     sharing, resources = Processes.for_this_machine(processes, cohort), resources_here()
@@ -189,10 +188,10 @@ def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
 
 def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOptions) -> bool:
     from clr_hpc.cli_plan import resources_of
-    from clr_hpc.execution.lane_worker import LaneTask
-    from clr_hpc.execution.lanes import LaneError, queue_without_plan, shapes_without_plan
-    from clr_hpc.execution.ray_cluster import ClusterError
-    from clr_hpc.execution.ray_train import cluster, cluster_resources, train_on_ray
+    from clr_hpc.places.lanes import LaneError, queue_without_plan, shapes_without_plan
+    from clr_hpc.places.ray.cluster import ClusterError
+    from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray
+    from clr_hpc.places.worker import LaneTask
     from clr_hpc.planning.plan import write_plan
 
     own = resources_of(gpus, cpus)

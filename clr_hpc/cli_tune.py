@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clr_hpc.cli_training import RayOptions
     from clr_hpc.config.study import Study
     from clr_hpc.config.tuned_study import Values
-    from clr_hpc.execution.inline import Processes
+    from clr_hpc.places.local.place import Processes
     from clr_hpc.tuning.dimensions import Dimensions
     from clr_hpc.tuning.trial_places import TrialPlace
     from clr_hpc.tuning.tuner import Trial, Tuner
@@ -58,8 +58,8 @@ def tune(
     from clr_hpc.cli_training import RayOptions
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.execution.lanes import LaneError
-    from clr_hpc.execution.ray_cluster import ClusterError
+    from clr_hpc.places.lanes import LaneError
+    from clr_hpc.places.ray.cluster import ClusterError
     from clr_hpc.tuning.largest_batch import NothingFitsError
     from clr_hpc.tuning.search import MissingLibraryError
     from clr_hpc.tuning.tuning_folder import TuningFolder, TuningInUseError
@@ -107,7 +107,7 @@ def _place(
     on: Place, processes: int | None, ray: "RayOptions", cpus: int | None, gpus: int | None
 ) -> "Iterator[TrialPlace]":
     from clr_hpc.cli_plan import resources_of
-    from clr_hpc.execution.inline import Processes
+    from clr_hpc.places.local.place import Processes
     from clr_hpc.tuning.trial_places import ThisMachine, ray_lanes
 
     if on is Place.HERE:

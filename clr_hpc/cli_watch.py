@@ -32,9 +32,9 @@ def status(
     from rich.live import Live
 
     from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.execution.slurm_ledger import OWNER_ALONE, Ledger, LedgerError
-    from clr_hpc.execution.slurm_status import SlurmStatus, read_slurm_status, with_jobs
     from clr_hpc.monitoring.status import NothingThereError, RunStatus, State, StudyStatus, count
+    from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, LedgerError
+    from clr_hpc.places.slurm.status import SlurmStatus, read_slurm_status, with_jobs
     from clr_hpc.slurm_display import render_jobs
     from clr_hpc.status_display import render
     from clr_hpc.store.study_folder import StudyFolder

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.worker import Outcome
 from clr_hpc.store.run_folder import RunFolder, latest_metrics
+from clr_hpc.training.run import Outcome
 
 
 class RunDisplay:

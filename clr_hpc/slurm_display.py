@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clr_hpc.execution.slurm_status import ElementStatus, SlurmStatus
+from clr_hpc.places.slurm.status import ElementStatus, SlurmStatus
 
 MOST_ENDED = 10
 """Of elements that ended well only so many are listed."""

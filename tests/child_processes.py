@@ -5,7 +5,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from clr_hpc.execution.fresh_processes import begin
+from clr_hpc.places.processes.forkserver import begin
 
 
 def say_where_from(connection: Connection) -> None:

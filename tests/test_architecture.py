@@ -17,8 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"config", "store", "data", "schedule", "models"},
     "monitoring": {"config", "store"},
     "planning": {"config", "store", "schedule", "data"},
-    "execution": {"config", "store", "data", "schedule", "models", "training", "monitoring", "planning"},
-    "tuning": {"config", "store", "data", "training", "planning", "execution"},
+    "places": {"config", "store", "data", "schedule", "models", "training", "monitoring", "planning"},
+    "tuning": {"config", "store", "data", "training", "planning", "places"},
     "reporting": {"config", "store"},
 }
 AT_THE_TOP = {
@@ -71,8 +71,8 @@ def test_every_folder_imports_only_from_what_stands_above_it(repository: Path) -
 @pytest.mark.parametrize(
     ("system", "file"),
     [
-        ("ray", "execution/ray_train.py"),
-        ("submitit", "execution/slurm.py"),
+        ("ray", "places/ray/place.py"),
+        ("submitit", "places/slurm/sbatch.py"),
         ("optuna", "tuning/optuna_search.py"),
         ("hyperopt", "tuning/hyperopt_search.py"),
         ("smac", "tuning/smac_search.py"),
@@ -100,13 +100,13 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         ("import clr_hpc.cli", ["torch", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "tensorboard"]),
         ("import clr_hpc.config.study", ["torch", "numpy", "pandas", "sklearn", "matplotlib"]),
         ("import clr_hpc.data.manifest", ["torch", "pandas", "pyarrow", "sklearn", "matplotlib"]),
-        ("import clr_hpc.execution.inline, clr_hpc.store.study_folder", ["torch", "pandas", "sklearn"]),
+        ("import clr_hpc.places.local.place, clr_hpc.store.study_folder", ["torch", "pandas", "sklearn"]),
         (
-            "import clr_hpc.planning.plan, clr_hpc.execution.simulation, clr_hpc.execution.probe",
+            "import clr_hpc.planning.plan, clr_hpc.places.processes.probe",
             ["torch", "pandas", "sklearn", "matplotlib"],
         ),
         (
-            "import submitit, clr_hpc.execution.slurm_submit, clr_hpc.execution.slurm_status",
+            "import submitit, clr_hpc.places.slurm.place, clr_hpc.places.slurm.status",
             ["torch", "pandas", "sklearn", "matplotlib", "ray"],
         ),
         (
@@ -119,7 +119,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
         ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
         ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),
-        ("import clr_hpc.training.loop, clr_hpc.execution.worker", ["ray", "submitit", "sklearn"]),
+        ("import clr_hpc.training.loop, clr_hpc.training.run", ["ray", "submitit", "sklearn"]),
     ],
 )
 def test_light_modules_stay_light(statement: str, heavy: list[str]) -> None:

@@ -19,7 +19,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data import prefetch as module
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.prefetch import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
-from clr_hpc.execution.cohort import CohortRun, train_cohort
+from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.compilation import PAYS_FROM_PIXELS
 from clr_hpc.training.prepared_run import PreparedRun

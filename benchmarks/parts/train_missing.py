@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.inline import Processes, train_here
+from clr_hpc.places.local.place import Processes, train_here
 from clr_hpc.store.study_folder import StudyFolder
 
 

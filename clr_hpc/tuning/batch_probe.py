@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.execution.fresh_processes import begin, fresh_processes
-from clr_hpc.execution.inline import Processes
+from clr_hpc.places.local.place import Processes
+from clr_hpc.places.processes.forkserver import begin, fresh_processes
 
 STEPS = 3
 """The optimizer's own memory is there after the first, and that of a GPU's graphs after the third."""

@@ -13,7 +13,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import UpToWhatFits
 from clr_hpc.config.tuned_study import trial_runs
-from clr_hpc.execution.inline import Processes
+from clr_hpc.places.local.place import Processes
 from clr_hpc.tuning.batch_probe import BatchProbe
 from clr_hpc.tuning.dimensions import dimensions_of
 

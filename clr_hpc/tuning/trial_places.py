@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.execution.inline import Processes, drain_here, visible_gpus
-from clr_hpc.execution.run_queue import RunQueue
+from clr_hpc.places.job import RunQueue
+from clr_hpc.places.local.place import Processes, drain_here, visible_gpus
 
 Processor = Literal["GPU", "CPU"]
 
@@ -113,8 +113,8 @@ class RayLanes:
         Raises:
             ClusterError: the cluster can't be started, has no room for a lane, or every lane was given up.
         """
-        from clr_hpc.execution.lane_worker import LaneTask
-        from clr_hpc.execution.ray_train import drain_on_ray
+        from clr_hpc.places.ray.place import drain_on_ray
+        from clr_hpc.places.worker import LaneTask
 
         if queue.next_run(()) is None and queue.is_finished:
             return True  # a cluster takes seconds to start; a run that it gave is given again
@@ -143,8 +143,8 @@ def ray_lanes(
         ClusterError: the cluster can't be joined, or has nothing to train on.
         LaneError: there is no room for so many.
     """
-    from clr_hpc.execution.lanes import shapes_without_plan
-    from clr_hpc.execution.ray_train import cluster, cluster_resources
+    from clr_hpc.places.lanes import shapes_without_plan
+    from clr_hpc.places.ray.place import cluster, cluster_resources
 
     with ExitStack() as entered:
         if address is None:

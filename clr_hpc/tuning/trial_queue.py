@@ -9,7 +9,7 @@ from pathlib import Path
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import trial_runs
-from clr_hpc.execution.worker import Outcome
+from clr_hpc.training.run import Outcome
 from clr_hpc.tuning.run_values import failure_of, value_after
 from clr_hpc.tuning.tuner import Trial, Tuner
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from trial_study import TrialStudy, is_alive, wait_until
 
-from clr_hpc.execution.ray_cluster import ON_THIS_MACHINE_ALONE, SETTINGS, private_cluster_folder
+from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, private_cluster_folder
 from clr_hpc.store.run_folder import newest_checkpoint
 
 pytestmark = pytest.mark.integration

@@ -11,13 +11,13 @@ from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant, Triangular
 from clr_hpc.config.run import RunSpec, Start
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.worker import train_run
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.planning.throughput import Rate
 from clr_hpc.planning.workload import Kind, work_of
 from clr_hpc.training import metrics, prepared_run
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.run import train_run
 from clr_hpc.training.sampling import LabelledRows
 from clr_hpc.training.world import World
 

@@ -18,10 +18,10 @@ from torch.distributed import PrefixStore, TCPStore
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.worker import train_run
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training import prepared_run
 from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.run import train_run
 from clr_hpc.training.world import World
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ from tiny_run import make_spec
 from torch import Tensor
 
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.worker import train_run
 from clr_hpc.training import shared_folder
 from clr_hpc.training.background_writer import BackgroundWriter
+from clr_hpc.training.run import train_run
 from clr_hpc.training.world import World
 
 

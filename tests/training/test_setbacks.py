@@ -16,12 +16,12 @@ from torch import Tensor
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
-from clr_hpc.execution.worker import train_run
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.run import train_run
 from clr_hpc.training.world import World
 
 ALONE = World.alone(torch.device("cpu"))

@@ -3,8 +3,8 @@
 import pytest
 
 from clr_hpc.config.resources import Resources
-from clr_hpc.execution.inline import Processes
-from clr_hpc.execution.lanes import LaneError
+from clr_hpc.places.lanes import LaneError
+from clr_hpc.places.local.place import Processes
 from clr_hpc.tuning.trial_places import RayLanes, ThisMachine, ray_lanes
 
 

@@ -1,0 +1,1 @@
+"""``--on here``: this machine."""

@@ -1,0 +1,110 @@
+"""``--on here``: the runs of a study on this machine, several at a time, each in a process that stays warm.
+
+As many runs as cores, of one thread each, train more images a second than one run on all cores: small networks on
+small images don't keep several cores busy. On GPUs one process is started for each.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clr_hpc.config.resources import Resources
+from clr_hpc.config.run import RunSpec
+from clr_hpc.data.build import usable_cores
+from clr_hpc.places.job import ListedRuns, RunQueue
+from clr_hpc.places.processes.pool import drain
+from clr_hpc.places.processes.worker import WorkerTask
+from clr_hpc.places.signals import stop_on_interrupt
+from clr_hpc.training.run import Outcome
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How a study's runs share this machine."""
+
+    count: int
+    """Of the processes."""
+    threads: int
+    """CPU threads of each."""
+    cohort: int = 1
+    """Runs that each trains side by side."""
+
+    @classmethod
+    def for_this_machine(cls, count: int | None, cohort: int = 1) -> "Processes":
+        """Use all GPUs, else all cores that this process may use; ``count`` overrides how many processes."""
+        cores = usable_cores()
+        chosen = count or visible_gpus() or cores
+        return cls(chosen, max(1, cores // chosen), cohort)
+
+
+def visible_gpus() -> int:
+    """Count the GPUs that CUDA will show, without loading it."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return len([name for name in listed.split(",") if name.strip()])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def train_here(
+    runs: tuple[RunSpec, ...],
+    pack_folder: Path,
+    runs_folder: Path,
+    processes: Processes,
+    checkpoint_seconds: float,
+    on_poll: Callable[[set[RunSpec]], None],
+    on_end: Callable[[RunSpec, Outcome], None],
+    with_profile: bool = False,
+) -> bool:
+    """Train runs in worker processes until all have ended: see ``drain_here``; ``runs`` are without those done."""
+    queue = ListedRuns(runs)
+    return drain_here(
+        queue, pack_folder, runs_folder, processes, checkpoint_seconds, on_poll, on_end, with_profile
+    )
+
+
+def drain_here(
+    queue: RunQueue,
+    pack_folder: Path,
+    runs_folder: Path,
+    processes: Processes,
+    checkpoint_seconds: float,
+    on_poll: Callable[[set[RunSpec]], None],
+    on_end: Callable[[RunSpec, Outcome], None],
+    with_profile: bool = False,
+) -> bool:
+    """Train what a queue gives in worker processes until it is finished.
+
+    Args:
+        queue: of runs.
+        pack_folder: already verified.
+        runs_folder: where each run has its folder, named ``RunSpec.name``.
+        processes: how many, and how many threads each.
+        checkpoint_seconds: see ``clr_hpc.training.loop.train``.
+        on_poll: called about twice a second with the runs that are being trained.
+        on_end: called when a run ends.
+        with_profile: whether each run leaves a profile in its folder.
+
+    Returns:
+        False where Ctrl-C stopped it; every run then under way has saved a checkpoint.
+    """
+    task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds, with_profile=with_profile)
+    count, threads, cohort = processes.count, processes.threads, processes.cohort
+    with stop_on_interrupt() as stop:
+        return drain(queue, task, count, threads, lambda: stop.asked, on_poll, on_end, cohort)
+
+
+def resources_here() -> Resources:
+    """Return the GPUs that CUDA will show, their memory, and the cores that this process may use."""
+    gpus = visible_gpus()
+    return Resources(gpus=gpus, cpus=usable_cores(), memory_bytes_per_gpu=_gpu_memory_bytes() if gpus else None)
+
+
+def _gpu_memory_bytes() -> int | None:
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+        return min(int(line) for line in told.split()) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None

@@ -1,0 +1,157 @@
+"""Runs that one process trains side by side: which go together, and how they take turns.
+
+Each run has a thread of its own that calls ``train_run``, and the threads take turns, a step each. What a step
+does, such as seeding torch's global generator and drawing a dropout mask from it, is never interrupted by that of
+another, and so a run ends with the same bytes as alone. On a GPU each thread has a stream of its own: the host is
+busy for one run at a time, and the kernels of several overlap.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import RunQueue
+from clr_hpc.training.run import Outcome, train_run
+from clr_hpc.training.turns import Turns
+
+if TYPE_CHECKING:
+    import torch
+
+    from clr_hpc.data.pack import Pack
+    from clr_hpc.training.world import World
+
+WAKE_SECONDS = 1.0
+"""Only the main thread acts on signals, and one that the system gave to another thread doesn't wake it."""
+
+
+@dataclass(frozen=True)
+class CohortRun:
+    """A run of a cohort: what ``train_run`` is told of it alone."""
+
+    spec: RunSpec
+    folder: Path
+    should_stop: Callable[[], bool]
+    until_epochs: float = math.inf
+
+
+def train_cohort(
+    runs: Sequence[CohortRun],
+    pack: "Pack",
+    world: "World",
+    checkpoint_seconds: float,
+    place: str,
+    with_profile: bool = False,
+) -> list[Outcome]:
+    """Train runs side by side in this process, which is alone in its world, and return the outcome of each.
+
+    What becomes of one run touches no other: see ``train_run``. Returns when the last has ended. A single run is
+    trained in the calling thread, and it alone can be profiled.
+
+    Raises:
+        Exception: what ``train_run`` raised, if it did, once all runs have ended.
+        KeyboardInterrupt: the keyboard said so; every run is saved.
+    """
+
+    def train(run: CohortRun, should_stop: Callable[[], bool]) -> Outcome:
+        until = run.until_epochs
+        return train_run(
+            run.spec, pack, run.folder, world, should_stop, checkpoint_seconds, place, until, with_profile
+        )
+
+    if len(runs) == 1:
+        return [train(runs[0], runs[0].should_stop)]
+    take_turn = partial(_train_in_turns, train, Turns(), interrupted := threading.Event(), world.device)
+    with ThreadPoolExecutor(len(runs), "cohort") as threads:
+        endings = [threads.submit(take_turn, run) for run in runs]
+        try:
+            while wait(endings, timeout=WAKE_SECONDS).not_done:
+                continue
+        except BaseException:
+            interrupted.set()
+            raise  # once the threads have saved and ended
+    return [ending.result() for ending in endings]
+
+
+def _train_in_turns(
+    train: Callable[[CohortRun, Callable[[], bool]], Outcome],
+    turns: Turns,
+    interrupted: threading.Event,
+    device: "torch.device",
+    run: CohortRun,
+) -> Outcome:
+    """Train a run in this thread, and let the others have their turns after each of its steps."""
+    has_stepped = False
+
+    def should_stop() -> bool:
+        nonlocal has_stepped
+        if not has_stepped:
+            # what the first run lays out for all, such as the pack's pixels, is there before another reads it
+            _wait_for(device)
+            has_stepped = True
+        turns.pass_on()
+        return interrupted.is_set() or run.should_stop()
+
+    with turns, _own_stream(device):
+        # all may have been told to stop before this thread's first turn came
+        return "stopped" if interrupted.is_set() or run.should_stop() else train(run, should_stop)
+
+
+@contextmanager
+def _own_stream(device: "torch.device") -> Iterator[None]:
+    """Have what this thread launches overlap with what others launch."""
+    if device.type != "cuda":
+        yield
+        return
+    import torch
+
+    with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            _wait_for(device)
+
+
+def _wait_for(device: "torch.device") -> None:
+    """Wait until the device has done what this thread launched."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.current_stream(device).synchronize()
+
+
+def ready_cohorts(
+    queue: RunQueue, under_way: Collection[RunSpec], free: int, processes: int, most: int
+) -> list[list[RunSpec]]:
+    """Take runs from a queue for the processes that are free: a list for each, none empty.
+
+    The runs of a list share architecture and image size. Processes get equal shares of what is ready, so that none
+    takes all and leaves the others idle.
+
+    Args:
+        queue: asked for what is ready.
+        under_way: what is being trained.
+        free: processes that wait for runs.
+        processes: all of them.
+        most: runs of a list.
+    """
+    ready: list[RunSpec] = []
+    wanted = free if most == 1 else processes * most
+    while len(ready) < wanted and (spec := queue.next_run([*under_way, *ready])) is not None:
+        ready.append(spec)
+    share = min(most, math.ceil(len(ready) / processes))
+    cohorts: list[list[RunSpec]] = []
+    while ready and len(cohorts) < free:
+        cohorts.append([spec for spec in ready if _shape(spec) == _shape(ready[0])][:share])
+        ready = [spec for spec in ready if spec not in cohorts[-1]]
+    return cohorts
+
+
+def _shape(spec: RunSpec) -> tuple[str, int]:
+    return spec.architecture, spec.training.image_size

@@ -1,0 +1,52 @@
+"""Fresh processes that train, each forked from one that has imported torch and done nothing since.
+
+Importing torch and what training imports besides takes seconds of a core and a fifth of a gigabyte. A process for
+each core or GPU of a node, and each one that replaces a dead one, would pay that again.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from threading import Thread
+
+from clr_hpc.places.signals import SENT_TO_ALL, deaf_children
+
+
+def fresh_processes() -> ForkServerContext:
+    """Return the ``multiprocessing`` context whose processes have imported what trains.
+
+    The process that they are forked from outlives ``SENT_TO_ALL``. These signals wait in each new process until it
+    calls ``begin``, which it must: ``terminate`` has no effect before that. Environment variables are those
+    at the first call.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["clr_hpc.places.processes.preload"])
+    with deaf_children():
+        resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
+    with deaf_children():
+        forkserver.ensure_running()
+    return context
+
+
+def begin() -> None:
+    """Begin in such a process: let the signals through that waited until it was ready for them."""
+    # else the garbage collector would look through what processes share, and so make a copy of it for each
+    gc.freeze()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT_TO_ALL)
+
+
+def die_with_parent() -> None:
+    """Kill this process when the one that wanted it dies, so that no run goes on unseen after kill -9.
+
+    Linux's PR_SET_PDEATHSIG would heed the process that this one was forked from, which lives as long as this one.
+    """
+    Thread(target=_kill_after, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _kill_after(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,118 @@
+"""One of the processes that stay warm: what runs in it, and how it ends."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import StopOrCancelled
+from clr_hpc.places.processes.cohort import CohortRun, train_cohort
+from clr_hpc.places.processes.forkserver import begin, die_with_parent
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.run_folder import failure
+from clr_hpc.training.run import Outcome
+
+EXIT_SECONDS = 3
+"""After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What all processes are told."""
+
+    pack_folder: Path
+    runs_folder: Path
+    checkpoint_seconds: float
+    place: str = "process {number}"
+    """Says to people where a run is trained; ``{number}`` is the process's."""
+    cancelled_folder: Path | None = None
+    """Where a file with a run's name has that run stop."""
+    with_profile: bool = False
+    """Whether each run leaves a profile in its folder."""
+
+
+_worker: dict[str, Any] = {}
+"""What this process was told, has opened and is at."""
+
+
+def start_worker(numbers: Any, stop: Any, task: WorkerTask, threads: int) -> None:
+    """Prepare this process for signals and for what it will train.
+
+    Args:
+        numbers: a queue that has a number for each process.
+        stop: an event that is set when all are to save and stop.
+        task: what all processes are told.
+        threads: CPU threads of this one.
+    """
+    # the parent hears Ctrl-C, and what SLURM sends to all processes of a job, and sets the stop event
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _on_terminate)
+    begin()
+    die_with_parent()
+    _worker.update(stop=stop, task=task, number=numbers.get(), threads=threads)
+
+
+def _open_what_runs_share(task: WorkerTask) -> None:
+    """Open device and pack, with the first run, so that what is wrong with them is a reason like others."""
+    import torch
+
+    from clr_hpc.data.pack import Pack
+    from clr_hpc.training.world import World
+
+    torch.set_num_threads(_worker["threads"])
+    number = _worker["number"]
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", number % torch.cuda.device_count()) if cuda else torch.device("cpu")
+    _worker.update(pack=Pack.open(task.pack_folder), world=World.alone(device))
+
+
+def _on_terminate(_number: int, _frame: FrameType | None) -> None:
+    """Save the run under way before the end, as its parent may have no time to ask for it."""
+    _worker["terminated"] = True
+    if not _worker.get("busy"):
+        signal.alarm(EXIT_SECONDS)
+
+
+def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:
+    """Train runs side by side in this process, each until so many epochs; see ``train_run``."""
+    task: WorkerTask = _worker["task"]
+    runs = [
+        CohortRun(
+            spec,
+            task.runs_folder / spec.name,
+            StopOrCancelled(_told_to_stop, task.cancelled_folder, spec.name),
+            until_epochs,
+        )
+        for spec, until_epochs in cohort
+    ]
+    if all(run.should_stop() for run in runs):
+        return ["stopped" for _ in runs]
+    place = task.place.format(number=_worker["number"])
+    _worker["busy"] = True
+    try:
+        if "pack" not in _worker:
+            try:
+                _open_what_runs_share(task)
+            except Exception as error:  # the device or the disk; the next run tries again
+                return [leave_failure(run.folder, error) for run in runs]
+        pack, world = _worker["pack"], _worker["world"]
+        return train_cohort(runs, pack, world, task.checkpoint_seconds, place, task.with_profile)
+    finally:
+        _worker["busy"] = False
+        if _worker.get("terminated"):
+            signal.alarm(EXIT_SECONDS)  # the outcome still has to reach the parent
+
+
+def _told_to_stop() -> bool:
+    return bool(_worker.get("terminated")) or bool(_worker["stop"].is_set())
+
+
+def leave_failure(folder: Path, error: Exception) -> Outcome:
+    """Leave an error as the result of a run in its folder, for a run whose own process could not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "result.json", failure(error, 0.0))
+    return "failed"

@@ -1,0 +1,1 @@
+"""``--on ray``: the lanes of a Ray cluster. The only package that imports ray."""

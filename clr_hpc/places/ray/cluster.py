@@ -1,0 +1,97 @@
+"""The surroundings of a Ray cluster that this command starts: its token, its folder, its settings.
+
+Ray without authentication runs code for anybody who reaches its ports (CVE-2023-48022), so a cluster gets a token
+of its own, in a file that its owner alone can read.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Only specs and outcomes travel through it; pixels are read from the pack."""
+
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # relative paths of a study mean the same in the workers as in the command
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # a process a lane, for preemption notices that nothing here asks for
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+ON_THIS_MACHINE_ALONE = {
+    # Ray's name for it is about other systems; what it does is to bind every server to 127.0.0.1
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+class ClusterError(Exception):
+    """A cluster can't be started or joined; the message says what to do."""
+
+
+@contextmanager
+def private_cluster_folder() -> Iterator[Path]:
+    """Set this process up to start a cluster for this machine alone; yield its folder, removed afterwards.
+
+    The folder is short, since the sockets in it may have 107 bytes, and on a local disk. However this process
+    ends, the folder goes, and so does whatever of the cluster still runs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="clr-hpc-", dir="/tmp"))
+    sweeper = subprocess.Popen(
+        [sys.executable, "-m", "clr_hpc.places.ray.sweeper", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that no signal that ends this process's group ends it too
+    )
+    token = folder / "token"
+    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    given = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_TOKEN": None, "RAY_ADDRESS": None}
+    try:
+        with environment({**SETTINGS, **ON_THIS_MACHINE_ALONE, **given}):
+            yield folder
+    finally:
+        sweeper.communicate()
+
+
+@contextmanager
+def joining_settings() -> Iterator[None]:
+    """Set this process up to join a cluster, with the token that the user's environment names.
+
+    Raises:
+        ClusterError: it names none, and there is none in its usual place.
+    """
+    usual = Path.home() / ".ray" / "auth_token"
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not named and not usual.exists():
+        raise ClusterError(
+            "no token to join the cluster with: set RAY_AUTH_TOKEN_PATH to the file of the cluster's token, or "
+            f"put it into {usual}; a cluster without authentication needs RAY_AUTH_MODE=disabled"
+        )
+    with environment(SETTINGS | ({"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")})):
+        yield
+
+
+@contextmanager
+def environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables, or unset those given as None, and put all back afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

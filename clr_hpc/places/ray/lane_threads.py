@@ -1,0 +1,87 @@
+"""The lanes of a command: which are started and when, each followed by a thread, until it ends or is given up."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from clr_hpc.config.resources import LaneShape
+from clr_hpc.places.lanes import NodeCapacity, fitting
+from clr_hpc.places.ray.cluster import ClusterError
+
+_GROWTH = 10_000
+"""More lanes than any cluster has room for."""
+
+
+class LaneThreads:
+    """The lanes of a study, each followed by a thread of this process."""
+
+    def __init__(
+        self,
+        shapes: Sequence[LaneShape],
+        grow: bool,
+        train: Callable[[int, LaneShape], None],
+        ask: Callable[..., Any],
+    ) -> None:
+        """Start none yet.
+
+        Args:
+            shapes: the lanes to start, as many as there is room for.
+            grow: start more like the last one while the cluster has room.
+            train: has the lane of a number train until the queue is finished; raises where that has ended it.
+            ask: ``ask("starts", lane)`` returns what ``Dispatcher.starts(lane)`` does, and so on.
+        """
+        self._shapes, self._grow, self._train, self._ask = list(shapes), grow, train, ask
+        self._threads: list[threading.Thread] = []
+        self._errors: dict[int, Exception] = {}
+        self._given_up: set[int] = set()
+        self._reported = 0
+        """So many lanes have been started or reported as without room."""
+
+    def keep_up(self, nodes: list[NodeCapacity]) -> None:
+        """Start the lanes that have found room since the last call.
+
+        Raises:
+            ClusterError: not even one has room, or all were given up.
+        """
+        wanted = [*self._shapes, *([self._shapes[-1]] * _GROWTH if self._grow else [])]
+        room_for = fitting(wanted, nodes)
+        if not self._threads and not room_for:
+            first = wanted[0]
+            raise ClusterError(
+                f"no room for a lane of {first.text} "
+                f"on {len(nodes)} nodes: {', '.join(f'{n.cpus:g} CPUs, {n.gpus:g} GPUs' for n in nodes)}; "
+                "ask for smaller or fewer lanes"
+            )
+        for lane in range(len(self._threads), len(room_for)):
+            thread = threading.Thread(target=self._follow, args=(lane, room_for[lane]), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        if self._threads and len(self._given_up) == len(self._threads):
+            raise ClusterError(f"every lane was given up; the last one said: {self._errors[max(self._given_up)]}")
+
+    def report_those_without_room(self) -> None:
+        """Let others have the runs of lanes that were planned and have no room."""
+        for lane in range(max(len(self._threads), self._reported), len(self._shapes)):
+            self._ask("lane_gone", lane)
+        self._reported = max(self._reported, len(self._shapes))
+
+    def join(self, seconds: float) -> None:
+        """Wait until the lanes have ended by themselves."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _follow(self, lane: int, shape: LaneShape) -> None:
+        """Start a lane anew as long as its workers come up each time."""
+        starts_before = -1
+        while (starts := self._ask("starts", lane)) > starts_before:
+            starts_before = starts
+            try:
+                self._train(lane, shape)
+            except Exception as error:  # whatever it was, the other lanes go on
+                self._errors[lane] = error
+            else:
+                return
+        self._ask("lane_gone", lane)
+        self._given_up.add(lane)

@@ -1,0 +1,1 @@
+"""``--on slurm``: job arrays and allocations. The only package that imports submitit."""

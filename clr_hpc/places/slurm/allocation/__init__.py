@@ -1,0 +1,1 @@
+"""One SLURM job over several nodes that holds a Ray cluster."""

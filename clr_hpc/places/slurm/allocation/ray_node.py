@@ -1,0 +1,149 @@
+"""A Ray node as a child of this process: ``ray start --block``, with ports, memory and signals of the job's own.
+
+What SLURM sends to a job, all of its processes get: SIGUSR2 would end Ray's, and SIGTERM end a cluster before its
+runs are saved. Both are blocked in the child, which Ray's processes inherit; they are ended by SIGKILL of the
+child, with which the kernel kills those that it started. ``ray stop``, which ends those of other jobs as well, is
+never called.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from clr_hpc.places.ray.cluster import OBJECT_STORE_BYTES
+from clr_hpc.places.signals import deaf_children
+from clr_hpc.places.slurm.allocation.ray_ports import NodePorts, port_ranges
+from clr_hpc.places.slurm.allocation.resources import NodeError, NodeShare
+
+START_SECONDS = 180.0
+"""For one start, on a node that is busy; 10 s are usual."""
+POLL_SECONDS = 0.2
+MOST_STARTS = 4
+LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class RayNode:
+    """One that is up."""
+
+    process: "subprocess.Popen[bytes]"
+    ports: NodePorts
+    address: str
+
+    @property
+    def gcs_address(self) -> str:
+        """Where the head takes other nodes and drivers."""
+        return f"{self.address}:{self.ports['port']}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all of its own processes run: without one of them, ``ray start`` ends the rest."""
+        return self.process.poll() is None
+
+    def dies_within(self, seconds: float) -> bool:
+        """Wait so long for its end; say whether it came."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return not self.is_alive
+
+    def end(self) -> None:
+        """Kill it; its workers follow."""
+        self.process.kill()
+        self.process.wait()
+
+
+def start_ray_node(
+    job: int,
+    share: NodeShare,
+    address: str,
+    head: str | None,
+    folder: Path,
+    give_up: Callable[[], bool],
+) -> RayNode:
+    """Start a node and wait until it is up; move on to other ports where one is taken.
+
+    The environment of this process is that of Ray's, and of the workers on the node.
+
+    Args:
+        job: its number, which decides the ports.
+        share: what Ray may use of this machine.
+        address: of this node, by which the others reach it.
+        head: ``address:port`` of the head to join; None: be the head.
+        folder: short and local; sockets and logs go to ``ray/`` in it.
+        give_up: asked again and again whether to stop waiting.
+
+    Raises:
+        NodeError: it does not start; the message has the end of what it printed.
+    """
+    log, told = folder / "ray.log", "all ports are taken"
+    free = (ports for ports in port_ranges(job, share.cpus) if ports.are_free())
+    for ports in islice(free, MOST_STARTS):
+        words = command(ports, share, address, head, folder / "ray")
+        process = _started(words, {**os.environ, **ports.settings(), "TMPDIR": str(folder)}, log)
+        node = RayNode(process, ports, address)
+        try:
+            if _comes_up(node, head is None, give_up):
+                return node
+        except BaseException:
+            node.end()
+            raise
+        node.end()
+        told = " / ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        if give_up():
+            break
+    raise NodeError(f"Ray does not start on {socket.gethostname()}: {told}")
+
+
+def command(ports: NodePorts, share: NodeShare, address: str, head: str | None, temp: Path) -> list[str]:
+    """Return the words that start a node."""
+    memory = [] if share.memory_bytes is None else [f"--memory={max(1, share.memory_bytes - OBJECT_STORE_BYTES)}"]
+    role = [f"--address={head}"] if head else ["--head", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+    return [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+        *role,
+        f"--node-ip-address={address}",
+        *ports.options(is_head=head is None),
+        f"--num-cpus={share.cpus}",
+        f"--num-gpus={share.gpus}",
+        *memory,
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--temp-dir={temp}",
+    ]
+
+
+def answers(address: str) -> bool | None:
+    """Say whether something listens at ``host:port``; None where the machine does not answer."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _started(words: list[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with deaf_children(), log.open("wb") as output:
+        return subprocess.Popen(
+            words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def _comes_up(node: RayNode, is_head: bool, give_up: Callable[[], bool]) -> bool:
+    """Wait until the servers listen; False where it ends, or takes too long."""
+    servers = [f"{node.address}:{node.ports['node-manager-port']}", *([node.gcs_address] if is_head else [])]
+    deadline = time.monotonic() + START_SECONDS
+    while node.is_alive and time.monotonic() < deadline and not give_up():
+        with suppress(OSError):
+            if all(answers(server) for server in servers):
+                return True
+        time.sleep(POLL_SECONDS)
+    return False

@@ -1,0 +1,175 @@
+"""Which run an element of a job array trains next, on a disk that it shares with the study's other elements.
+
+An element trains its own runs, and then helps: it takes what nobody trains yet of the others' runs, the last ones
+first, since their owners begin with the first ones. So one element that starts early ends a study whose other
+elements wait in SLURM's queue, and these then find nothing to do. The leases in the run folders keep them apart.
+
+An element gives its node back when nothing is left that it could start. It waits only
+
+- for a run of its own whose baseline another process trains: up to ``baseline_wait_seconds``;
+- while it can't be told whether the holder of a lease lives: until the lease is renewed, or old enough to be
+  taken over.
+
+No job waits for another one in SLURM's queue, so that none is left there when a baseline fails.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from clr_hpc.config.run import RunSpec
+from clr_hpc.places.slurm.ledger import Ledger
+from clr_hpc.places.slurm.node_faults import MOST_NODES_AT_FAULT, is_machine_fault
+from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
+from clr_hpc.training.run import Outcome
+
+RESCAN_SECONDS = 5.0
+"""Between two looks at the folders of the runs that were not to be had."""
+IN_USE_SECONDS = 5.0
+"""Before a run is tried again that turned out to be in use."""
+
+
+class SharedRuns:
+    """The runs that are not done of a study of which every element has a share."""
+
+    wants_fresh_processes = False
+
+    def __init__(
+        self,
+        own: Sequence[RunSpec],
+        others: Sequence[RunSpec],
+        ledger: Ledger,
+        runs_folder: Path,
+        failed_before: dict[str, int],
+        node: str,
+        baseline_wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take an element's own runs and all the others of the study.
+
+        Args:
+            own: in the order in which they are to be trained.
+            others: which are helped with from the end on.
+            ledger: says which runs are cancelled, and what failed through the fault of a node.
+            runs_folder: where each run has its folder.
+            failed_before: see ``Submission``; a failure that is not in it is not tried again.
+            node: this one.
+            baseline_wait_seconds: how long to wait for others' baselines, in all.
+            clock: in seconds.
+        """
+        self._candidates = {spec.name: spec for spec in (*own, *reversed(others))}
+        self._own = {spec.name for spec in own}
+        self._ledger, self._runs_folder, self._failed_before = ledger, runs_folder, failed_before
+        self._node, self._clock = node, clock
+        self._timing = LeaseTiming()
+        self._wait_until: float | None = None
+        self._baseline_wait_seconds = baseline_wait_seconds
+        self._leases: dict[str, SeenLease] = {}
+        """As first seen of runs that somebody else holds."""
+        self._in_use_until: dict[str, float] = {}
+        self._scanned_at = float("-inf")
+        self._is_finished = False
+
+    def next_run(self, under_way: Collection[RunSpec]) -> RunSpec | None:
+        """Return the first run that can be started now; looks at the disk every few seconds."""
+        if self._clock() - self._scanned_at < RESCAN_SECONDS:
+            return None
+        taken = {spec.name for spec in under_way}
+        cancelled = self._ledger.cancelled()
+        undecided = waits = False
+        for name, spec in list(self._candidates.items()):
+            if name in taken or name in cancelled:
+                continue
+            if not self._is_open(name):
+                del self._candidates[name]
+            elif self._waits_for_baseline(spec, taken):
+                waits |= name in self._own and self._is_coming(spec, cancelled)
+            elif (holder := self._held(name)) == "nobody":
+                return spec
+            else:
+                undecided |= holder == "perhaps nobody"
+        self._scanned_at = self._clock()
+        self._is_finished = not (undecided or (waits and self._may_wait()))
+        return None
+
+    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+        """Hear what became of a run, after which others may be free."""
+        self._scanned_at, self._is_finished = float("-inf"), False
+        if outcome == "in use":
+            self._in_use_until[spec.name] = self._clock() + IN_USE_SECONDS
+        else:
+            self._wait_until = None
+
+    def until_epochs(self, spec: RunSpec) -> float:  # noqa: ARG002
+        """Let every run go on to its end."""
+        return math.inf
+
+    def processes_started(self) -> None:
+        """Hear that what a fault may have left in the processes is gone."""
+        self.wants_fresh_processes = False
+
+    def renew_processes(self) -> None:
+        """Have the processes started anew before they take another run."""
+        self.wants_fresh_processes = True
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left that this element could start, as it found when it last looked."""
+        return self._is_finished
+
+    def _is_open(self, name: str) -> bool:
+        return is_still_open(name, self._runs_folder, self._ledger, self._failed_before, self._node)
+
+    def _waits_for_baseline(self, spec: RunSpec, under_way: Collection[str]) -> bool:
+        if spec.start is None:
+            return False
+        name = spec.start.baseline.name
+        return name in under_way or (name in self._candidates and self._is_open(name))
+
+    def _is_coming(self, spec: RunSpec, cancelled: Collection[str]) -> bool:
+        """Say whether somebody trains the baseline that a run waits for."""
+        assert spec.start is not None, "it waits for one"
+        name = spec.start.baseline.name
+        return name not in cancelled and read_lease(self._runs_folder / name) is not None
+
+    def _may_wait(self) -> bool:
+        if self._wait_until is None:
+            self._wait_until = self._clock() + self._baseline_wait_seconds
+        return self._clock() < self._wait_until
+
+    def _held(self, name: str) -> str:
+        """Say whether ``somebody``, ``nobody`` or ``perhaps nobody`` trains a run."""
+        if self._clock() < self._in_use_until.get(name, -1.0):
+            return "somebody"
+        lease = read_lease(self._runs_folder / name)
+        if lease is None or lease.by.machine == this_machine():
+            return "nobody"  # among the processes of a machine a lock decides at once
+        first = self._leases.setdefault(name, lease)
+        if first.by != lease.by or first.renewed != lease.renewed:
+            self._leases[name] = lease
+            return "somebody"
+        return "nobody" if time.time() - lease.renewed > self._timing.stale_seconds else "perhaps nobody"
+
+
+def is_still_open(
+    name: str, runs_folder: Path, ledger: Ledger, failed_before: dict[str, int], node: str | None
+) -> bool:
+    """Say whether a run is still to be trained: not done, and not failed since the submission.
+
+    One that failed through the fault of a node may be tried on others; ``node`` is this one, None for a job on
+    several.
+    """
+    path = runs_folder / name / "result.json"
+    try:
+        changed = path.stat().st_mtime_ns
+        result = json.loads(path.read_text())
+    except FileNotFoundError:
+        return True
+    if result["status"] == "done":
+        return False
+    if is_machine_fault(result["reason"]):
+        nodes = ledger.nodes_at_fault(name)
+        return node not in nodes and len(nodes) < MOST_NODES_AT_FAULT
+    return failed_before.get(name) == changed

@@ -1,0 +1,175 @@
+"""What has become of a study's jobs: SLURM's word and the elements' own, put together.
+
+SLURM is asked at most every ``POLL_SECONDS``, whoever asks and for however many jobs: the answer is kept in the
+study's folder. Where it does not answer, what the elements wrote down and the leases in the run folders remain.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from clr_hpc.monitoring.status import RunStatus, State
+from clr_hpc.places.slurm.commands import ENDED, Job, SlurmError, jobs_in_accounting, jobs_in_queue
+from clr_hpc.places.slurm.ledger import Ledger
+from clr_hpc.places.slurm.logs import tail_of_job
+from clr_hpc.places.slurm.records import ElementRecord, Shape, Submission
+from clr_hpc.store.atomic import write_json
+
+POLL_SECONDS = 30.0
+TAIL_LINES = 8
+
+
+@dataclass(frozen=True)
+class ElementStatus:
+    """An element of a job array, or an allocation."""
+
+    job_id: str
+    state: str
+    """SLURM's, in lower case; without SLURM's word ``not known``."""
+    reason: str
+    """Why it waits, or why it ended."""
+    node: str
+    elapsed: str
+    limit: str
+    requeues: int
+    runs: tuple[str, ...]
+    """The names of the runs that it was given."""
+    shape: Shape = "array"
+    log: tuple[str, ...] = ()
+    """The last lines, of one that failed."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits, runs or will be queued again, as far as is known."""
+        return self.state.upper() not in ENDED and self.state != "not known"
+
+
+@dataclass(frozen=True)
+class SlurmStatus:
+    """All jobs of a study."""
+
+    elements: tuple[ElementStatus, ...]
+    excluded: dict[str, str]
+    """Nodes that no element is to start on any more, and why."""
+    cancelled: frozenset[str]
+    """The names of runs."""
+    silence: str | None = None
+    """Why SLURM did not answer; None where it did."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return {
+            "elements": [asdict(element) for element in self.elements],
+            "excluded_nodes": self.excluded,
+            "cancelled_runs": sorted(self.cancelled),
+            "slurm_is_silent": self.silence,
+        }
+
+
+def read_slurm_status(ledger: Ledger) -> SlurmStatus:
+    """Put together what is known of a study's jobs.
+
+    Raises:
+        LedgerError: the ledger can't be read.
+    """
+    submissions = [one for one in ledger.submissions() if one.state != "abandoned"]
+    jobs, silence = _known_jobs(ledger, submissions)
+    by_id = {job.job_id: job for job in jobs}
+    by_name = {job.name: job for job in jobs}
+    elements = []
+    for submission in submissions:
+        if submission.job is None and submission.name in by_name:
+            submission = replace(submission, job=int(by_name[submission.name].job_id.split("_")[0]))
+        for index in range(len(submission.elements)):
+            record = ledger.record(submission.token, index)
+            elements.append(_element(ledger, submission, index, record, by_id))
+    return SlurmStatus(tuple(elements), ledger.excluded(), frozenset(ledger.cancelled()), silence)
+
+
+def _element(
+    ledger: Ledger, submission: Submission, index: int, record: ElementRecord, jobs: dict[str, Job]
+) -> ElementStatus:
+    job_id = submission.job_id(index)
+    job = jobs.get(job_id or "")
+    runs = submission.elements[index]
+    requeues = max((start.restarts for start in record.starts), default=0)
+    if job_id is None:
+        return ElementStatus("?", "cut off", "submit again to settle it", "", "", "", 0, runs, submission.shape)
+    if job is None:
+        state = "not known" if record.ended is None else "failed" if record.failed else "completed"
+        node = record.starts[-1].node if record.starts else ""
+        element = ElementStatus(job_id, state, record.ended or "", node, "", "", requeues, runs, submission.shape)
+    else:
+        reason = job.reason if job.is_active else record.ended or job.reason
+        requeues = max(requeues, job.restarts or 0)
+        element = ElementStatus(
+            job_id, job.state.lower(), reason, job.nodes, job.elapsed, job.limit, requeues, runs, submission.shape
+        )
+    went_wrong = record.failed or (
+        job is not None and not job.is_active and job.state not in ("COMPLETED", "CANCELLED")
+    )
+    return replace(element, log=tuple(tail_of_job(ledger, job_id, TAIL_LINES))) if went_wrong else element
+
+
+def _known_jobs(ledger: Ledger, submissions: Sequence[Submission]) -> tuple[list[Job], str | None]:
+    """Ask SLURM, or take its last answer if that is recent."""
+    path = ledger.folder / "queue.json"
+    names = [submission.name for submission in submissions]
+    try:
+        kept = json.loads(path.read_text())
+        if kept["names"] == names and 0 <= time.time() - kept["asked"] < POLL_SECONDS:
+            return [Job(**job) for job in kept["jobs"]], kept["silence"]
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # never asked, or by another version
+    asked = time.time()
+    jobs, silence = _ask(submissions, names)
+    if ledger.is_mine:
+        write_json(
+            path, {"asked": asked, "names": names, "jobs": [asdict(job) for job in jobs], "silence": silence}
+        )
+    return jobs, silence
+
+
+def _ask(submissions: Sequence[Submission], names: Sequence[str]) -> tuple[list[Job], str | None]:
+    if not names:
+        return [], None
+    silences = []
+    jobs: dict[str, Job] = {}
+    # squeue knows best what waits or runs; what it has forgotten, accounts may know
+    try:
+        jobs = {job.job_id: job for job in jobs_in_queue(names)}
+    except SlurmError as error:
+        silences.append(str(error))
+    ids = [one.job_id(index) for one in submissions for index in range(len(one.elements))]
+    if any(job_id not in jobs for job_id in ids):
+        try:
+            jobs = {job.job_id: job for job in jobs_in_accounting(names, _day_before(submissions[0].made))} | jobs
+        except SlurmError as error:
+            silences.append(str(error))
+    return list(jobs.values()), "; ".join(silences) if len(silences) == 2 else None
+
+
+def _day_before(time_in_utc: str) -> str:
+    """Return a day that had begun by then in all time zones, since sacct takes the cluster's own."""
+    return (datetime.fromisoformat(time_in_utc) - timedelta(days=1)).date().isoformat()
+
+
+def with_jobs(runs: Sequence[RunStatus], slurm: SlurmStatus) -> list[RunStatus]:
+    """Say of each run that waits or was stopped which job has it, or that it was cancelled."""
+    job_of = {name: element for element in slurm.elements if element.is_active for name in element.runs}
+    return [_with_job(run, job_of.get(run.spec.name), run.spec.name in slurm.cancelled) for run in runs]
+
+
+def _with_job(run: RunStatus, element: ElementStatus | None, is_cancelled: bool) -> RunStatus:
+    if run.state not in (State.WAITING, State.STOPPED):
+        return run
+    if is_cancelled:
+        told = "cancelled"
+    elif element is None:
+        return run
+    else:
+        told = f"job {element.job_id} is {element.state}" + (f" ({element.reason})" if element.reason else "")
+    return replace(run, reason=f"{run.reason}; {told}" if run.reason else told)

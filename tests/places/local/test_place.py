@@ -1,0 +1,188 @@
+"""``clr-hpc run`` as a user starts it: processes that are killed, stopped, and run again."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
+
+from clr_hpc.data.pack import Pack
+from clr_hpc.places.local.place import Processes
+from clr_hpc.store.run_folder import read_metrics
+
+pytestmark = pytest.mark.integration
+
+
+def in_mid_epoch(study: TrialStudy, samples_per_epoch: int) -> bool:
+    """Say whether a run has a checkpoint from within an epoch and has gone on since."""
+    for folder in study.folders():
+        saved = [int(path.stem) for path in (folder / "checkpoints").glob("*.safetensors")]
+        seen = [entry["samples"] for entry in read_metrics(folder)]
+        if saved and seen and max(seen) > max(saved) and max(saved) % samples_per_epoch:
+            return True
+    return False
+
+
+def test_a_study_runs_and_runs_again_for_nothing(write_study: Callable[..., TrialStudy]) -> None:
+    study = write_study()
+    first = study.run()
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("\ndone ") == 2
+    assert "clr-hpc report" in first.stdout
+    assert first.stderr == "", "also when the processes end"
+    before = {folder: folder.stat().st_mtime_ns for folder in study.folders()}
+    again = study.run()
+    assert again.returncode == 0
+    assert "2 runs, 2 done before" in again.stdout
+    assert {folder: folder.stat().st_mtime_ns for folder in study.folders()} == before
+
+
+def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
+    write_study: Callable[..., TrialStudy], small_pack: Pack, tmp_path: Path
+) -> None:
+    study = write_study(
+        stages={"scratch": {"policies": [{"name": "triangular", "half_cycle_epochs": 1}]}},
+        training={"epochs": 3, "image_size": 32, "batch_size": 16},
+    )
+    samples_per_epoch = len(small_pack.rows_of("train")) // 16 * 16
+    process = subprocess.Popen(
+        study.command("--checkpoint-seconds", "0.2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: in_mid_epoch(study, samples_per_epoch), "a checkpoint from within an epoch")
+    workers = descendants_of(process)
+    assert len(workers) >= 3, "a process that trains, the one that it was forked from, and multiprocessing's own"
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(map(is_alive, workers)), "the workers to die with their parent")
+    assert not any((folder / "result.json").exists() for folder in study.folders()), (
+        "killed too late to show a thing"
+    )
+
+    second = study.run()
+    assert second.returncode == 0, second.stderr
+    undisturbed = study.copied_to(tmp_path / "undisturbed")
+    assert undisturbed.run().returncode == 0
+    assert study.checksums() == undisturbed.checksums()
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "1", "--cohort", "2")], ids=["processes", "cohort"])
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    options: tuple[str, ...], write_study: Callable[..., TrialStudy]
+) -> None:
+    study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16})
+    # as a terminal does: the signal goes to the whole process group
+    process = subprocess.Popen(study.command(*options), stdout=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(lambda: _has_steps(study), "the first steps")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 130
+    assert "every run under way is saved. Go on with the same command: clr-hpc run" in " ".join(output.split())
+    for folder in study.folders():
+        assert list((folder / "checkpoints").glob("*.sha256"))
+        assert not (folder / "result.json").exists()
+
+
+def _has_steps(study: TrialStudy) -> bool:
+    return len([folder for folder in study.folders() if read_metrics(folder)]) == 2
+
+
+def test_one_run_fails_and_the_others_finish(write_study: Callable[..., TrialStudy]) -> None:
+    study = write_study(stages={"scratch": {"policies": [{"name": "constant", "lr_max": 1e38}, "constant"]}})
+    outcome = study.run()
+    assert outcome.returncode == 1
+    assert "1 of 2 runs failed" in outcome.stdout
+    assert "lower lr_max" in outcome.stdout
+    assert sorted(result["status"] for result in study.results()) == ["done", "failed"]
+
+
+def test_a_cohort_ends_in_the_bytes_of_a_process_a_run(
+    write_study: Callable[..., TrialStudy], tmp_path: Path
+) -> None:
+    study = write_study()
+    outcome = study.run("--processes", "1", "--cohort", "2")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "training 2 at a time, up to 2 side by side in each process" in " ".join(outcome.stdout.split())
+    apart = study.copied_to(tmp_path / "apart")
+    assert apart.run("--processes", "1").returncode == 0
+    assert study.checksums() == apart.checksums()
+
+
+def test_a_process_that_dies_costs_its_run_two_tries_and_the_others_nothing(
+    write_study: Callable[..., TrialStudy],
+) -> None:
+    study = write_study(
+        training={"epochs": 500, "image_size": 32, "batch_size": 16},
+        stages={"scratch": {"policies": ["constant"]}},
+    )
+    process = subprocess.Popen(study.command(), stdout=subprocess.PIPE, text=True)
+    for _ in range(2):
+        wait_until(lambda: bool(_trainers(process)), "a worker that has taken the run")
+        _kill(*_trainers(process))
+    output, _ = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 1
+    (result,) = study.results()
+    assert "the process that trained it died twice" in result["reason"]
+    assert "died twice" in output
+
+
+def _trainers(process: subprocess.Popen[Any]) -> list[int]:
+    """Worker processes that have a run's lock file open."""
+    return [child for child in descendants_of(process) if _holds_a_run(child)]
+
+
+def _holds_a_run(process_id: int) -> bool:
+    try:
+        return any(str(link.readlink()).endswith("/.lock") for link in Path(f"/proc/{process_id}/fd").iterdir())
+    except FileNotFoundError:
+        return False
+
+
+def _kill(victim: int) -> None:
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: not is_alive(victim), "the worker to be gone")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set", "epoch=1"), "did you mean 'epochs'"),
+        (("--set", "pack=nowhere"), "nowhere is not a pack"),
+        (("--cohort", "2", "--on", "ray"), "--cohort 2 goes with --on here"),
+        (("--cohort", "2", "--on", "slurm"), "runs_at_once"),
+    ],
+)
+def test_mistakes_are_told_before_anything_starts(
+    options: tuple[str, ...], message: str, write_study: Callable[..., TrialStudy]
+) -> None:
+    study = write_study()
+    outcome = study.run(*options)
+    assert outcome.returncode == 2
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not (study.file.parent / "results").exists()
+
+
+def test_a_damaged_pack_is_refused_by_name(
+    write_study: Callable[..., TrialStudy], small_pack: Pack, tmp_path: Path
+) -> None:
+    import shutil
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(small_pack.folder, damaged)
+    shard = damaged / small_pack.manifest.shards[0].file
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    outcome = write_study(pack=str(damaged)).run()
+    assert outcome.returncode == 2
+    assert str(shard) in outcome.stderr.replace("\n", "")
+
+
+def test_cores_are_shared_among_processes() -> None:
+    assert Processes.for_this_machine(1).threads == len(os.sched_getaffinity(0))
+    many = Processes.for_this_machine(1000)
+    assert (many.count, many.threads) == (1000, 1)

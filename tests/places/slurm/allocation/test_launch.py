@@ -1,0 +1,111 @@
+"""What an allocation trains, and how it begins; tests/integration has it on a SLURM."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from clr_hpc.places.signals import StopSignals
+from clr_hpc.places.slurm.allocation.launch import left_to_train
+from clr_hpc.places.slurm.allocation.rendezvous import Meeting
+from clr_hpc.places.slurm.job import StartedElement
+from clr_hpc.places.slurm.ledger import Ledger
+from clr_hpc.places.slurm.records import Submission, new_token
+from clr_hpc.places.slurm.sbatch import log_files
+from clr_hpc.store.provenance import source_sha256
+
+StudyMaker = Callable[..., Any]
+START = """
+import sys
+from clr_hpc.places.slurm.allocation.launch import Allocation
+print(Allocation(sys.argv[1], sys.argv[2])())
+"""
+
+
+@pytest.fixture
+def study(invent_study: StudyMaker) -> Any:
+    return invent_study()
+
+
+@pytest.fixture
+def element(study: Any) -> Iterator[StartedElement]:
+    """An allocation that was given all runs of a study."""
+    heard = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    ledger = Ledger(study.folder.path.absolute())
+    ledger.prepare()
+    token, name = new_token("invented")
+    submission = Submission(
+        *(
+            token,
+            name,
+            "2026-01-01T00:00:00+00:00",
+            "submitted",
+            (tuple(spec.name for spec in study.runs),),
+            {},
+            None,
+        ),
+        *(source_sha256(), "1" * 64, str(study.file.parent / "pack"), 60.0, False, 1, 1, 0),
+        shape="allocation",
+        nodes=2,
+    )
+    ledger.write(submission)
+    yield StartedElement(submission, 0, ledger, study.folder, StopSignals())
+    for number, handler in heard.items():
+        signal.signal(number, handler)
+
+
+def names_left(element: StartedElement, study: Any) -> set[str]:
+    return {spec.name for spec in left_to_train(element, study.runs)}
+
+
+def test_what_is_done_failed_or_cancelled_is_not_trained(element: StartedElement, study: Any) -> None:
+    everything = {spec.name for spec in study.runs}
+    assert names_left(element, study) == everything
+    baselines = [spec for spec in study.runs if spec.start is None]
+    study.finish(baselines[0])
+    study.fail(baselines[1], "ValueError: no")
+    sequel = next(spec for spec in study.runs if spec.start and spec.start.baseline == baselines[0])
+    element.ledger.cancel([sequel.name])
+    assert names_left(element, study) == everything - {baselines[0].name, baselines[1].name, sequel.name}
+    failed_before = study.folder.failures((baselines[1],))
+    element.submission = replace(element.submission, failed_before=failed_before)
+    assert baselines[1].name in names_left(element, study), "it was submitted to be tried again"
+
+
+def test_a_run_whose_baseline_another_job_trains_is_left_for_later(
+    element: StartedElement, study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sequel = next(spec for spec in study.runs if spec.start is not None)
+    element.submission = replace(element.submission, elements=((sequel.name,),))
+    assert names_left(element, study) == set()
+    assert f"left out: {sequel.name}" in capsys.readouterr().out
+    study.finish(sequel.start.baseline)
+    assert names_left(element, study) == {sequel.name}
+
+
+def test_one_that_refuses_to_begin_lets_the_other_nodes_go(element: StartedElement) -> None:
+    element.ledger.write(replace(element.submission, source_sha256="f" * 64))
+    words = [sys.executable, "-c", START, str(element.ledger.study_folder), element.submission.token]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "the code has changed" in (element.ledger.record(element.submission.token, 0).ended or "")
+    assert Meeting.of_this_job(element.ledger).wait(lambda: False) is None
+
+
+def test_the_logs_of_all_nodes_are_found_and_the_first_nodes_errors_are_last(element: StartedElement) -> None:
+    for name in (
+        "7_0_log.err",
+        "7_0_log.out",
+        "7_1_log.err",
+        "7_1_log.out",
+        "7_10_log.out",
+        "71_0_log.out",
+        "7_0_result.pkl",
+    ):
+        (element.ledger.logs / name).touch()
+    names = [path.name for path in log_files(element.ledger, "7")]
+    assert names == ["7_10_log.out", "7_1_log.out", "7_1_log.err", "7_0_log.out", "7_0_log.err"]

@@ -1,0 +1,123 @@
+"""The ledger: what was submitted, and what an element says of itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clr_hpc.places.slurm.ledger import Ledger, LedgerError
+from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, abandoned, new_token, with_job
+
+
+def submission(*elements: tuple[str, ...], study: str = "trial") -> Submission:
+    token, name = new_token(study)
+    return Submission(
+        token,
+        name,
+        made="2026-01-01T00:00:00+00:00",
+        state="intended",
+        elements=elements,
+        failed_before={},
+        commit=None,
+        source_sha256="0" * 64,
+        pack_checksum="1" * 64,
+        pack_folder="/packs/none",
+        checkpoint_seconds=60,
+        accept_changes=False,
+        processes=1,
+        threads=1,
+        baseline_wait_seconds=600,
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    made = Ledger(tmp_path / "trial")
+    made.prepare()
+    return made
+
+
+def test_a_submission_is_read_as_it_was_written(ledger: Ledger) -> None:
+    intent = submission(("a", "b"), ("c",))
+    ledger.write(intent)
+    assert ledger.submissions() == [intent]
+    ledger.write(with_job(intent, 7))
+    (read,) = ledger.submissions()
+    assert [read.job_id(index) for index in range(2)] == ["7_0", "7_1"]
+    assert with_job(submission(("a",)), 8).job_id(0) == "8", "a job with one element is no array"
+    ledger.write(abandoned(intent))
+    assert ledger.read(intent.token).state == "abandoned"
+
+
+def test_a_submission_from_before_there_were_shapes_is_an_array(ledger: Ledger) -> None:
+    intent = submission(("a", "b"))
+    ledger.write(intent)
+    path = ledger.folder / "submissions" / f"{intent.token}.json"
+    values = json.loads(path.read_text())
+    for new in ("shape", "nodes", "lanes", "workers_per_lane", "rates"):
+        del values[new]
+    path.write_text(json.dumps(values))
+    assert ledger.read(intent.token) == intent
+    assert intent.shape == "array"
+
+
+def test_the_job_of_a_study_with_any_name_has_a_name_that_slurm_takes() -> None:
+    _, name = new_token("größe, mit Leerzeichen|und mehr, " * 5)
+    assert name.isascii()
+    assert not set(name) & set(" ,|%")
+    assert len(name) < 64
+
+
+def test_a_damaged_submission_says_what_to_do(ledger: Ledger) -> None:
+    (ledger.folder / "submissions" / "0badc0de.json").write_text("{")
+    with pytest.raises(LedgerError, match="remove the file and submit again"):
+        ledger.submissions()
+
+
+def test_two_commands_do_not_submit_at_once(ledger: Ledger) -> None:
+    with ledger.locked(), pytest.raises(LedgerError, match="try again"), ledger.locked():
+        pass
+    with ledger.locked():
+        pass
+
+
+def start(done: int, samples: int) -> Start:
+    return Start("2026-01-01T00:00:00+00:00", "node1", "7_0", 0, done, samples)
+
+
+@pytest.mark.parametrize(
+    ("found", "fruitless"),
+    [
+        ([], 0),
+        ([(0, 0)], 0),
+        ([(0, 0), (0, 0), (0, 0)], 2),
+        ([(0, 0), (0, 0), (0, 64), (0, 64)], 1),
+        ([(0, 64), (1, 0)], 0),
+        ([(1, 5), (1, 6), (1, 7), (1, 8)], 0),
+    ],
+)
+def test_starts_count_from_the_last_progress(found: list[tuple[int, int]], fruitless: int, ledger: Ledger) -> None:
+    record = ElementRecord(tuple(start(*values) for values in found), ("a",))
+    assert record.starts_without_progress == fruitless
+    ledger.write_record("0badc0de", 3, record)
+    assert ledger.record("0badc0de", 3) == record
+
+
+def test_cancelling_is_taken_back_and_faults_are_forgotten(ledger: Ledger) -> None:
+    ledger.cancel(["a.b.1", "c"])
+    ledger.add_fault("a.b.1", "node1.cluster", "CUDA error")
+    assert ledger.cancelled() == {"a.b.1", "c"}
+    assert ledger.nodes_at_fault("a.b.1") == {"node1.cluster"}
+    ledger.allow(["a.b.1"])
+    assert ledger.cancelled() == {"c"}
+    assert ledger.nodes_at_fault("a.b.1") == set()
+
+
+def test_its_owner_alone_reads_it(ledger: Ledger) -> None:
+    for path in (ledger.folder, *ledger.folder.iterdir()):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_an_excluded_node_is_named_with_its_reason(ledger: Ledger) -> None:
+    ledger.exclude("node1", "2 runs failed")
+    assert ledger.excluded() == {"node1": "2 runs failed"}

@@ -1,0 +1,264 @@
+"""A run from start to end in this process: its folder, its stops, its failures."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny_run
+import torch
+
+from clr_hpc.config.optimizer import Adam
+from clr_hpc.config.policy import Constant, Triangular
+from clr_hpc.config.run import RunSpec
+from clr_hpc.data.pack import Pack
+from clr_hpc.schedule.policies import learning_rate, momentum
+from clr_hpc.store.provenance import describe_environment
+from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
+from clr_hpc.training.checkpoint import load_tensors
+from clr_hpc.training.run import train_run
+from clr_hpc.training.world import World
+
+CPU = torch.device("cpu")
+POLICY = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+make_spec = partial(tiny_run.make_spec, policy=POLICY)
+
+
+def never() -> bool:
+    return False
+
+
+def after(steps: int) -> Callable[[], bool]:
+    asked = count(1)
+    return lambda: next(asked) >= steps
+
+
+def run(
+    spec: RunSpec, pack: Pack, folder: Path, should_stop: Callable[[], bool] = never, seconds: float = 1e9
+) -> str:
+    return train_run(spec, pack, folder, World.alone(CPU), should_stop, seconds, "test")
+
+
+@pytest.fixture(scope="module")
+def finished(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    torch.set_num_threads(1)
+    assert run(make_spec(small_pack), small_pack, folder) == "done"
+    return folder
+
+
+def test_folder_holds_what_the_architecture_says(finished: Path, small_pack: Pack) -> None:
+    spec = make_spec(small_pack)
+    assert RunSpec.model_validate_json((finished / "spec.json").read_text()) == spec
+    result = json.loads((finished / "result.json").read_text())
+    assert result["status"] == "done"
+    assert result["epochs"] == 2
+    (environment,) = json.loads((finished / "environment.json").read_text())
+    assert environment["versions"]["torch"] == torch.__version__
+    predictions = pd.read_parquet(finished / "predictions.parquet")
+    assert set(predictions["model"]) == {"last", "snapshots", "swa"}, "two cycles ended"
+    of_last = predictions[predictions["model"] == "last"]
+    assert len(of_last) == len(small_pack.rows_of("validation")) + len(small_pack.rows_of("test"))
+    predictions = of_last[of_last["split"] == "validation"]
+    index = small_pack.index.loc[small_pack.rows_of("validation")].reset_index(drop=True)
+    assert predictions["image"].tolist() == index["image"].tolist()
+    assert predictions["patient"].tolist() == index["patient"].tolist()
+    assert predictions["label"].tolist() == index["cardiomegaly"].tolist()
+    assert predictions["score"].between(0, 1).all()
+    assert ((predictions["score"] >= 0.5) == predictions["label"]).mean() == pytest.approx(
+        result["validation"]["accuracy"]
+    )
+    _, best = load_tensors(finished / "best.safetensors")
+    assert best["progress"] == result["best"]["progress"]
+    losses = {entry["progress"]: entry["loss"] for entry in epochs(finished) if entry["split"] == "validation"}
+    assert result["best"]["validation_loss"] == min(losses.values()) == losses[result["best"]["progress"]]
+
+
+def steps(folder: Path) -> list[dict[str, float]]:
+    return [entry for entry in read_metrics(folder) if entry["kind"] == "step"]
+
+
+def epochs(folder: Path) -> list[dict[str, float]]:
+    return [entry for entry in read_metrics(folder) if entry["kind"] == "epoch"]
+
+
+def test_rate_and_momentum_at_a_step_are_those_of_the_samples_seen_before_it(finished: Path) -> None:
+    recorded = steps(finished)
+    batch_size, per_epoch = 16, epochs(finished)[0]["samples"]
+    assert len(recorded) == 2 * per_epoch / batch_size
+    for entry in recorded:
+        before = (entry["samples"] - batch_size) / per_epoch
+        assert entry["lr"] == learning_rate(POLICY, before)
+        assert entry["momentum"] == momentum(POLICY, before)
+        assert entry["progress"] == entry["samples"] / per_epoch
+
+
+def test_a_step_records_its_gradients_norm_before_clipping(small_pack: Pack, tmp_path: Path) -> None:
+    norms = []
+    for clip in (0.0, 1e6, 0.01):
+        training = {"epochs": 1, "image_size": 32, "batch_size": 64, "gradient_clip_norm": clip}
+        run(make_spec(small_pack, training=training), small_pack, tmp_path / str(clip))
+        norms.append(steps(tmp_path / str(clip))[0]["gradient_norm"])
+    assert norms[0] > 1
+    assert norms[1:] == pytest.approx(norms[:1] * 2)
+
+
+def test_rates_grow_with_the_batch_if_the_spec_says_so(small_pack: Pack, tmp_path: Path) -> None:
+    scaling = {"rule": "linear", "reference_batch_size": 32}
+    training = {"epochs": 1, "image_size": 32, "batch_size": 64, "rate_scaling": scaling}
+    run(make_spec(small_pack, training=training), small_pack, tmp_path / "run")
+    for number, entry in enumerate(steps(tmp_path / "run")):
+        assert entry["lr"] == 2 * learning_rate(POLICY, number * 64 / entry["samples"] * entry["progress"])
+
+
+def test_every_epoch_measures_both_splits_whole(finished: Path, small_pack: Pack) -> None:
+    found = [(entry["progress"], entry["split"], entry["images"]) for entry in epochs(finished)]
+    sizes = {split: len(small_pack.rows_of(split)) for split in ("train", "validation")}
+    assert found == [(epoch, split, sizes[split]) for epoch in (1.0, 2.0) for split in ("train", "validation")]
+
+
+@pytest.mark.parametrize("stops", [(1,), (3, 4), (7, 1, 2)])
+def test_stopped_and_gone_on_ends_in_the_same_bytes(
+    stops: tuple[int, ...], finished: Path, small_pack: Pack, tmp_path: Path
+) -> None:
+    spec = make_spec(small_pack)
+    for number in stops:
+        assert run(spec, small_pack, tmp_path / "run", after(number)) == "stopped"
+    assert run(spec, small_pack, tmp_path / "run") == "done"
+    assert checkpoint_sha256(tmp_path / "run") == checkpoint_sha256(finished)
+    volatile = {"images_per_second", "elapsed_seconds", "seconds", "loss"}
+    stable = [
+        [{k: v for k, v in e.items() if k not in volatile} for e in steps(f)] for f in (tmp_path / "run", finished)
+    ]
+    assert stable[0] == stable[1]
+    assert len(json.loads((tmp_path / "run" / "environment.json").read_text())) == len(stops) + 1
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    return json.loads((folder / "result.json").read_text())["checkpoint_sha256"]
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("mobilenet_v1", 32), ("alexnet", 64), ("densenet121", 32)])
+def test_every_architecture_resumes_bit_for_bit(
+    architecture: str, size: int, small_pack: Pack, tmp_path: Path
+) -> None:
+    """AlexNet has dropout, whose masks must not depend on the stop either."""
+    training = {"epochs": 1, "image_size": size, "batch_size": 24, "class_imbalance": "balanced_sampling"}
+    spec = make_spec(small_pack, architecture=architecture, optimizer=Adam(), training=training)
+    assert run(spec, small_pack, tmp_path / "whole") == "done"
+    assert run(spec, small_pack, tmp_path / "parts", after(2)) == "stopped"
+    torch.manual_seed(99)
+    assert run(spec, small_pack, tmp_path / "parts") == "done"
+    assert checkpoint_sha256(tmp_path / "parts") == checkpoint_sha256(tmp_path / "whole")
+
+
+def test_a_lost_newest_checkpoint_costs_steps_but_changes_nothing(
+    finished: Path, small_pack: Pack, tmp_path: Path
+) -> None:
+    spec = make_spec(small_pack)
+    run(spec, small_pack, tmp_path / "run", after(3))
+    run(spec, small_pack, tmp_path / "run", after(3))
+    newest = max((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert run(spec, small_pack, tmp_path / "run") == "done"
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["checkpoint_sha256"] == checkpoint_sha256(finished)
+    assert newest.name in result["damaged_checkpoints"][0]
+    last = f"{result['samples']:012d}.safetensors"
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [last, f"{last}.sha256"], "a run that has ended falls back to no other"
+    samples = [entry["samples"] for entry in steps(tmp_path / "run")]
+    assert samples == sorted(set(samples)), "no step may be there twice"
+
+
+def test_a_finished_run_is_left_alone(finished: Path, small_pack: Pack) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert run(make_spec(small_pack), small_pack, finished) == "done"
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_pack_of_smaller_images_is_an_error(small_pack: Pack, tmp_path: Path) -> None:
+    training = {"epochs": 1, "image_size": 96}
+    assert run(make_spec(small_pack, training=training), small_pack, tmp_path / "run") == "failed"
+    assert "image_size=96 is larger than the pack's 64" in (tmp_path / "run" / "result.json").read_text()
+
+
+def test_a_run_that_another_process_trains_is_not_touched(small_pack: Pack, tmp_path: Path) -> None:
+    spec = make_spec(small_pack)
+    with RunFolder(tmp_path / "run").open(spec, describe_environment(CPU), "test"):
+        assert run(spec, small_pack, tmp_path / "run") == "in use"
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_early_stop_ends_a_run_whose_validation_loss_stays(small_pack: Pack, tmp_path: Path) -> None:
+    training = {"epochs": 30, "image_size": 32, "batch_size": 64, "early_stop_epochs": 2}
+    spec = make_spec(small_pack, policy=Constant(lr_max=1e-12), training=training)
+    assert run(spec, small_pack, tmp_path / "run") == "done"
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["stopped_early"]
+    assert result["epochs"] == result["best"]["progress"] + 2
+
+
+def test_the_training_split_may_be_measured_seldom_and_is_after_the_last_epoch(
+    small_pack: Pack, tmp_path: Path
+) -> None:
+    measured, digests = [], set()
+    for every in (1, 2):
+        training = {"epochs": 3, "image_size": 32, "batch_size": 32, "measure_training_split_every": every}
+        folder = tmp_path / str(every)
+        assert run(make_spec(small_pack, training=training), small_pack, folder) == "done"
+        measured.append([entry["progress"] for entry in epochs(folder) if entry["split"] == "train"])
+        digests.add(checkpoint_sha256(folder))
+    assert measured == [[1, 2, 3], [2, 3]]
+    assert len(digests) == 1, "measuring changes nothing"
+
+
+def test_clipping_and_bfloat16_change_training(small_pack: Pack, tmp_path: Path) -> None:
+    base = {"epochs": 1, "image_size": 32, "batch_size": 32}
+    digests = set()
+    for number, change in enumerate(({}, {"gradient_clip_norm": 0.01}, {"precision": "bfloat16"})):
+        spec = make_spec(small_pack, training=base | change)
+        assert run(spec, small_pack, tmp_path / str(number)) == "done"
+        digests.add(checkpoint_sha256(tmp_path / str(number)))
+    assert len(digests) == 3
+
+
+def test_newest_metrics_are_read_from_the_end(finished: Path) -> None:
+    newest = latest_metrics(finished)
+    assert set(newest) == {"step", "train", "validation"}
+    assert newest["step"] == steps(finished)[-1]
+    assert newest["validation"] == epochs(finished)[-1]
+
+
+def test_tensorboard_reads_each_step_once(small_pack: Pack, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    spec = make_spec(small_pack)
+    run(spec, small_pack, tmp_path / "run", after(3))
+    run(spec, small_pack, tmp_path / "run", after(4))
+    run(spec, small_pack, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    recorded = steps(tmp_path / "run")
+    rates = events.Scalars("training/lr")
+    assert [event.step for event in rates] == [entry["samples"] for entry in recorded]
+    assert [event.value for event in rates] == pytest.approx([entry["lr"] for entry in recorded])
+    assert {"accuracy/train", "auroc/validation", "loss/validation", "training/momentum"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert "inputs" in events.Tags()["images"]
+    assert "precision_recall/cardiomegaly/validation" in events.Tags()["tensors"]
