@@ -10,7 +10,7 @@ measure. A run of this project takes steps in three ways, one after the other, f
 - compiled: captured, and compiled by torch besides, as runs do that see enough pixels for it
 
 "pays from" is how many pixels of training images a run must see before compiling has saved what it took: the
-first steps' time over what a step saves, in pixels. `clr_hpc/training/compilation.py` decides by it. Code that an
+first steps' time over what a step saves, in pixels. `clr_hpc/training/step.py` decides by it. Code that an
 earlier process has compiled isn't used.
 """
 
@@ -28,10 +28,9 @@ from rich.table import Table
 from clr_hpc.config.run import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.captured_passes import EAGER_STEPS
-from clr_hpc.training.compilation import PAYS_FROM_PIXELS
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+from clr_hpc.training.step import EAGER_STEPS, PAYS_FROM_PIXELS
+from clr_hpc.training.trainer import PreparedRun
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
 

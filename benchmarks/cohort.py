@@ -50,8 +50,8 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+from clr_hpc.training.trainer import PreparedRun
 from parts.loops import Steps, in_turns
 
 WANTED = 1.3

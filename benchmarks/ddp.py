@@ -30,8 +30,8 @@ from torch.distributed import PrefixStore, TCPStore
 from clr_hpc.config.run import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+from clr_hpc.training.trainer import PreparedRun
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
 

@@ -97,8 +97,8 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.prepared_run import PreparedRun
-    from clr_hpc.training.world import World
+    from clr_hpc.training.distributed import World
+    from clr_hpc.training.trainer import PreparedRun
     from parts.loops import Setting, our_spec
     from parts.processes import OwnMemory
 

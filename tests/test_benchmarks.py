@@ -14,7 +14,7 @@ from rich.table import Table
 
 from clr_hpc.monitoring.status import State, StudyStatus, count
 from clr_hpc.store.study_folder import StudyFolder
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
 
 Load = Callable[[str], ModuleType]
 WITH_OPTIONS = [

@@ -21,9 +21,9 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.data.prefetch import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
 from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.compilation import PAYS_FROM_PIXELS
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+from clr_hpc.training.step import PAYS_FROM_PIXELS
+from clr_hpc.training.trainer import PreparedRun
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

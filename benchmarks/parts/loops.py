@@ -24,9 +24,9 @@ from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.step_log import StepLog
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+from clr_hpc.training.recorder import StepLog
+from clr_hpc.training.trainer import PreparedRun
 
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 RESIDENT_BATCHES = 16

@@ -70,7 +70,7 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     import torch.distributed as dist
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.world import World
+    from clr_hpc.training.distributed import World
 
     torch.set_num_threads(task.shape.cpus_per_worker)
     if dist.is_initialized():

@@ -10,7 +10,7 @@ from clr_hpc.data.manifest import Counts
 from clr_hpc.data.splits import SplitName
 
 SNAPSHOTS_KEPT = 5
-"""As many as ``clr_hpc.training.cycle_ends`` keeps, which a login node without torch can't import."""
+"""As many as ``clr_hpc.training.checkpoint`` keeps, which a login node without torch can't import."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A checkpoint is a safetensors file: no pickle, and the same state gives the same bytes. It holds the model, the
 optimizer's state and the progress; order, augmentation and dropout are functions of seed and progress
-(``clr_hpc.training.randomness``), and the rate is one of progress alone, so there is nothing else to keep.
+(``clr_hpc.training.data``), and the rate is one of progress alone, so there is nothing else to keep.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import update_bn
 
+from clr_hpc.config.policy import Policy
 from clr_hpc.store.atomic import written_whole
 
 KEPT = 2
@@ -228,3 +230,62 @@ def _checksum_file(path: Path) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+KEPT_SNAPSHOTS = 5
+"""The last ones; with short cycles there would be many."""
+
+
+def is_cycle_end(policy: Policy, before: float, after: float) -> bool:
+    """Say whether a step from ``before`` to ``after`` epochs ended a cycle of the policy."""
+    half_cycle = getattr(policy, "half_cycle_epochs", None)
+    if half_cycle is None:
+        return False
+    # a cycle that ends with a step may end a rounding error after it
+    slack = 1e-9
+    return int((after + slack) / (2 * half_cycle)) > int((before + slack) / (2 * half_cycle))
+
+
+class Snapshots:
+    """The models at a run's last cycle ends, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``folder``, which is made at the first save."""
+        self._folder = folder
+
+    def save(self, tensors: dict[str, Tensor], samples: int) -> None:
+        """Keep the ``model_tensors`` of a model as it is after ``samples`` samples."""
+        self._folder.mkdir(exist_ok=True)
+        save_tensors(self._folder / f"{samples:012d}.safetensors", tensors, {"samples": samples})
+        drop_tensors(self._files()[:-KEPT_SNAPSHOTS])
+
+    def forget_after(self, samples: int) -> None:
+        """Drop models of later than ``samples``: the run goes back and will come to others."""
+        drop_tensors(file for file in self._files() if int(file.stem) > samples)
+
+    def weights(self) -> dict[int, dict[str, Tensor]]:
+        """Return the ``state_dict`` of each by samples seen, the oldest first.
+
+        Raises:
+            DamagedCheckpointError: one of them is not as it was written.
+        """
+        return {int(file.stem): model_weights(load_tensors(file)[0]) for file in self._files()}
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.safetensors"))
+
+
+def average_weights(snapshots: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of several ``state_dict``s; counters are those of the last."""
+    return {
+        name: torch.stack([snapshot[name] for snapshot in snapshots]).mean(dim=0)
+        if last.is_floating_point()
+        else last
+        for name, last in snapshots[-1].items()
+    }
+
+
+def load_average(model: nn.Module, snapshots: list[dict[str, Tensor]], training_batches: Iterable[Tensor]) -> None:
+    """Put the mean of snapshots into a model, and take its batch-norm statistics anew on the training images."""
+    model.load_state_dict(average_weights(snapshots))
+    update_bn(training_batches, model)

@@ -11,13 +11,11 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.summary import describe_layers
 from clr_hpc.store.atomic import write_json
-from clr_hpc.training.checkpoint import Progress
-from clr_hpc.training.course import Course
-from clr_hpc.training.cycle_ends import is_cycle_end
-from clr_hpc.training.phases import Phases, untimed
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.range_test_course import RangeTestCourse
-from clr_hpc.training.shared_folder import SharedFolder
+from clr_hpc.training.checkpoint import Progress, is_cycle_end
+from clr_hpc.training.hooks import Course, RangeTestCourse
+from clr_hpc.training.saver import SharedFolder
+from clr_hpc.training.timeline import Phases, untimed
+from clr_hpc.training.trainer import PreparedRun
 
 SHOWN_INPUTS = 8
 COURSES: dict[str, type[Course]] = {"range_test": RangeTestCourse}

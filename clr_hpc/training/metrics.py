@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clr_hpc.models.task_model import TaskModel
-from clr_hpc.training.sampling import LabelledRows
-from clr_hpc.training.world import World
+from clr_hpc.training.data import LabelledRows
+from clr_hpc.training.distributed import World
 
 
 @dataclass(frozen=True)

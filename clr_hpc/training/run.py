@@ -14,9 +14,8 @@ from clr_hpc.store.run_folder import failed, is_done, now
 if TYPE_CHECKING:
     from clr_hpc.data.pack import Pack
     from clr_hpc.store.run_folder import RunFolder
-    from clr_hpc.training.failure import Cause
-    from clr_hpc.training.profile import Profile
-    from clr_hpc.training.world import World
+    from clr_hpc.training.distributed import Cause, World
+    from clr_hpc.training.profiling.profile import Profile
 
 Outcome = Literal["done", "failed", "stopped", "in use"]
 """``stopped``: a checkpoint is saved and nothing is lost. ``in use``: another process trains it."""
@@ -42,7 +41,7 @@ def train_run(
 
     A run that raises, in whichever process, leaves ``result.json`` with status ``failed``, the reason and the
     traceback, and can be tried again. One that diverges or runs out of memory is tried again at once: see
-    ``clr_hpc.training.setbacks``.
+    ``clr_hpc.training.recovery``.
 
     Raises:
         WorldBrokenError: another process was lost. The run has no result; started anew it goes on from its
@@ -50,7 +49,7 @@ def train_run(
         KeyboardInterrupt: the keyboard said so.
     """
     from clr_hpc.store.run_folder import RunFolder
-    from clr_hpc.training.failure import RankFailedError
+    from clr_hpc.training.distributed import RankFailedError
 
     run_folder, started = RunFolder(folder), time.monotonic()
     ended: Outcome | None = None
@@ -83,7 +82,7 @@ def _begin_profile(
     spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", attempt: int
 ) -> "Profile":
     started = time.perf_counter()  # what a process imports for its first run is part of that run's start
-    from clr_hpc.training.profile import Profile
+    from clr_hpc.training.profiling.profile import Profile
 
     return Profile(spec, pack, run_folder, world, attempt, started)
 
@@ -115,8 +114,8 @@ def _attempt(
 ) -> Outcome:
     from clr_hpc.training.checkpoint import Checkpoints
     from clr_hpc.training.loop import StoppedError, train
-    from clr_hpc.training.phases import untimed
-    from clr_hpc.training.shared_folder import SharedFolder
+    from clr_hpc.training.saver import SharedFolder
+    from clr_hpc.training.timeline import untimed
 
     world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
     phases = profile.timeline if profile else untimed
@@ -141,9 +140,8 @@ def _after_failure(
 ) -> Outcome | None:
     """Let the run go back to where it can go on, or write down that it failed."""
     from clr_hpc.store.lease import LeaseLostError
-    from clr_hpc.training.sampling import make_sampler
-    from clr_hpc.training.setbacks import NoWayOnError, go_back
-    from clr_hpc.training.task_data import task_data
+    from clr_hpc.training.data import make_sampler, task_data
+    from clr_hpc.training.recovery import NoWayOnError, go_back
 
     if cause.kind == "lease lost":
         return "in use"

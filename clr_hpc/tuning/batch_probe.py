@@ -74,8 +74,8 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.prepared_run import PreparedRun
-    from clr_hpc.training.world import World
+    from clr_hpc.training.distributed import World
+    from clr_hpc.training.trainer import PreparedRun
 
     torch.set_num_threads(sharing.threads)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -14,12 +14,12 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.planning.throughput import Rate
 from clr_hpc.planning.workload import Kind, work_of
-from clr_hpc.training import metrics, prepared_run
+from clr_hpc.training import metrics, trainer
+from clr_hpc.training.data import LabelledRows
+from clr_hpc.training.distributed import World
 from clr_hpc.training.metrics import Evaluation
-from clr_hpc.training.prepared_run import PreparedRun
 from clr_hpc.training.run import train_run
-from clr_hpc.training.sampling import LabelledRows
-from clr_hpc.training.world import World
+from clr_hpc.training.trainer import PreparedRun
 
 TRIANGULAR = Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=0.5)
 SOFT = {"name": "deep_svdd", "boundary": "soft"}
@@ -58,7 +58,7 @@ def test_images_are_counted_as_a_run_counts_them(
         seen["evaluated"] += len(split)
         return metrics.evaluate(model, split, *rest)
 
-    monkeypatch.setattr(prepared_run, "evaluate", evaluate_and_count)
+    monkeypatch.setattr(trainer, "evaluate", evaluate_and_count)
     (item,) = work_of([spec], small_pack.manifest.counts)
     assert (
         train_run(spec, small_pack, tmp_path / spec.name, World.alone(torch.device("cpu")), bool, 1e9, "")

@@ -19,10 +19,10 @@ from torch.distributed import PrefixStore, TCPStore
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.task_model import BinaryClassifier
-from clr_hpc.training import prepared_run
-from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training import trainer
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
+from clr_hpc.training.trainer import PreparedRun
 
 CPU = torch.device("cpu")
 
@@ -96,8 +96,8 @@ def have_little_memory(patch: pytest.MonkeyPatch, images: int) -> None:
 
 def use_double_precision(patch: pytest.MonkeyPatch) -> None:
     """Build binary classifiers, and compute everything of them, in double precision."""
-    build, load, losses = prepared_run._build_model, PreparedRun.load, BinaryClassifier.losses
-    patch.setattr(prepared_run, "_build_model", lambda *of: build(*of).double())
+    build, load, losses = trainer._build_model, PreparedRun.load, BinaryClassifier.losses
+    patch.setattr(trainer, "_build_model", lambda *of: build(*of).double())
     patch.setattr(PreparedRun, "load", lambda run, rows, changes=None: load(run, rows, changes).double())
     patch.setattr(BinaryClassifier, "forward", lambda model, images: model.backbone(images).squeeze(1))
     patch.setattr(

@@ -8,9 +8,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
 from clr_hpc.models.task_model import BinaryClassifier
+from clr_hpc.training.data import LabelledRows
+from clr_hpc.training.distributed import World
 from clr_hpc.training.metrics import areas, evaluate
-from clr_hpc.training.sampling import LabelledRows
-from clr_hpc.training.world import World
 
 ALONE = World.alone(torch.device("cpu"))
 

@@ -19,8 +19,8 @@ from clr_hpc.schedule.policies import learning_rate, momentum
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
 from clr_hpc.training.checkpoint import load_tensors
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
 
 CPU = torch.device("cpu")
 POLICY = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)

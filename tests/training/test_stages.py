@@ -18,8 +18,8 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.models.one_class.base import threshold
 from clr_hpc.places.job import ListedRuns
 from clr_hpc.training.checkpoint import load_tensors
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
 
 CPU = torch.device("cpu")
 METHODS = ["deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours"]

@@ -9,9 +9,9 @@ import torch
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.store.run_folder import RunFolder, read_metrics
-from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
+from clr_hpc.training.trainer import PreparedRun
 from clr_hpc.tuning.run_values import cost_of, value_after
 
 ALONE = World.alone(torch.device("cpu"))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.world import World
+    from clr_hpc.training.distributed import World
 
 WAKE_SECONDS = 1.0
 """Only the main thread acts on signals, and one that the system gave to another thread doesn't wake it."""

@@ -84,8 +84,8 @@ class _Probe:
     def __init__(self, spec: RunSpec, pack: "Pack", device: "torch.device", disk: Path) -> None:
         import torch
 
-        from clr_hpc.training.prepared_run import PreparedRun
-        from clr_hpc.training.world import World
+        from clr_hpc.training.distributed import World
+        from clr_hpc.training.trainer import PreparedRun
 
         self._torch, self._device, self._disk = torch, device, disk
         if device.type == "cuda":

@@ -61,7 +61,7 @@ def _open_what_runs_share(task: WorkerTask) -> None:
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.world import World
+    from clr_hpc.training.distributed import World
 
     torch.set_num_threads(_worker["threads"])
     number = _worker["number"]

@@ -4,19 +4,161 @@ Measured after a run on a second one of the same spec, so that nothing of the fi
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils import clip_grad_norm_
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from clr_hpc.training.device_peaks import DevicePeaks, measure_peaks, wait_for
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.sampling import make_sampler
-from clr_hpc.training.step_work import StepWork, step_work
+from clr_hpc.training.data import make_sampler
+from clr_hpc.training.trainer import PreparedRun
+
+MEASURED_SECONDS, FEWEST_REPEATS = 1.0, 5
+"""The fastest one counts: what else the machine does only takes away."""
+
+
+@dataclass(frozen=True)
+class DevicePeaks:
+    """What one process gets from the device, with the threads that it has."""
+
+    flops_per_second: float
+    """Of a product of two square matrices, in the run's precision."""
+    bytes_per_second: float
+    """Read and written by a copy of what no cache holds."""
+    matrix_side: int
+    copied_bytes: int
+
+
+def measure_peaks(device: torch.device, precision: torch.dtype) -> DevicePeaks:
+    """Measure for some seconds; takes half a GiB of memory on a CPU, two on a GPU."""
+    on_gpu = device.type == "cuda"
+    side, size = (8192, 2**30) if on_gpu else (1024, 2**28)
+    first, second = (torch.rand(side, side, device=device).to(precision) for _ in range(2))
+    product = torch.empty_like(first)
+    with _convolutions_precision():
+        seconds = _best_seconds(lambda: torch.mm(first, second, out=product), device)
+    flops_per_second = 2 * side**3 / seconds
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    seconds = _best_seconds(lambda: target.copy_(source), device)
+    return DevicePeaks(flops_per_second, 2 * size / seconds, side, size)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
+    taken: list[float] = []
+    deadline = time.perf_counter() + MEASURED_SECONDS
+    while len(taken) < FEWEST_REPEATS or time.perf_counter() < deadline:
+        wait_for(device)
+        start = time.perf_counter()
+        work()
+        wait_for(device)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+@contextmanager
+def _convolutions_precision() -> Iterator[None]:
+    """Multiply matrices of float32 as convolutions do: torch lets those use TF32, but not these."""
+    matrices = torch.backends.cuda.matmul
+    before = matrices.fp32_precision
+    matrices.fp32_precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        matrices.fp32_precision = before
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """The least that a step has to do."""
+
+    flops: int
+    """Of matrix products and convolutions, forward and backward; a multiplication and an addition are two."""
+    parameter_bytes: int
+    """Of the weights. Their gradients take as many."""
+    optimizer_bytes: int
+    """Of the optimizer's state."""
+    activation_bytes: int
+    """Of what the forward pass keeps for the backward pass, inputs included."""
+
+    @property
+    def bytes_moved(self) -> int:
+        """Estimated bytes to and from memory, if each thing is moved as seldom as it can be.
+
+        Weights are read forward, backward and for the update, and written once; gradients are written and read;
+        the optimizer's state is read and written; what is kept for the backward pass is written and read.
+        """
+        return 6 * self.parameter_bytes + 2 * self.optimizer_bytes + 2 * self.activation_bytes
+
+
+def step_work(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> StepWork:
+    """Count the work of a step.
+
+    Args:
+        model: after a step.
+        optimizer: of its parameters, after a step.
+        loss: runs the forward pass on a batch; the gradients of ``model`` are lost.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}
+    ) as counter:
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    state = (value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor))
+    return StepWork(
+        flops=counter.get_total_flops(),
+        parameter_bytes=_bytes(model.parameters()),
+        optimizer_bytes=_bytes(state),
+        activation_bytes=sum(size for place, size in kept.items() if place not in own),
+    )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _backward(
+    output: list[int],
+    images: list[int],
+    weights: list[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    wanted: list[bool],
+    **_: Any,
+) -> int:
+    """Count a convolution's backward pass: each of its two gradients takes what the forward pass takes.
+
+    torch's own formula leaves the groups out of the weights' gradient, and counts a depthwise convolution several
+    times over.
+    """
+    return sum(wanted[:2]) * int(conv_flop_count(images, weights, output, transposed))
+
 
 WARM_STEPS = 3
 MEASURED_SECONDS = 6.0

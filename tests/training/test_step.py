@@ -10,9 +10,9 @@ from tiny_run import make_spec
 
 from clr_hpc.config.run import ARCHITECTURES
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.compilation import PAYS_FROM_PIXELS, pays_back
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+from clr_hpc.training.step import PAYS_FROM_PIXELS, pays_back
+from clr_hpc.training.trainer import PreparedRun
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -50,7 +50,7 @@ def test_without_a_compiler_it_computes_all_the_same(tmp_path: Path) -> None:
     code = """
 import torch
 from torch import nn
-from clr_hpc.training.compilation import compiled
+from clr_hpc.training.step import compiled
 network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1))
 images = torch.randn(4, 1, 8, 8)
 outputs = compiled(network)(images)

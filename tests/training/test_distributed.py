@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch.distributed import HashStore
 
-from clr_hpc.training.failure import Cause, RankFailedError, is_lost_connection
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import Cause, RankFailedError, World, is_lost_connection
 
 CPU = torch.device("cpu")
 
@@ -35,7 +34,7 @@ def test_a_failure_says_its_kind_and_keeps_its_traceback() -> None:
         with pytest.raises(RankFailedError) as raised, World.alone(CPU).together(0):
             raise error
         assert raised.value.cause.kind == kind
-        assert "test_world.py" in raised.value.cause.traceback
+        assert "test_distributed.py" in raised.value.cause.traceback
         assert Cause.parse(raised.value.cause.as_json().encode()) == raised.value.cause
 
 

@@ -13,9 +13,9 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.metrics import read_metrics
-from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
+from clr_hpc.training.trainer import PreparedRun
 
 AUTOENCODER = {"kind": "one_class", "method": {"name": "autoencoder"}}
 

@@ -3,33 +3,146 @@
 So it need not look alike at the same moment on every machine, which network disks don't promise.
 """
 
+import json
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clr_hpc.config.run import Start
 from clr_hpc.store.run_folder import RunFolder
-from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import (
     Checkpoint,
     Checkpoints,
+    DamagedCheckpointError,
     Progress,
+    Snapshots,
+    load_tensors,
     model_tensors,
     save_tensors,
     state_tensors,
 )
-from clr_hpc.training.cycle_ends import Snapshots
-from clr_hpc.training.start import baseline_tensors
-from clr_hpc.training.world import World
+from clr_hpc.training.distributed import World
+
+
+class BaselineError(Exception):
+    """The baseline of a run is missing, failed or damaged; the message names it and says what to do."""
+
+
+def baseline_result(start: Start, runs_folder: Path) -> dict[str, Any]:
+    """Return the result of the baseline in the study's ``runs`` folder.
+
+    Raises:
+        BaselineError: it has none, or failed.
+    """
+    folder = runs_folder / start.baseline.name
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    except FileNotFoundError:
+        raise BaselineError(
+            f"its baseline {folder} has no result; run the study again to train it first"
+        ) from None
+    if result["status"] != "done":
+        raise BaselineError(f"its baseline {folder} failed: {result['reason']}; mend that and run the study again")
+    return result
+
+
+def baseline_tensors(start: Start, runs_folder: Path) -> dict[str, Tensor]:
+    """Return the tensors that a run starts from: ``model.*``, and ``optimizer.*`` of the last checkpoint.
+
+    Raises:
+        BaselineError: the baseline has no result, failed, or the file is damaged or not that of its result.
+    """
+    result = baseline_result(start, runs_folder)
+    folder = runs_folder / start.baseline.name
+    path = folder / "best.safetensors"
+    if start.weights == "last":
+        path = Checkpoints(folder / "checkpoints").path(result["samples"])
+    try:
+        tensors, _ = load_tensors(path, result["checkpoint_sha256"] if start.weights == "last" else None)
+    except DamagedCheckpointError as error:
+        raise BaselineError(
+            f"its baseline's weights can't be used: {error}; delete {folder} and run the study again to train it"
+        ) from error
+    return tensors
+
 
 T = TypeVar("T")
+_thread = ThreadPoolExecutor(1, "writer")
+_one_copy = threading.Semaphore(1)
+"""Of all runs of a process: a cohort's checkpoints don't lie in memory side by side."""
+
+
+class BackgroundWriter:
+    """Writes a run's tensors in the order in which they are handed over.
+
+    What a write raises is raised by the next call here, so that no failure is lost.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to write."""
+        self._last: Future[Any] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was handed over is written, or has failed."""
+        return self._last is None or self._last.done()
+
+    def hand_over(self, tensors: dict[str, Tensor], write: Callable[[dict[str, Tensor]], T]) -> "Future[T]":
+        """Copy tensors to the host and have ``write`` called with the copies; return its future result.
+
+        Waits for what this process hands over before, so that it holds one copy at a time.
+
+        Raises:
+            Exception: what the write before this one raised.
+        """
+        self.wait()
+        _one_copy.acquire()
+        try:
+            copies = {name: _copied(tensor) for name, tensor in tensors.items()}
+            written = _thread.submit(_write, write, copies)
+        except BaseException:
+            _one_copy.release()
+            raise
+        self._last = written
+        return written
+
+    def wait(self) -> None:
+        """Return when all that was handed over is written.
+
+        Raises:
+            Exception: what a write raised, once.
+        """
+        last = self._last
+        if last is not None:
+            wait([last])
+            self._last = None
+            last.result()
+
+    def close(self) -> None:
+        """Return when nothing is written any more; what failed is dropped, so ``wait`` first where it matters."""
+        if self._last is not None:
+            wait([self._last])
+
+
+def _write(write: Callable[[dict[str, Tensor]], T], copies: dict[str, Tensor]) -> T:
+    try:
+        return write(copies)
+    finally:
+        copies.clear()
+        _one_copy.release()
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 class SharedFolder:

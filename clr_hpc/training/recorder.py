@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from clr_hpc.store.run_folder import RunFolder
-from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.distributed import DisagreementError
+from clr_hpc.training.trainer import PreparedRun
 from clr_hpc.training.turns import own_seconds
-from clr_hpc.training.world import DisagreementError
 
 RECORDS_PER_EPOCH = 20
 

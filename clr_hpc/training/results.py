@@ -13,13 +13,11 @@ from clr_hpc.data.splits import SplitName
 from clr_hpc.models.one_class.base import threshold
 from clr_hpc.store.atomic import written_whole
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.checkpoint import Progress
-from clr_hpc.training.cycle_ends import load_average
+from clr_hpc.training.checkpoint import Progress, load_average
 from clr_hpc.training.metrics import Evaluation, measure
-from clr_hpc.training.prepared_run import PreparedRun
-from clr_hpc.training.shared_folder import SharedFolder
-from clr_hpc.training.start import baseline_result
-from clr_hpc.training.step_log import StepLog
+from clr_hpc.training.recorder import StepLog
+from clr_hpc.training.saver import SharedFolder, baseline_result
+from clr_hpc.training.trainer import PreparedRun
 
 PREDICTION_COLUMNS = ["image", "patient", "split", "view", "age_years", "sex"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

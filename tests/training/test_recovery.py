@@ -18,11 +18,11 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.background_writer import BackgroundWriter
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
-from clr_hpc.training.prepared_run import PreparedRun
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
+from clr_hpc.training.saver import BackgroundWriter
+from clr_hpc.training.trainer import PreparedRun
 
 ALONE = World.alone(torch.device("cpu"))
 

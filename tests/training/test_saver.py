@@ -11,10 +11,10 @@ from tiny_run import make_spec
 from torch import Tensor
 
 from clr_hpc.data.pack import Pack
-from clr_hpc.training import shared_folder
-from clr_hpc.training.background_writer import BackgroundWriter
+from clr_hpc.training import saver
+from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
-from clr_hpc.training.world import World
+from clr_hpc.training.saver import BackgroundWriter
 
 
 def test_what_changes_after_the_hand_over_is_not_written() -> None:
@@ -75,7 +75,7 @@ def test_a_run_whose_files_could_not_be_written_has_failed(
     def fill_the_disk(*_: Any) -> str:
         raise OSError("no space left")
 
-    monkeypatch.setattr(shared_folder, "save_tensors", fill_the_disk)
+    monkeypatch.setattr(saver, "save_tensors", fill_the_disk)
     spec = make_spec(small_pack)
     alone = World.alone(torch.device("cpu"))
     assert train_run(spec, small_pack, tmp_path / "run", alone, bool, 1e9, "") == "failed"

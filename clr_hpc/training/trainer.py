@@ -22,17 +22,14 @@ from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.build import build_one_class
 from clr_hpc.models.task_model import BinaryClassifier, TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
-from clr_hpc.training.captured_passes import EAGER_STEPS, CapturedPasses
 from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors
-from clr_hpc.training.compilation import compiled, pays_back
+from clr_hpc.training.data import LabelledRows, Stream, TaskData, generator, make_sampler, seed_dropout, task_data
+from clr_hpc.training.distributed import World
 from clr_hpc.training.metrics import Evaluation, evaluate
 from clr_hpc.training.optimizers import build_optimizer
-from clr_hpc.training.phases import Phases, untimed
-from clr_hpc.training.randomness import Stream, generator, seed_dropout
-from clr_hpc.training.sampling import LabelledRows, make_sampler
-from clr_hpc.training.shared_layers import Part, averaging_gradients, sharing_copy
-from clr_hpc.training.task_data import TaskData, task_data
-from clr_hpc.training.world import World
+from clr_hpc.training.step import EAGER_STEPS, CapturedPasses, compiled, pays_back
+from clr_hpc.training.sync_layers import Part, averaging_gradients, sharing_copy
+from clr_hpc.training.timeline import Phases, untimed
 
 EVALUATION_BATCH = 64
 """Images. On CPUs larger ones leave the caches: 256 at once take twice as long in MobileNetV1 and

@@ -13,10 +13,10 @@ from clr_hpc.training.checkpoint import (
     DamagedCheckpointError,
     Divergence,
     Progress,
+    Snapshots,
     load_tensors,
 )
-from clr_hpc.training.cycle_ends import Snapshots
-from clr_hpc.training.failure import Kind
+from clr_hpc.training.distributed import Kind
 
 DIVERGENCES_BORNE = 3
 SMALLEST_MICRO_BATCH = 2

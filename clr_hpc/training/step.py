@@ -5,11 +5,15 @@ them than the GPU to compute them. A replay launches all of a graph at once. Wha
 copied into tensors that stay where they are; the optimizer's step, which differs in its rate, is launched as ever.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import BinaryTask
 
 EAGER_STEPS = 2
 """Steps that a run takes before its passes are captured: in the first, libraries choose and allocate."""
@@ -95,3 +99,34 @@ class CapturedPasses:
             yield
         finally:
             self._generator.graphsafe_set_state(others)
+
+
+PAYS_FROM_PIXELS = {"mobilenet_v1": 4e10, "alexnet": 1.4e11, "densenet121": 4e10}
+"""What compiling took, over what it saved a pixel of training images (docs/benchmarks.md)."""
+
+
+def pays_back(spec: RunSpec, samples_per_epoch: int) -> bool:
+    """Say whether compiling a run's network takes less time on a GPU than it saves.
+
+    One-class models, whose networks are used in other ways besides, are left as they are.
+    """
+    pixels = spec.training.epochs * samples_per_epoch * spec.training.image_size**2
+    return isinstance(spec.task, BinaryTask) and pixels >= PAYS_FROM_PIXELS[spec.architecture]
+
+
+def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return what computes as this network does, from its parameters, and is compiled when it is first called.
+
+    A machine that can't compile, for want of a C compiler say, computes as ever; torch's log says why.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's use of itself
+        code = torch.compile(network, dynamic=False)
+
+    def compute(images: Tensor) -> Tensor:
+        with torch._dynamo.config.patch(suppress_errors=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to whoever wrote the network, such as to take TF32
+            outputs: Tensor = code(images)
+        return outputs
+
+    return compute

@@ -18,14 +18,12 @@ from trial_study import TrialStudy
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.profile_display import profile_table
-from clr_hpc.training import limits
-from clr_hpc.training.device_peaks import DevicePeaks
-from clr_hpc.training.limits import roofline
-from clr_hpc.training.phases import PARTS, REST, Timeline, untimed
+from clr_hpc.training.distributed import World
+from clr_hpc.training.profiling import limits
+from clr_hpc.training.profiling.limits import DevicePeaks, StepWork, roofline, step_work
+from clr_hpc.training.profiling.profile import TRACED_STEPS
 from clr_hpc.training.run import train_run
-from clr_hpc.training.step_trace import TRACED_STEPS
-from clr_hpc.training.step_work import StepWork, step_work
-from clr_hpc.training.world import World
+from clr_hpc.training.timeline import PARTS, REST, Timeline, untimed
 
 ALONE = World.alone(torch.device("cpu"))
 

@@ -1,0 +1,174 @@
+"""Which images of a pack a run learns from and is measured on, and their labels in its task."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.run import RunSpec
+from clr_hpc.config.task import BinaryTask, Task
+from clr_hpc.data.pack import Pack
+from clr_hpc.data.splits import SPLITS, SplitName
+
+
+class Stream(IntEnum):
+    """What the numbers are for; each purpose has a stream of its own."""
+
+    ORDER = 1
+    AUGMENTATION = 2
+    DROPOUT = 3
+
+
+def generator(seed: int, stream: Stream, position: int) -> np.random.Generator:
+    """Return the generator of a stream at a position (an epoch, or samples seen)."""
+    return np.random.default_rng([seed, stream, position])
+
+
+def seed_dropout(seed: int, samples_seen: int) -> None:
+    """Set torch's global generators, from which dropout draws and nothing else in this project does."""
+    words = np.random.SeedSequence([seed, Stream.DROPOUT, samples_seen]).generate_state(2, np.uint32)
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The rows of one split of a pack on which a task's label is known."""
+
+    rows: NDArray[np.int64]
+    """(N,) positions in the pack's index."""
+    labels: NDArray[np.float32]
+    """(N,) 0 or 1."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+    @property
+    def positives(self) -> int:
+        """Number of images with the finding."""
+        return int(self.labels.sum())
+
+
+class Sampler:
+    """The endless sequence of a run's training batches."""
+
+    def __init__(self, training: LabelledRows, batch_size: int, seed: int, balanced: bool) -> None:
+        """Draw batches from ``training``; ``balanced`` draws images with and without the finding equally often."""
+        self.training = training
+        self.batch_size = min(batch_size, len(training))
+        self.seed = seed
+        self.balanced = balanced
+        self._order_of: tuple[int, NDArray[np.int64]] = (0, self._draw_order(0))
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples of one epoch: whole batches only, since batch norm can't take a batch of one.
+
+        Which images an epoch leaves out changes from epoch to epoch. A split smaller than a batch is one batch.
+        """
+        return len(self.training) // self.batch_size * self.batch_size
+
+    def batch(self, samples_seen: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return rows ``(B,)`` and labels ``(B,)`` of the batch that follows after this many samples."""
+        epoch, start = divmod(samples_seen, self.samples_per_epoch)
+        if self._order_of[0] != epoch:
+            self._order_of = (epoch, self._draw_order(epoch))
+        chosen = self._order_of[1][start : start + self.batch_size]
+        return self.training.rows[chosen], self.training.labels[chosen]
+
+    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
+        random = generator(self.seed, Stream.ORDER, epoch)
+        if not self.balanced:
+            return random.permutation(len(self.training))[: self.samples_per_epoch]
+        positive, negative = np.flatnonzero(self.training.labels == 1), np.flatnonzero(self.training.labels == 0)
+        wanted = random.permutation(np.arange(self.samples_per_epoch) % 2 == 0)
+        order = np.empty(self.samples_per_epoch, dtype=np.int64)
+        order[wanted] = _draw(positive, int(wanted.sum()), random)
+        order[~wanted] = _draw(negative, int((~wanted).sum()), random)
+        return order
+
+
+def _draw(pool: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw ``count`` of the pool, each as often as every other, give or take one."""
+    rounds = [random.permutation(pool) for _ in range(-(-count // len(pool)))]
+    return np.concatenate(rounds)[:count]
+
+
+def make_sampler(spec: RunSpec, training: LabelledRows) -> Sampler:
+    """Return the sampler of a run over its training images."""
+    balanced = spec.task.kind == "binary" and spec.training.class_imbalance == "balanced_sampling"
+    return Sampler(training, spec.training.batch_size, spec.seed, balanced)
+
+
+class EmptyTaskError(Exception):
+    """The pack has nothing to learn this task from; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The images of a task whose label is known."""
+
+    training: LabelledRows
+    """What the model is trained on: of a one-class task the one class alone."""
+    splits: dict[SplitName, LabelledRows]
+    """What it is measured on."""
+    training_patients: NDArray[np.int64]
+    """(N,) a number for the patient of each training image."""
+
+    @property
+    def trained_on(self) -> NDArray[np.bool_]:
+        """Which images of the training split, in its order, the model is trained on."""
+        return np.isin(self.splits["train"].rows, self.training.rows)
+
+
+def task_data(task: Task, pack: Pack) -> TaskData:
+    """Find a task's images.
+
+    Raises:
+        EmptyTaskError: there is nothing to learn from in the training split.
+    """
+    labels = task_labels(task, pack)
+    splits = {split: _known(pack.rows_of(split), labels) for split in SPLITS}
+    training = splits["train"]
+    if isinstance(task, BinaryTask):
+        for word, value in (("with", 1), ("without", 0)):
+            if not (training.labels == value).any():
+                raise EmptyTaskError(
+                    f"no training image {word} {task.pathology} among {len(training)}; "
+                    "leave this pathology out of the study or pack more images"
+                )
+    else:
+        normal = training.labels == 0
+        training = LabelledRows(training.rows[normal], training.labels[normal])
+        if len(training) < 2:
+            raise EmptyTaskError(
+                f"{len(training)} training images of {task.normal}; a one-class model needs two or more: "
+                "take another class or pack more images"
+            )
+    _, patients = np.unique(pack.index["patient"].to_numpy(dtype=str)[training.rows], return_inverse=True)
+    return TaskData(training, splits, patients.astype(np.int64))
+
+
+def task_labels(task: Task, pack: Pack) -> NDArray[np.int8]:
+    """Return the labels ``(images,)`` of a whole pack in a task: 1, 0 or UNKNOWN."""
+    if isinstance(task, BinaryTask):
+        return pack.labels(task.pathology)
+    member = _no_finding(pack) if task.normal == NO_FINDING else pack.labels(task.normal)
+    # 0 is the one class and 1 is what is known to lie outside it
+    return np.where(member == UNKNOWN, UNKNOWN, 1 - member).astype(np.int8)
+
+
+def _no_finding(pack: Pack) -> NDArray[np.int8]:
+    all_labels = np.stack([pack.labels(pathology) for pathology in PATHOLOGIES])
+    unknown = (all_labels == UNKNOWN).any(axis=0)
+    member = np.where(unknown, UNKNOWN, POSITIVE).astype(np.int8)
+    member[(all_labels == POSITIVE).any(axis=0)] = NEGATIVE
+    return member
+
+
+def _known(rows: NDArray[np.int64], labels: NDArray[np.int8]) -> LabelledRows:
+    known = labels[rows] != UNKNOWN
+    return LabelledRows(rows[known], labels[rows][known].astype(np.float32))
