@@ -70,7 +70,7 @@ app.command()(tensorboard)
 def report(study_file: StudyFile, results: Results = Path("results")) -> None:
     """Write a study's report, of the runs that are there by now."""
     from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.reporting.collect import ReportError
+    from clr_hpc.reporting.read.study import ReportError
     from clr_hpc.reporting.report import write_report
 
     try:

@@ -143,7 +143,7 @@ def _show(console: "Console", tests: "Study", folder: "StudyFolder", learners: "
 
     from clr_hpc.planning.lr_range import FILE, write_verdicts
     from clr_hpc.range_test_display import pasteable, reasons, render
-    from clr_hpc.reporting.range_test_page import write_page
+    from clr_hpc.reporting.page.lr_range import write_page
 
     write_verdicts(folder.path / FILE, learners)
     page = write_page(folder.path)

@@ -197,7 +197,7 @@ def _write_outcome(
     place: "TrialPlace",
 ) -> None:
     """Write what the search has come to by now, and print the best settings."""
-    from clr_hpc.reporting.tuning_page import best_in_words, cost_in_words, write_tuning_page
+    from clr_hpc.reporting.page.tuning import best_in_words, cost_in_words, write_tuning_page
     from clr_hpc.store.atomic import write_json, written_whole
     from clr_hpc.tuning.outcome import best_study, outcome_of
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from clr_hpc.reporting import csv_files
-from clr_hpc.reporting.collect import read_study
-from clr_hpc.reporting.evaluation import Evaluation, evaluate
-from clr_hpc.reporting.latex import paper_tables
-from clr_hpc.reporting.page import render
-from clr_hpc.reporting.planned import against_plan
-from clr_hpc.reporting.range_tests import read_range_tests
+from clr_hpc.reporting.page.page import render
+from clr_hpc.reporting.read.lr_range import read_range_tests
+from clr_hpc.reporting.read.plan import against_plan
+from clr_hpc.reporting.read.study import read_study
+from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate
+from clr_hpc.reporting.tables import export
+from clr_hpc.reporting.tables.export import paper_tables
 from clr_hpc.store.atomic import written_whole
 
 
@@ -41,18 +41,18 @@ def _tables(evaluation: Evaluation) -> dict[str, str]:
         "one-class": evaluation.one_class.comparison,
     }
     prediction = against_plan(evaluation.study)
-    predicted = {"predicted.csv": csv_files.predicted_csv(prediction)} if prediction else {}
+    predicted = {"predicted.csv": export.predicted_csv(prediction)} if prediction else {}
     return predicted | {
-        "results.csv": csv_files.results_csv(row for kind in kinds for row in kind.rows),
-        "arms.csv": csv_files.comparisons_csv("compared_over", arms),
-        "contrasts.csv": csv_files.contrasts_csv(contrast for kind in kinds for contrast in kind.contrasts),
-        "verdicts.csv": csv_files.verdicts_csv(contrast for kind in kinds for contrast in kind.contrasts),
-        "models.csv": csv_files.comparisons_csv("arm", evaluation.models),
-        "costs.csv": csv_files.costs_csv(evaluation.binary.costs, evaluation.binary.savings),
-        "one-class-costs.csv": csv_files.costs_csv(evaluation.one_class.costs, evaluation.one_class.savings),
-        "slices.csv": csv_files.slices_csv(evaluation.slices),
-        "runs.csv": csv_files.runs_csv(evaluation.runs),
-        "epochs.csv": csv_files.epochs_csv(evaluation.runs),
-        "labels.csv": csv_files.labels_csv(evaluation.study),
+        "results.csv": export.results_csv(row for kind in kinds for row in kind.rows),
+        "arms.csv": export.comparisons_csv("compared_over", arms),
+        "contrasts.csv": export.contrasts_csv(contrast for kind in kinds for contrast in kind.contrasts),
+        "verdicts.csv": export.verdicts_csv(contrast for kind in kinds for contrast in kind.contrasts),
+        "models.csv": export.comparisons_csv("arm", evaluation.models),
+        "costs.csv": export.costs_csv(evaluation.binary.costs, evaluation.binary.savings),
+        "one-class-costs.csv": export.costs_csv(evaluation.one_class.costs, evaluation.one_class.savings),
+        "slices.csv": export.slices_csv(evaluation.slices),
+        "runs.csv": export.runs_csv(evaluation.runs),
+        "epochs.csv": export.epochs_csv(evaluation.runs),
+        "labels.csv": export.labels_csv(evaluation.study),
         "paper.tex": paper_tables(evaluation.binary.rows, evaluation.binary.contrasts),
     }

@@ -9,7 +9,7 @@ from typing import Any
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, OneClassTask
-from clr_hpc.reporting.statistics import Interval
+from clr_hpc.reporting.stats.bootstrap import Interval
 
 ARCHITECTURE_TITLES = {"mobilenet_v1": "MobileNetV1", "alexnet": "AlexNet", "densenet121": "DenseNet-121"}
 OPTIMIZER_TITLES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSProp", "adagrad": "Adagrad"}

@@ -29,8 +29,8 @@ from clr_hpc.planning.lr_range import (
     with_measured,
     write_verdicts,
 )
-from clr_hpc.reporting.collect import ReportError, read_study
-from clr_hpc.reporting.range_test_page import write_page
+from clr_hpc.reporting.page.lr_range import write_page
+from clr_hpc.reporting.read.study import ReportError, read_study
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.study_folder import StudyFolder
 

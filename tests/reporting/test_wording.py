@@ -4,7 +4,7 @@ import pytest
 
 from clr_hpc.config.run import RunSpec, Start
 from clr_hpc.reporting import wording
-from clr_hpc.reporting.statistics import Interval
+from clr_hpc.reporting.stats.bootstrap import Interval
 
 
 def spec(optimizer: dict[str, Any], policy: dict[str, Any]) -> RunSpec:

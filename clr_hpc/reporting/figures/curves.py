@@ -1,0 +1,236 @@
+"""Pictures of training: accuracy, AUROC and rate over epochs."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+from numpy.typing import NDArray
+
+from clr_hpc.reporting.figures.svg import MUTED, Styles, drawing_style, new_figure, to_svg
+from clr_hpc.reporting.read.predictions import Scores
+from clr_hpc.reporting.stats.metrics import CALIBRATION_BINS
+from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, always_no_accuracy
+
+
+def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+    """Draw training accuracy (one-class: loss) over progress, and below it the learning rate.
+
+    ``runs`` share task and model.
+    """
+    metric, name = _metric(runs)
+    with mpl.rc_context(drawing_style()):
+        figure, (upper, lower) = _panels()
+        _metric_lines(upper, runs, styles, "train", metric)
+        if metric == "accuracy":
+            _always_no(upper, runs, "train")
+            upper.set_ylim(*_accuracy_limits(runs))
+        upper.set_title(f"Training {name}")
+        for run in _one_seed(runs):
+            style = styles[run.setting.arm]
+            lower.plot(
+                run.record.progress,
+                run.record.learning_rate,
+                color=style.colour,
+                linestyle=style.dash,
+                linewidth=1.5,
+            )
+        lower.set_title("Learning rate")
+        lower.set_ylim(bottom=0)
+        lower.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _finish_panels(lower, runs)
+        return to_svg(figure, f"training {key}", f"Training {name} and learning rate over epochs, {key}")
+
+
+def validation_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+    """Draw validation accuracy (one-class: loss) over progress, and below it the AUROC.
+
+    ``runs`` share task and model.
+    """
+    metric, name = _metric(runs)
+    with mpl.rc_context(drawing_style()):
+        figure, (upper, lower) = _panels()
+        _metric_lines(upper, runs, styles, "validation", metric)
+        if metric == "accuracy":
+            _always_no(upper, runs, "validation")
+            upper.set_ylim(*_accuracy_limits(runs))
+        upper.set_title(f"Validation {name}")
+        _metric_lines(lower, runs, styles, "validation", "auroc")
+        lower.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
+        lower.set_title("Validation AUROC (dotted: guessing)")
+        _finish_panels(lower, runs)
+        return to_svg(figure, f"validation {key}", f"Validation {name} and AUROC over epochs, {key}")
+
+
+def _metric(runs: Sequence[ScoredRun]) -> tuple[str, str]:
+    """Return the key and the name of what is drawn: one class has no accuracy."""
+    return ("loss", "loss of the one class") if runs[0].setting.one_class else ("accuracy", "accuracy")
+
+
+def _panels() -> tuple[Figure, tuple[Axes, Axes]]:
+    """Return a figure of two panels, one above the other, over one axis of progress."""
+    figure, (upper, lower) = new_figure(540, 430, panels=(3, 2))
+    for axes in (upper, lower):
+        axes.grid(axis="y")
+        axes.tick_params(length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    return figure, (upper, lower)
+
+
+def _finish_panels(lower: Axes, runs: Sequence[ScoredRun]) -> None:
+    lower.set_xlabel("Progress (epochs)")
+    lower.set_xlim(0, max(line["progress"] for run in runs for line in run.record.epochs) * 1.01)
+
+
+def _metric_lines(axes: Axes, runs: Sequence[ScoredRun], styles: Styles, split: str, metric: str) -> None:
+    """Draw a line an arm: the mean over seeds, and where there are several a thin line for each."""
+    for arm in dict.fromkeys(run.setting.arm for run in runs):
+        style = styles[arm]
+        curves = [_epochs(run, split, metric) for run in runs if run.setting.arm == arm]
+        curves = [curve for curve in curves if curve.size]
+        if not curves:
+            continue
+        if len(curves) > 1:
+            for curve in curves:
+                axes.plot(*curve, color=style.colour, linewidth=0.8, alpha=0.45)
+        shortest = min(curve.shape[1] for curve in curves)
+        mean = np.mean([curve[:, :shortest] for curve in curves], axis=0)
+        axes.plot(
+            *mean, color=style.colour, linestyle=style.dash, marker=style.marker, markersize=4, markeredgewidth=0
+        )
+
+
+def _epochs(run: ScoredRun, split: str, metric: str) -> NDArray[np.float64]:
+    """Return ``(2, E)``: progress and the metric, NaN where it isn't defined."""
+    lines = [line for line in run.record.epochs if line["split"] == split]
+    values = [np.nan if line[metric] is None else line[metric] for line in lines]
+    return np.array([[line["progress"] for line in lines], values], dtype=np.float64)
+
+
+def _always_no(axes: Axes, runs: Sequence[ScoredRun], split: str) -> None:
+    """Mark the accuracy of a model that answers "no" to everything, below which accuracy says nothing."""
+    for run in runs:
+        if run.record.epochs:
+            axes.axhline(always_no_accuracy(run.record, split), color=MUTED, linewidth=1, linestyle=":")
+            return
+
+
+def _accuracy_limits(runs: Sequence[ScoredRun]) -> tuple[float, float]:
+    """Return one range for training and validation, so that the two panels can be compared."""
+    values = [line["accuracy"] for run in runs for line in run.record.epochs if line["accuracy"] is not None]
+    shares = [
+        always_no_accuracy(run.record, split)
+        for run in runs
+        if run.record.epochs
+        for split in ("train", "validation")
+    ]
+    values += [share for share in shares if np.isfinite(share)]
+    return (max(0.0, min(values) - 0.03), min(1.01, max(values) + 0.03)) if values else (0.0, 1.0)
+
+
+def _one_seed(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """Return the longest run of each arm: the rate is the same for every seed."""
+    longest: dict[str, ScoredRun] = {}
+    for run in runs:
+        known = longest.get(run.setting.arm)
+        if known is None or len(run.record.progress) > len(known.record.progress):
+            longest[run.setting.arm] = run
+    return list(longest.values())
+
+
+MOST_CORNERS = 120
+"""Of a drawn curve: more can't be seen."""
+FEWEST_IN_A_BIN = 5
+"""Images; a smaller bin's share of positives is left out of the calibration curve."""
+
+
+def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+    """Draw sensitivity over the false-positive rate, a line an arm; ``runs`` share task and model."""
+    from sklearn.metrics import roc_curve
+
+    with mpl.rc_context(drawing_style()):
+        figure, axes = _square()
+        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
+        for run, scores in _drawable(runs):
+            false_positives, sensitivity, _ = roc_curve(scores.labels, scores.scores)
+            _curve(axes, false_positives, sensitivity, run, styles)
+        axes.set_title("ROC curve (dotted: guessing)")
+        axes.set_xlabel("False-positive rate (1 − specificity)")
+        axes.set_ylabel("Sensitivity")
+        return to_svg(figure, f"roc {key}", f"ROC curves on the test split, {key}")
+
+
+def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+    """Draw precision over recall, a line an arm; ``runs`` share task and model."""
+    from sklearn.metrics import precision_recall_curve
+
+    with mpl.rc_context(drawing_style()):
+        figure, axes = _square()
+        drawable = _drawable(runs)
+        if drawable:
+            axes.axhline(drawable[0][1].labels.mean(), color=MUTED, linewidth=1, linestyle=":")
+        for run, scores in drawable:
+            precision, recall, _ = precision_recall_curve(scores.labels, scores.scores)
+            _curve(axes, recall, precision, run, styles)
+        axes.set_title("Precision and recall (dotted: guessing)")
+        axes.set_xlabel("Recall (sensitivity)")
+        axes.set_ylabel("Precision")
+        return to_svg(figure, f"pr {key}", f"Precision-recall curves on the test split, {key}")
+
+
+def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+    """Draw the share of positives over the mean probability of each bin; ``runs`` share task and model."""
+    with mpl.rc_context(drawing_style()):
+        figure, axes = _square()
+        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
+        for run, scores in _drawable(runs):
+            said, seen = _binned(scores)
+            style = styles[run.setting.arm]
+            axes.plot(
+                said, seen, style.marker, color=style.colour, linestyle=style.dash, markersize=5, markeredgewidth=0
+            )
+        axes.set_title("Calibration (dotted: perfect)")
+        axes.set_xlabel("Mean probability given")
+        axes.set_ylabel("Share of images with the finding")
+        return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
+
+
+def _binned(scores: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean score and share of positives of those bins that hold enough images."""
+    bins = np.minimum((scores.scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    images, said, seen = (
+        np.bincount(bins, weights, CALIBRATION_BINS)
+        for weights in (np.ones(len(bins)), scores.scores, scores.labels.astype(np.float64))
+    )
+    kept = images >= FEWEST_IN_A_BIN
+    return said[kept] / images[kept], seen[kept] / images[kept]
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure, axes = new_figure(370, 370)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(0.2))
+    axes.grid()
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def _drawable(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, Scores]]:
+    """Return the first seed of each arm whose AUROC is defined, with its scores."""
+    first: dict[str, ScoredRun] = {}
+    for run in runs:
+        if np.isfinite(run.auroc):
+            first.setdefault(run.setting.arm, run)
+    return [(run, run.record.predictions["test"].of(LAST)) for run in first.values()]
+
+
+def _curve(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], run: ScoredRun, styles: Styles) -> None:
+    kept = np.unique(np.linspace(0, len(x) - 1, MOST_CORNERS).round().astype(np.int64))
+    style = styles[run.setting.arm]
+    axes.plot(x[kept], y[kept], color=style.colour, linestyle=style.dash, linewidth=1.5)

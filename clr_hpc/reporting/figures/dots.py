@@ -1,0 +1,129 @@
+"""Pictures of one number a line: label counts, AUROCs, accuracies, differences, costs, false positives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import matplotlib as mpl
+from markupsafe import Markup
+
+from clr_hpc.config.pathologies import title
+from clr_hpc.reporting.figures.svg import BAR, INK, MUTED, Dot, Styles, dots, drawing_style, new_figure, to_svg
+from clr_hpc.reporting.stats.compare import Comparison
+from clr_hpc.reporting.stats.contrast import ArmContrast
+from clr_hpc.reporting.stats.scoring import ResultRow
+from clr_hpc.reporting.tables.contrasts import false_positive_rate
+
+MEAN = "Mean over all"
+
+
+def label_counts(counts: Mapping[str, int]) -> Markup:
+    """Draw the number of images of each label, most frequent first."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    names = [title(label) for label, _ in ranked]
+    numbers = [images for _, images in ranked]
+    with mpl.rc_context(drawing_style()):
+        figure, axes = new_figure(760, 34 + 24 * len(ranked), bottom=8, left=128)
+        bars = axes.barh(names, numbers, color=BAR, height=0.7)
+        axes.bar_label(bars, [f"{images:,}" for images in numbers], padding=5, color=INK)
+        axes.invert_yaxis()
+        axes.margins(x=0.1, y=0.01)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(left=False, bottom=False, labelbottom=False)
+        axes.set_title("Number of images by label")
+        described = ", ".join(f"{name} {images}" for name, images in zip(names, numbers, strict=True))
+        return to_svg(figure, "labels", f"Bar chart, number of images by label: {described}")
+
+
+def auroc_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup:
+    """Draw one dot an arm and task with the interval of its AUROC; ``rows`` are of one model."""
+    entries = [
+        _dot(row, row.auroc.value, gap="not defined: one class" if row.done else "not done") for row in rows
+    ]
+    entries = [replace(dot, interval=row.auroc.interval) for dot, row in zip(entries, rows, strict=True)]
+    with mpl.rc_context(drawing_style()):
+        figure, axes = dots(entries, styles)
+        axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":")
+        axes.set_title("Test AUROC, 95 % interval")
+        axes.set_xlabel("AUROC (dotted: guessing)")
+        return to_svg(figure, f"auroc {key}", f"Test AUROC by task and policy, {key}; numbers: results.csv")
+
+
+def training_accuracy_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup:
+    """Draw one dot an arm and task for training accuracy; ``rows`` are of one model."""
+    entries = [_dot(row, row.training_accuracy, mark=row.always_no_training_accuracy) for row in rows]
+    with mpl.rc_context(drawing_style()):
+        figure, axes = dots(entries, styles)
+        axes.set_title("Training accuracy")
+        axes.set_xlabel("Accuracy (gray mark: always answering “no”)")
+        return to_svg(
+            figure, f"accuracy {key}", f"Training accuracy by task and policy, {key}; numbers: results.csv"
+        )
+
+
+def false_positives_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup:
+    """Draw each one-class model's false-positive rate beside what its threshold's quantile lets expect."""
+    entries = []
+    for row in rows:
+        rate, bounds = false_positive_rate(row)
+        expected = 1 - (row.setting.threshold_quantile or 0.0)
+        entries.append(replace(_dot(row, rate, mark=expected), interval=bounds))
+    with mpl.rc_context(drawing_style()):
+        figure, axes = dots(entries, styles)
+        axes.set_title("False-positive rate, 95 % interval")
+        axes.set_xlabel("Share above the threshold (gray mark: expected)")
+        return to_svg(figure, f"false positives {key}", f"False-positive rates, {key}; numbers: results.csv")
+
+
+def _dot(row: ResultRow, value: float, mark: float | None = None, gap: str = "") -> Dot:
+    return Dot(row.setting.task, row.setting.arm, value, None, mark, gap)
+
+
+def forest(contrasts: Sequence[ArmContrast], styles: Styles) -> Markup:
+    """Draw the difference in AUROC of each arm of retraining from its control, task by task and on the mean."""
+    entries = [
+        Dot(task.task, contrast.arm, task.difference, task.interval)
+        for contrast in contrasts
+        for task in contrast.tasks
+    ]
+    entries += [Dot(MEAN, contrast.arm, contrast.difference, contrast.interval) for contrast in contrasts]
+    with mpl.rc_context(drawing_style()):
+        figure, axes = dots(entries, styles)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.get_yticklabels()[-1].set_fontweight("bold")
+        axes.set_title("Test AUROC, retraining − control, 95 % interval")
+        axes.set_xlabel("← control better · difference in AUROC · better than control →")
+        return to_svg(figure, "forest", "Forest plot of differences in AUROC; numbers: contrasts.csv")
+
+
+def training_accuracy_differences(contrasts: Sequence[ArmContrast], styles: Styles) -> Markup:
+    """Draw the difference of each arm from its control in training accuracy, the article's measure."""
+    entries = [
+        Dot(task.task, contrast.arm, task.training_accuracy_difference, None)
+        for contrast in contrasts
+        for task in contrast.tasks
+    ]
+    entries += [
+        Dot(MEAN, contrast.arm, contrast.training_accuracy_difference, contrast.training_accuracy_interval)
+        for contrast in contrasts
+    ]
+    with mpl.rc_context(drawing_style()):
+        figure, axes = dots(entries, styles)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.get_yticklabels()[-1].set_fontweight("bold")
+        axes.set_title("Training accuracy, retraining − control")
+        axes.set_xlabel("← control higher · difference · higher than control →")
+        return to_svg(figure, "forest of accuracy", "Differences in training accuracy; numbers: contrasts.csv")
+
+
+def models_side_by_side(comparisons: Mapping[str, Comparison], styles: Styles) -> Markup:
+    """Draw the mean AUROC of last, averaged and snapshot models; ``comparisons`` are by arm."""
+    entries = [
+        Dot(arm, mean.name, mean.auroc, mean.interval)
+        for arm, comparison in comparisons.items()
+        for mean in sorted(comparison.contenders, key=lambda mean: list(styles).index(mean.name))
+    ]
+    with mpl.rc_context(drawing_style()):
+        figure, axes = dots(entries, styles, width=760)
+        axes.set_title("Mean test AUROC of the models of the same runs, 95 % interval")
+        axes.set_xlabel("AUROC")
+        return to_svg(figure, "models", "AUROC of last, averaged and snapshot models; numbers: models.csv")

@@ -1,0 +1,108 @@
+"""Which pictures the page holds, each under the choice that brings it up."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from clr_hpc.reporting import wording
+from clr_hpc.reporting.figures import curves, dots, layers
+from clr_hpc.reporting.figures.svg import ArmStyle, Styles, arm_styles
+from clr_hpc.reporting.read.study import StudyRecord
+from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun
+
+FIRST_SHOWN = "Pneumothorax"
+"""The article's example; shown first where the study has it."""
+RETRAINING = "retraining"
+STAGES = {"retrain": RETRAINING, "control": RETRAINING, "scratch": "from scratch", "baseline": "baseline"}
+"""What is drawn into one picture of curves: what starts from the same weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Pictures of one choice, such as one pathology of one model."""
+
+    heading: str
+    choice: Mapping[str, str]
+    pictures: tuple[Markup, ...]
+    first: bool = False
+    """Whether it is shown before the reader chooses."""
+
+
+def model_styles() -> dict[str, ArmStyle]:
+    """Return how the models that a run ends with are drawn."""
+    return arm_styles({name: name for name in wording.MODEL_TITLES.values()})
+
+
+def overviews(rows: Iterable[ResultRow], styles: Styles) -> Iterator[Drawing]:
+    """Yield AUROC and training accuracy over all classifiers, a drawing a model."""
+    for model, group in _done_by_model(rows).items():
+        pictures = (
+            dots.auroc_by_task(group, styles, model),
+            dots.training_accuracy_by_task(group, styles, model),
+        )
+        yield Drawing(model, {"model": model}, pictures)
+
+
+def one_class_overviews(rows: Iterable[ResultRow], styles: Styles) -> Iterator[Drawing]:
+    """Yield AUROC and false-positive rate of the one-class models, a drawing a model."""
+    for model, group in _done_by_model(rows).items():
+        key = f"{model}, one class"
+        pictures = (
+            dots.auroc_by_task(group, styles, key),
+            dots.false_positives_by_task(group, styles, key),
+        )
+        yield Drawing(model, {"model": model}, pictures)
+
+
+def _done_by_model(rows: Iterable[ResultRow]) -> dict[str, list[ResultRow]]:
+    by_model: dict[str, list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        by_model[row.setting.model].append(row)
+    return {model: group for model, group in by_model.items() if any(row.done for row in group)}
+
+
+def training_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]:
+    """Yield accuracy, AUROC and rate over epochs, a drawing a task, model and starting point."""
+    groups: dict[tuple[str, str, str], list[ScoredRun]] = defaultdict(list)
+    for run in runs:
+        if run.record.epochs:
+            setting = run.setting
+            groups[setting.task, setting.model, STAGES[run.record.spec.stage]].append(run)
+    shown_stage = RETRAINING if any(stage == RETRAINING for _, _, stage in groups) else ""
+    several = len({stage for _, _, stage in groups}) > 1
+    for (task, model, stage), group in groups.items():
+        heading = f"{task}: {model}" + (f", {stage}" if several else "")
+        pictures = (
+            curves.accuracy_and_rate(group, styles, heading),
+            curves.validation_curves(group, styles, heading),
+        )
+        first = task == FIRST_SHOWN and stage == (shown_stage or stage)
+        yield Drawing(heading, {"task": task, "model": model, "stage": stage}, pictures, first)
+
+
+def score_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]:
+    """Yield ROC, precision-recall and calibration curves, a drawing a task and model."""
+    groups: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
+    for run in runs:
+        if run.models:
+            groups[run.setting.task, run.setting.model].append(run)
+    for (task, model), group in groups.items():
+        heading = f"{task}: {model}"
+        pictures = (
+            curves.roc_curves(group, styles, heading),
+            curves.precision_recall_curves(group, styles, heading),
+            curves.calibration_curves(group, styles, heading),
+        )
+        yield Drawing(heading, {"task": task, "model": model}, pictures, task == FIRST_SHOWN)
+
+
+def architectures(study: StudyRecord) -> Iterator[Drawing]:
+    """Yield the layers of each architecture, as the first of its binary runs that has left them."""
+    drawn = set()
+    for run in study.runs:
+        name = wording.ARCHITECTURE_TITLES[run.spec.architecture]
+        if run.layers and run.spec.task.kind == "binary" and name not in drawn:
+            drawn.add(name)
+            yield Drawing(name, {"architecture": name}, (layers.layers(run.layers, name),))

@@ -1,0 +1,116 @@
+"""The page of a search: ``tuning.html`` beside the ``outcome.json`` that it is made from."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import clr_hpc
+from clr_hpc.reporting.figures import tuning
+from clr_hpc.reporting.figures.tuning import SETTING_TITLES
+from clr_hpc.reporting.wording import count, number
+from clr_hpc.store.atomic import written_whole
+
+Outcome = dict[str, Any]
+OBJECTIVES = {"auroc": "validation AUROC", "loss": "validation loss"}
+FEW_SEEDS = 5
+
+
+def write_tuning_page(folder: Path) -> Path:
+    """Write the page of a search into its folder, from what ``clr-hpc tune`` left there, and return its path."""
+    outcome: Outcome = json.loads((folder / "outcome.json").read_text())
+    best_file = folder / "best.yaml"
+    environment = Environment(
+        loader=PackageLoader("clr_hpc.reporting.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    has_values = any(trial["value"] is not None for trial in outcome["trials"])
+    page = environment.get_template("tuning.html.jinja").render(
+        version=clr_hpc.__version__,
+        style=files("clr_hpc.reporting.page").joinpath("report.css").read_text(encoding="utf-8"),
+        outcome=outcome,
+        titles=SETTING_TITLES,
+        objective=OBJECTIVES[outcome["objective"]],
+        best=best_in_words(outcome),
+        summary=_summary(outcome),
+        cost=cost_in_words(outcome),
+        parallel=tuning.parallel_coordinates(outcome) if has_values else None,
+        over_time=tuning.over_time(outcome) if outcome["history"] else None,
+        importance=tuning.importance(outcome) if outcome["importance"] else None,
+        importance_note=_importance_note(outcome),
+        best_yaml=best_file.read_text() if outcome["best"] else "",
+        trials=_ranked(outcome),
+        number=number,
+    )
+    with written_whole(folder / "tuning.html") as aside:
+        aside.write_text(page, encoding="utf-8", newline="")
+    return folder / "tuning.html"
+
+
+def best_in_words(outcome: Outcome) -> str:
+    """Return a sentence on the best trial's objective and how sure it is."""
+    best = outcome["best"]
+    if best is None:
+        return "No trial was trained to its end."
+    seeds = len(best["by_seed"])
+    said = f"{OBJECTIVES[outcome['objective']]} {number(best['value'], 4)}"
+    if best["interval"] is None:
+        return (
+            f"{said} with one seed: no interval; name more in tune.seeds, since a seed alone may move it by much."
+        )
+    low, high = best["interval"]
+    few = f"; {seeds} seeds are few, so it is wide" if seeds < FEW_SEEDS else ""
+    return (
+        f"{said}, 95 % interval {number(low, 4)} to {number(high, 4)} over {seeds} seeds (Student's t{few}). "
+        "It was chosen as the best on these images and seeds, so expect somewhat less on others."
+    )
+
+
+def cost_in_words(outcome: Outcome) -> str:
+    """Return a sentence on what the search cost."""
+    cost = outcome["cost"]
+    trained, whole = cost["epochs_trained"], cost["epochs_without_early_stopping"]
+    spared = ""
+    if len(outcome["rungs"]) > 1 and whole:
+        spared = f", {1 - trained / whole:.0%} less than the {whole:.0f} without early stopping"
+    hours = f"{cost['processor_hours']:.2f} {outcome['processor']} hours"
+    return (
+        f"Trained for {trained:.0f} epochs{spared}; {hours} in training; "
+        f"the search itself took {cost['ask_seconds']:.1f} s to name {count(len(outcome['trials']), 'trial')}."
+    )
+
+
+def _summary(outcome: Outcome) -> str:
+    trials, seeds = count(len(outcome["trials"]), "trial"), count(len(outcome["seeds"]), "seed")
+    return (
+        f"{outcome['search']} search, {trials} of {seeds} each: {outcome['task']}, "
+        f"{outcome['architecture']}, {outcome['optimizer']}, {outcome['stage']} with policy {outcome['policy']}, "
+        f"{count(outcome['epochs'], 'epoch')}"
+    )
+
+
+def _importance_note(outcome: Outcome) -> str:
+    importance = outcome["importance"]
+    if importance is None:
+        return "Fewer than eight trials, or all alike: too little to say which setting mattered."
+    explained = importance["explained"]
+    doubt = " That is little: don't read much into the bars." if explained < 0.3 else ""
+    return (
+        "By how much more the forest errs when a setting is shuffled among the trials. On trials that a tree had "
+        f"not seen the forest explains {max(explained, 0):.0%} of what sets {importance['trials']} trials "
+        f"apart.{doubt}"
+    )
+
+
+def _ranked(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the trials, those trained longest first, the best first among these."""
+    sign = -1 if outcome["objective"] == "auroc" else 1
+
+    def key(trial: dict[str, Any]) -> tuple[float, float]:
+        return -trial["epochs"], float("inf") if trial["value"] is None else sign * trial["value"]
+
+    return sorted(outcome["trials"], key=key)

@@ -1,0 +1,86 @@
+"""All that is computed from a study's folder before anything is drawn or written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clr_hpc.config.pathologies import title
+from clr_hpc.reporting.read.study import StudyRecord
+from clr_hpc.reporting.stats.compare import Comparison, arms, compare, models_of_an_arm
+from clr_hpc.reporting.stats.contrast import ArmContrast, against_control
+from clr_hpc.reporting.stats.cost import ArmCost, Saving, arm_costs, saving
+from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun, result_rows, score_runs
+from clr_hpc.reporting.stats.subgroups import SliceRow, slice_rows
+from clr_hpc.reporting.tables.html import label_counts
+
+POSITIVES_OF_A_FREQUENT_PATHOLOGY = 100
+"""In the whole pack; the AUROC of a rarer one says little."""
+BOOTSTRAP_SEED = 0
+"""Fixed, so that a report made again says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKind:
+    """What there is to say of the binary classifiers, or of the one-class models."""
+
+    runs: tuple[ScoredRun, ...]
+    rows: tuple[ResultRow, ...]
+    comparison: Comparison
+    """Of the arms."""
+    contrasts: tuple[ArmContrast, ...]
+    """Of retraining and its control; empty where the study has no retraining."""
+    costs: tuple[ArmCost, ...]
+
+    @property
+    def compared(self) -> list[ArmContrast]:
+        """Those contrasts in which anything could be compared."""
+        return [contrast for contrast in self.contrasts if contrast.tasks]
+
+    @property
+    def savings(self) -> list[tuple[ArmContrast, Saving]]:
+        """How much sooner each arm of retraining reaches its target than the control."""
+        return [(contrast, saving(contrast)) for contrast in self.compared]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A study, evaluated."""
+
+    study: StudyRecord
+    runs: tuple[ScoredRun, ...]
+    binary: TaskKind
+    one_class: TaskKind
+    frequent: Comparison
+    """The binary arms over pathologies that are frequent in the pack."""
+    models: Mapping[str, Comparison]
+    """By arm: last, averaged and snapshot models side by side; arms with several models alone."""
+    slices: tuple[SliceRow, ...]
+
+    @property
+    def frequent_name(self) -> str:
+        """What the frequent pathologies have in common."""
+        return f"{POSITIVES_OF_A_FREQUENT_PATHOLOGY} positives or more"
+
+
+def evaluate(study: StudyRecord) -> Evaluation:
+    """Compute all numbers of the report; the same run folders give the same numbers."""
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    runs = score_runs(study, generator)
+    binary = tuple(run for run in runs if not run.setting.one_class)
+    counts = label_counts(study)
+    frequent = {title(label) for label, images in counts.items() if images >= POSITIVES_OF_A_FREQUENT_PATHOLOGY}
+    by_arm = {arm: compare(models_of_an_arm(runs, arm)) for arm in dict.fromkeys(run.setting.arm for run in runs)}
+    return Evaluation(
+        study=study,
+        runs=runs,
+        binary=_evaluate_kind(binary),
+        one_class=_evaluate_kind(tuple(run for run in runs if run.setting.one_class)),
+        frequent=compare(entry for entry in arms(binary) if entry.run.setting.task in frequent),
+        models={arm: comparison for arm, comparison in by_arm.items() if len(comparison.contenders) > 1},
+        slices=slice_rows(binary, study.test, generator),
+    )
+
+
+def _evaluate_kind(runs: tuple[ScoredRun, ...]) -> TaskKind:
+    return TaskKind(runs, result_rows(runs), compare(arms(runs)), against_control(runs), arm_costs(runs))

@@ -1,0 +1,243 @@
+"""The measures of each run's models, and a row for each setting over its seeds."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.config.task import BinaryTask, OneClassTask
+from clr_hpc.reporting import wording
+from clr_hpc.reporting.read.study import RunRecord, StudyRecord
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, interval, patient_draws
+from clr_hpc.reporting.stats.metrics import MEASURES, Estimate, measure, youden_threshold
+
+LAST = "last"
+"""The model at the end of training: what is compared unless said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a row of the results stands for, as labels that people read."""
+
+    task: str
+    architecture: str
+    optimizer: str
+    stage: str
+    policy: str
+    start: str
+    """What sets apart how it starts where a stage starts in several ways; else empty."""
+    several_stages: bool
+    """Whether the study has other stages beside this one."""
+    threshold_quantile: float | None
+    """Of the training scores, above which an image is anomalous; None for a binary task."""
+
+    @property
+    def way(self) -> str:
+        """Policy and start: what sets runs of one stage apart."""
+        return ", ".join(filter(None, (self.policy, self.start)))
+
+    @property
+    def arm(self) -> str:
+        """Policy, stage and start: what is compared. In a study of one stage that goes without saying."""
+        return f"{self.way}, {self.stage}" if self.several_stages else self.way
+
+    @property
+    def one_class(self) -> bool:
+        """Whether the task learns one class from its images alone."""
+        return self.threshold_quantile is not None
+
+    @property
+    def model(self) -> str:
+        """Architecture and optimizer: what curves are chosen by beside the task."""
+        return f"{self.architecture}, {self.optimizer}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRun:
+    """A run with its labels and, where it is done, the measures of its models on the test split."""
+
+    record: RunRecord
+    setting: Setting
+    models: Mapping[str, Mapping[str, Estimate]]
+    """By model, then by measure; empty where the run has no predictions."""
+    thresholds: Mapping[str, float | None]
+    """By model: at or above it an image is called positive; None where validation can't choose one."""
+    gap: str
+    """Why there are no measures at all; else empty."""
+
+    @property
+    def auroc(self) -> float:
+        """Of the last model on the test split, NaN where it isn't defined."""
+        return self.models[LAST]["auroc"].value if self.models else float("nan")
+
+    @property
+    def note(self) -> str:
+        """Why the AUROC or its interval isn't defined; else empty."""
+        return self.models[LAST]["auroc"].reason if self.models else self.gap
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that the run took, 0 where it isn't done."""
+        return int(self.record.result.get("cost", {}).get("steps", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class SeedMean:
+    """One measure over the seeds for which it is defined."""
+
+    value: float
+    interval: Interval | None
+    spread: float
+    """Standard deviation over seeds, NaN with fewer than two."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One setting, as means over those of its seeds that are done. NaN: not defined."""
+
+    setting: Setting
+    planned: int
+    done: int
+    measures: Mapping[str, SeedMean]
+    """Of the last model on the test split."""
+    note: str
+    training_accuracy: float
+    validation_accuracy: float
+    """At 0.5, as in training."""
+    validation_auroc: float
+    always_no_accuracy: float
+    """Of answering "no" to every image of the test split."""
+    always_no_training_accuracy: float
+    positives: float
+    images: float
+
+    @property
+    def auroc(self) -> SeedMean:
+        """On the test split."""
+        return self.measures["auroc"]
+
+
+def score_runs(study: StudyRecord, generator: np.random.Generator) -> tuple[ScoredRun, ...]:
+    """Label every run and measure its models, also on draws of patients that come from ``generator``."""
+    settings = _settings(study)
+    drawn = patient_draws(study.test.patients, RESAMPLES, generator)
+    return tuple(_score(run, setting, drawn) for run, setting in zip(study.runs, settings, strict=True))
+
+
+def _settings(study: StudyRecord) -> list[Setting]:
+    specs = [run.spec for run in study.runs]
+    tasks, starts = wording.task_labels(specs), wording.start_labels(specs)
+    optimizers, policies = wording.optimizer_labels(specs), wording.policy_labels(specs)
+    several_stages = len({spec.stage for spec in specs}) > 1
+    settings = []
+    for spec in specs:
+        settings.append(
+            Setting(
+                task=tasks[spec.task.model_dump_json()],
+                architecture=wording.ARCHITECTURE_TITLES[spec.architecture],
+                optimizer=optimizers[spec.optimizer.model_dump_json()],
+                stage=wording.STAGE_TITLES[spec.stage],
+                policy=policies[spec.policy.model_dump_json()],
+                start=starts[spec.start.model_dump_json()] if spec.start else "",
+                several_stages=several_stages,
+                threshold_quantile=spec.task.threshold_quantile if isinstance(spec.task, OneClassTask) else None,
+            )
+        )
+    return settings
+
+
+def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> ScoredRun:
+    if run.status != "done":
+        return ScoredRun(run, setting, {}, {}, f"{run.status}: {run.reason}")
+    if "test" not in run.predictions:
+        return ScoredRun(run, setting, {}, {}, "predictions.parquet is missing or holds no test image")
+    thresholds = {model: _threshold(run, model, setting.one_class) for model in run.predictions["test"].by_model}
+    models = {
+        model: measure(run.predictions["test"].of(model), threshold, drawn, probabilities=not setting.one_class)
+        for model, threshold in thresholds.items()
+    }
+    return ScoredRun(run, setting, models, thresholds, "")
+
+
+def _threshold(run: RunRecord, model: str, one_class: bool) -> float | None:
+    if one_class:
+        return float(run.result["models"][model]["threshold"])
+    if "validation" not in run.predictions:
+        return None
+    scores = run.predictions["validation"].of(model)
+    return youden_threshold(scores.labels, scores.scores)
+
+
+def result_rows(runs: Iterable[ScoredRun]) -> tuple[ResultRow, ...]:
+    """Return one row a setting, in the study's order."""
+    groups: dict[Setting, list[ScoredRun]] = defaultdict(list)
+    for run in runs:
+        groups[run.setting].append(run)
+    return tuple(_row(setting, group) for setting, group in groups.items())
+
+
+def _row(setting: Setting, group: list[ScoredRun]) -> ResultRow:
+    done = [run for run in group if run.record.status == "done"]
+    notes = dict.fromkeys(run.note for run in group if run.note)
+    counts = [run.record.result["models"][LAST]["test"] for run in done]
+    return ResultRow(
+        setting=setting,
+        planned=len(group),
+        done=len(done),
+        measures={name: _over_seeds([run.models[LAST][name] for run in done if run.models]) for name in MEASURES},
+        note="; ".join(notes),
+        training_accuracy=mean_of_numbers(training_accuracy(run.record) for run in done),
+        validation_accuracy=mean_of_numbers(_on_validation(run.record, "accuracy") for run in done),
+        validation_auroc=mean_of_numbers(_on_validation(run.record, "auroc") for run in done),
+        always_no_accuracy=mean_of_numbers(always_no_accuracy(run.record, "test") for run in done),
+        always_no_training_accuracy=mean_of_numbers(always_no_accuracy(run.record, "train") for run in done),
+        positives=mean_of_numbers(count["positives"] for count in counts),
+        images=mean_of_numbers(count["images"] for count in counts),
+    )
+
+
+def _over_seeds(estimates: list[Estimate]) -> SeedMean:
+    defined = [estimate for estimate in estimates if np.isfinite(estimate.value)]
+    values = [estimate.value for estimate in defined]
+    with_interval = bool(defined) and all(estimate.interval for estimate in defined)
+    return SeedMean(
+        value=mean_of_numbers(values),
+        interval=interval(np.mean([estimate.draws for estimate in defined], axis=0)) if with_interval else None,
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+        note="; ".join(dict.fromkeys(estimate.reason for estimate in estimates if estimate.reason)),
+    )
+
+
+def training_accuracy(record: RunRecord) -> float:
+    """Return the accuracy on the whole training split at the end; NaN where the run has none.
+
+    A one-class model sees one class in training, of which an accuracy says nothing.
+    """
+    accuracy = record.result["train"]["accuracy"] if isinstance(record.spec.task, BinaryTask) else None
+    return float("nan") if accuracy is None else float(accuracy)
+
+
+def _on_validation(record: RunRecord, metric: str) -> float:
+    """Return a metric on the validation split at the end; NaN where it isn't defined."""
+    value = record.result["validation"][metric]
+    return float("nan") if value is None else float(value)
+
+
+def always_no_accuracy(record: RunRecord, split: str) -> float:
+    """Return the accuracy of a model that always answers "no", NaN before the run has counted the split."""
+    if split == "test":
+        counts = [record.result["models"][LAST]["test"]] if "models" in record.result else []
+    else:
+        counts = [line for line in record.epochs if line["split"] == split]
+    return next(
+        (float(1 - count["positives"] / count["images"]) for count in counts if count["images"]), float("nan")
+    )
+
+
+def mean_of_numbers(values: Iterable[float | None]) -> float:
+    """Return the mean of those values that are numbers, NaN where none is."""
+    numbers = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(numbers)) if numbers else float("nan")

@@ -1,0 +1,99 @@
+"""The AUROC on parts of the test split: by view, sex and age."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.reporting.read.predictions import TestImages
+from clr_hpc.reporting.stats.bootstrap import (
+    Areas,
+    Interval,
+    interval,
+    mean_of_defined,
+    patient_draws,
+    resampled_areas,
+)
+from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, mean_of_numbers
+
+RESAMPLES_OF_SLICES = 400
+"""Fewer than for the main results, since every run is measured on every slice."""
+AGES = {"under 40": (-np.inf, 40.0), "40 to 60": (40.0, 60.0), "60 and over": (60.0, np.inf)}
+"""Years, the lower bound included."""
+FEWEST_OF_A_CLASS = 5
+"""Images; below it a slice of a task is left out of the mean, the same for every arm."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """One arm on one slice: means over the tasks that have enough images of both classes in it."""
+
+    attribute: str
+    slice: str
+    arm: str
+    auroc: float
+    interval: Interval | None
+    tasks: int
+    images: int
+    """Of the slice in the test split."""
+    note: str
+    """Why it isn't defined; else empty."""
+
+
+def slices(test: TestImages) -> dict[tuple[str, str], NDArray[np.bool_]]:
+    """Return ``(N,)`` masks of test images by attribute and slice; images without the attribute are in none."""
+    found = {}
+    for attribute, values in (("View", test.view), ("Sex", test.sex)):
+        for value in sorted(set(values.tolist()) - {""}):
+            found[attribute, value] = values == value
+    for name, (low, high) in AGES.items():
+        mask = (test.age_years >= low) & (test.age_years < high)
+        if mask.any():
+            found["Age", name] = mask
+    return found
+
+
+def slice_rows(
+    runs: Iterable[ScoredRun], test: TestImages, generator: np.random.Generator
+) -> tuple[SliceRow, ...]:
+    """Return one row a slice and arm; a mean weighs every task alike."""
+    measured = [run for run in runs if run.models]
+    draws = patient_draws(test.patients, RESAMPLES_OF_SLICES, generator)
+    arms = dict.fromkeys(run.setting.arm for run in measured)
+    return tuple(
+        _row(attribute, name, arm, [run for run in measured if run.setting.arm == arm], mask, draws)
+        for (attribute, name), mask in slices(test).items()
+        for arm in arms
+    )
+
+
+def _row(
+    attribute: str,
+    name: str,
+    arm: str,
+    runs: list[ScoredRun],
+    mask: NDArray[np.bool_],
+    draws: NDArray[np.int32],
+) -> SliceRow:
+    by_task: dict[str, list[Areas]] = defaultdict(list)
+    once = np.ones((len(draws), 1), dtype=np.int32)
+    for run in runs:
+        scores = run.record.predictions["test"].of(LAST)
+        part = scores.among(mask[scores.images])
+        if min(part.labels.sum(), (~part.labels).sum()) >= FEWEST_OF_A_CLASS:
+            both = np.concatenate([once, draws], axis=1)
+            by_task[run.setting.task].append(resampled_areas(part.labels, part.scores, part.patients, both))
+    means = [mean_of_defined(np.array([area.auroc for area in areas])) for areas in by_task.values()]
+    values = mean_of_defined(np.array(means)) if means else np.full(1, np.nan)
+    return SliceRow(
+        attribute=attribute,
+        slice=name,
+        arm=arm,
+        auroc=mean_of_numbers(values[:1]),
+        interval=interval(values[1:]),
+        tasks=len(by_task),
+        images=int(mask.sum()),
+        note="" if means else f"no task with {FEWEST_OF_A_CLASS} images of each class in it",
+    )

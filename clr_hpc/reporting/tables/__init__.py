@@ -1,0 +1,1 @@
+"""Tables of the report: HTML, CSV and LaTeX."""

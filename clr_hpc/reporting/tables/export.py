@@ -1,0 +1,301 @@
+"""The report's tables as programs read them: full precision, nothing where a number isn't defined."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.reporting import wording
+from clr_hpc.reporting.read.plan import Prediction
+from clr_hpc.reporting.read.study import StudyRecord
+from clr_hpc.reporting.stats.bootstrap import Interval
+from clr_hpc.reporting.stats.compare import Comparison
+from clr_hpc.reporting.stats.contrast import SIGNIFICANT, ArmContrast
+from clr_hpc.reporting.stats.cost import ArmCost, Saving
+from clr_hpc.reporting.stats.scoring import LAST, ResultRow, ScoredRun, Setting
+from clr_hpc.reporting.stats.subgroups import SliceRow
+
+
+def results_csv(rows: Iterable[ResultRow]) -> str:
+    """Return one row a task, model, stage and policy; binary and one-class."""
+    return _csv(
+        {
+            **_setting(row.setting),
+            "seeds_planned": row.planned,
+            "seeds_done": row.done,
+            "training_accuracy": row.training_accuracy,
+            "validation_accuracy": row.validation_accuracy,
+            "validation_auroc": row.validation_auroc,
+            "always_no_accuracy": row.always_no_accuracy,
+            **{
+                f"{name}{suffix}": value
+                for name, mean in row.measures.items()
+                for suffix, value in (
+                    ("", mean.value),
+                    ("_low", mean.interval.low if mean.interval else None),
+                    ("_high", mean.interval.high if mean.interval else None),
+                    ("_seed_sd", mean.spread),
+                )
+            },
+            "positives": row.positives,
+            "images": row.images,
+            "threshold_quantile": row.setting.threshold_quantile,
+            "note": row.note,
+        }
+        for row in rows
+    )
+
+
+def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
+    """Return the mean of each contender of each named comparison; ``key`` says what the names are."""
+    return _csv(
+        {
+            key: name,
+            "tasks_compared": len(comparison.tasks),
+            "runs": comparison.runs_each,
+            "contender": mean.name,
+            "mean_auroc": mean.auroc,
+            **_bounds("mean_auroc", mean.interval),
+            "behind_best": mean.ahead,
+            **_bounds("behind_best", mean.ahead_interval),
+            "average_precision": mean.average_precision,
+            "test_accuracy": mean.accuracy,
+            "training_accuracy": mean.training_accuracy,
+            "always_no_accuracy": mean.always_no_accuracy,
+            "seconds": mean.seconds,
+        }
+        for name, comparison in comparisons.items()
+        for mean in comparison.contenders
+    )
+
+
+def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
+    """Return one row an arm of retraining and task: retraining minus control."""
+    return _csv(
+        {
+            "retrained_with": contrast.arm,
+            "control": contrast.control,
+            "task": task.task,
+            "pairs": len(task.pairs),
+            "auroc_difference": task.difference,
+            **_bounds("auroc_difference", task.interval),
+            "delong_p": task.delong,
+            "delong_p_holm": task.delong_adjusted,
+            "accuracy_difference": task.accuracy_difference,
+            "mcnemar_p": task.mcnemar,
+            "mcnemar_p_holm": task.mcnemar_adjusted,
+            "training_accuracy_difference": task.training_accuracy_difference,
+        }
+        for contrast in contrasts
+        for task in contrast.tasks
+    )
+
+
+def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
+    """Return one row an arm of retraining: the means over tasks that the first lines state."""
+    return _csv(
+        {
+            "retrained_with": contrast.arm,
+            "control": contrast.control,
+            "cyclical": contrast.cyclical,
+            "tasks": len(contrast.tasks),
+            "standing": contrast.standing,
+            "auroc_difference": contrast.difference,
+            **_bounds("auroc_difference_patients", contrast.interval),
+            **_bounds("auroc_difference_training", contrast.training_interval),
+            "tasks_better": contrast.better,
+            "tasks_worse": contrast.worse,
+            "training_accuracy_difference": contrast.training_accuracy_difference,
+            **_bounds("training_accuracy_difference", contrast.training_accuracy_interval),
+        }
+        for contrast in contrasts
+    )
+
+
+def costs_csv(costs: Iterable[ArmCost], savings: Iterable[tuple[ArmContrast, Saving]]) -> str:
+    """Return one row an arm: its mean cost, and of a retraining how it compares with its control."""
+    by_arm = {contrast.arm: against_control for contrast, against_control in savings}
+    return _csv(
+        asdict(cost) | {f"against_control_{key}": value for key, value in _saving(by_arm.get(cost.arm)).items()}
+        for cost in costs
+    )
+
+
+def _saving(saving: Saving | None) -> dict[str, object]:
+    if saving is None:
+        return {}
+    values = asdict(saving)
+    values.pop("interval")
+    return values | _bounds("ratio", saving.interval)
+
+
+def slices_csv(rows: Iterable[SliceRow]) -> str:
+    """Return one row a slice and arm."""
+    return _csv(
+        {
+            "by": row.attribute,
+            "slice": row.slice,
+            "arm": row.arm,
+            "mean_auroc": row.auroc,
+            **_bounds("mean_auroc", row.interval),
+            "tasks": row.tasks,
+            "images": row.images,
+            "note": row.note,
+        }
+        for row in rows
+    )
+
+
+def runs_csv(runs: Iterable[ScoredRun]) -> str:
+    """Return one row a run, with its state, its cost and what its last model measures."""
+    return _csv(
+        {
+            "run": run.record.spec.name,
+            **_setting(run.setting),
+            "seed": run.record.spec.seed,
+            "status": run.record.status,
+            "reason": run.record.reason or run.note,
+            "epochs": run.record.result.get("epochs"),
+            "samples": run.record.result.get("samples"),
+            "images_per_second": run.record.images_per_second,
+            **{f"cost_{key}": value for key, value in run.record.result.get("cost", {}).items()},
+            "train_accuracy": run.record.result.get("train", {}).get("accuracy"),
+            "threshold": run.thresholds.get(LAST),
+            **{f"test_{name}": estimate.value for name, estimate in run.models.get(LAST, {}).items()},
+        }
+        for run in runs
+    )
+
+
+def _setting(setting: Setting) -> dict[str, object]:
+    names = ("task", "architecture", "optimizer", "stage", "policy")
+    return {name: getattr(setting, name) for name in names}
+
+
+def _bounds(name: str, interval: Interval | None) -> dict[str, object]:
+    return {f"{name}_low": interval.low, f"{name}_high": interval.high} if interval else {}
+
+
+def epochs_csv(runs: Iterable[ScoredRun]) -> str:
+    """Return every evaluation of every run: what the curves are drawn from."""
+    return _csv(
+        {"run": run.record.spec.name} | {key: value for key, value in line.items() if key != "kind"}
+        for run in runs
+        for line in run.record.epochs
+    )
+
+
+def predicted_csv(prediction: Prediction) -> str:
+    """Return one row a run of the plan that is done: its lane, and its training time against the predicted one."""
+    return _csv(asdict(run) | {"ratio": run.ratio} for run in prediction.runs)
+
+
+def labels_csv(study: StudyRecord) -> str:
+    """Return the counts of each label in each split."""
+    return _csv(
+        {"label": label, "split": name} | split.get("labels", {}).get(label, {})
+        for name, split in study.pack["counts"]["splits"].items()
+        for label in (*PATHOLOGIES, NO_FINDING)
+    )
+
+
+def _csv(rows: Iterable[dict[str, object]]) -> str:
+    rows = [{key: _without_nan(value) for key, value in row.items()} for row in rows]
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _without_nan(value: object) -> object:
+    return None if isinstance(value, float) and value != value else value
+
+
+_SPECIAL = str.maketrans(
+    {
+        "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "−": "$-$", "–": "--",
+    }
+)  # fmt: skip
+
+
+def paper_tables(rows: Iterable[ResultRow], contrasts: Iterable[ArmContrast]) -> str:
+    """Return a table a model of each task's AUROC under each arm, and one a retraining against its control."""
+    by_model: dict[str, list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        by_model[row.setting.model].append(row)
+    parts = ["% \\usepackage{booktabs}"]
+    parts += [_auroc_table(model, group) for model, group in by_model.items()]
+    parts += [_contrast_table(contrast) for contrast in contrasts if contrast.tasks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _auroc_table(model: str, rows: Sequence[ResultRow]) -> str:
+    arms = list(dict.fromkeys(row.setting.arm for row in rows))
+    cells: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        cells[row.setting.task][row.setting.arm] = _bounded(row.auroc.value, row.auroc.interval)
+    lines = [[task, *(cells[task].get(arm, "--") for arm in arms)] for task in cells]
+    caption = f"AUROC on the test split with 95 % intervals by bootstrap over patients: {model}."
+    return _table(caption, ["Task", *arms], lines)
+
+
+def _contrast_table(contrast: ArmContrast) -> str:
+    lines = [
+        [
+            task.task,
+            _bounded(task.difference, task.interval, sign=True),
+            wording.p_value(task.delong_adjusted),
+            wording.signed(task.training_accuracy_difference),
+        ]
+        for task in contrast.tasks
+    ]
+    mean = [
+        "Mean",
+        _bounded(contrast.difference, contrast.interval, sign=True),
+        f"{contrast.better} better, {contrast.worse} worse at {SIGNIFICANT:g}",
+        _bounded(contrast.training_accuracy_difference, contrast.training_accuracy_interval, sign=True),
+    ]
+    caption = (
+        f"{contrast.policy} minus its control ({contrast.control}) in retraining; "
+        "p-values by DeLong's test, adjusted by Holm's method."
+    )
+    head = ["Task", "AUROC difference (95 % interval)", "p", "Training accuracy difference"]
+    return _table(caption, head, lines, mean)
+
+
+def _bounded(value: float, bounds: Interval | None, sign: bool = False) -> str:
+    text = wording.signed(value) if sign else wording.number(value)
+    return f"{text} ({wording.between(bounds)})" if bounds else text
+
+
+def _table(caption: str, head: Sequence[str], lines: Sequence[Sequence[str]], last: Sequence[str] = ()) -> str:
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escaped(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            _line(head),
+            r"\midrule",
+            *map(_line, lines),
+            *([r"\midrule", _line(last)] if last else []),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_escaped, cells)) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    # "< 0.001" prints as an inverted exclamation mark in LaTeX's first font encoding
+    return text.translate(_SPECIAL).replace("<", "$<$")

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from clr_hpc.reporting.stats.bootstrap import (
+    Interval,
+    auroc,
+    defined_share,
+    interval,
+    mean_of_defined,
+    patient_draws,
+    resampled_areas,
+)
+
+COARSE_SCORES = st.integers(0, 5).map(lambda step: step / 5)
+"""Few different values, so that ties between the classes are common."""
+
+
+@given(data=st.data(), images=st.integers(2, 30))
+def test_resampled_areas_are_those_of_scikit_learn(data: st.DataObject, images: int) -> None:
+    labels = data.draw(arrays(np.bool_, images))
+    scores = data.draw(arrays(np.float64, images, elements=COARSE_SCORES))
+    weights = data.draw(arrays(np.int32, (images, 3), elements=st.integers(0, 4)))
+    areas = resampled_areas(labels, scores, np.arange(images), weights)
+    for area, precision, weight in zip(*areas, weights.T, strict=True):
+        if weight[labels].sum() == 0 or weight[~labels].sum() == 0:
+            assert np.isnan(area)
+            assert np.isnan(precision)
+        else:
+            assert area == pytest.approx(roc_auc_score(labels, scores, sample_weight=weight), abs=1e-12)
+            expected = average_precision_score(labels, scores, sample_weight=weight)
+            assert precision == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_auroc_of_one_class_is_not_defined(label: bool) -> None:
+    assert np.isnan(auroc(np.full(5, label), np.linspace(0, 1, 5)))
+
+
+def test_a_draw_counts_each_patients_images_together() -> None:
+    """The weights give what listing the drawn patients' images again and again gives."""
+    generator = np.random.default_rng(1)
+    patients = np.repeat(np.arange(40), 3)
+    labels = generator.random(120) < 0.3
+    scores = generator.random(120) + 0.3 * labels
+    draws = patient_draws(40, 25, generator)
+    assert draws.shape == (40, 25)
+    assert (draws.sum(axis=0) == 40).all()
+    areas = resampled_areas(labels, scores, patients, draws).auroc
+    for area, counts in zip(areas, draws.T, strict=True):
+        images = np.concatenate(
+            [np.flatnonzero(patients == patient) for patient in np.repeat(np.arange(40), counts)]
+        )
+        assert area == pytest.approx(roc_auc_score(labels[images], scores[images]), abs=1e-12)
+
+
+def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """Of 200 samples with three alike images a patient, 95 % intervals miss about 10; by images, far more."""
+    generator = np.random.default_rng(2)
+    truth = 0.7602  # Phi(1 / sqrt(2)), the area between two normals one standard deviation apart
+    missed_by_patients = missed_by_images = 0
+    for _ in range(200):
+        labels = np.repeat(generator.random(100) < 0.5, 3)
+        scores = np.repeat(generator.normal(size=100), 3) + labels
+        alone = np.arange(300)
+        by_patients = interval(
+            resampled_areas(labels, scores, alone // 3, patient_draws(100, 300, generator)).auroc
+        )
+        by_images = interval(resampled_areas(labels, scores, alone, patient_draws(300, 300, generator)).auroc)
+        assert by_patients is not None
+        assert by_images is not None
+        missed_by_patients += by_patients.excludes(truth)
+        missed_by_images += by_images.excludes(truth)
+    assert 2 <= missed_by_patients <= 22
+    assert missed_by_images > 2 * missed_by_patients
+
+
+def test_interval_needs_both_classes_in_nearly_every_draw() -> None:
+    draws = np.linspace(0, 1, 1001)
+    assert interval(draws) == Interval(pytest.approx(0.025), pytest.approx(0.975))  # type: ignore[arg-type]
+    draws[:60] = np.nan
+    assert defined_share(draws) < 0.95
+    assert interval(draws) is None
+    assert interval(np.empty(0)) is None
+
+
+def test_mean_of_defined_leaves_out_what_is_not() -> None:
+    draws = np.array([[1.0, np.nan, np.nan], [3.0, 3.0, np.nan]])
+    np.testing.assert_array_equal(mean_of_defined(draws), [2.0, 3.0, np.nan])
