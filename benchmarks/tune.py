@@ -30,13 +30,11 @@ from clr_hpc.data.manifest import read_manifest
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.places.local.place import Processes, drain_here
-from clr_hpc.tuning.dimensions import Dimensions, dimensions_of
-from clr_hpc.tuning.journal import Journal
-from clr_hpc.tuning.proposals import Proposals
-from clr_hpc.tuning.run_values import value_after
-from clr_hpc.tuning.search import make_search
-from clr_hpc.tuning.trial_queue import TrialQueue
+from clr_hpc.tuning.search import Proposals, make_search
+from clr_hpc.tuning.space import Dimensions, dimensions_of
+from clr_hpc.tuning.trial_queue import TrialQueue, value_after
 from clr_hpc.tuning.tuner import Plan, Tuner
+from clr_hpc.tuning.tuning_folder import Journal
 
 EPOCHS = 4
 TRIALS = 20

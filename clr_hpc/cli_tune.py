@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clr_hpc.config.study import Study
     from clr_hpc.config.tuned_study import Values
     from clr_hpc.places.local.place import Processes
-    from clr_hpc.tuning.dimensions import Dimensions
+    from clr_hpc.tuning.space import Dimensions
     from clr_hpc.tuning.trial_places import TrialPlace
     from clr_hpc.tuning.tuner import Trial, Tuner
     from clr_hpc.tuning.tuning_folder import TuningFolder
@@ -60,7 +60,7 @@ def tune(
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.places.lanes import LaneError
     from clr_hpc.places.ray.cluster import ClusterError
-    from clr_hpc.tuning.largest_batch import NothingFitsError
+    from clr_hpc.tuning.batch_size import NothingFitsError
     from clr_hpc.tuning.search import MissingLibraryError
     from clr_hpc.tuning.tuning_folder import TuningFolder, TuningInUseError
 
@@ -122,10 +122,9 @@ def _open_search(
 ) -> "tuple[Tuner, Dimensions]":
     """Return the search as its journal left it, or a new one."""
     from clr_hpc.config.tuned_study import stage_of
-    from clr_hpc.tuning.dimensions import dimensions_of
-    from clr_hpc.tuning.largest_batch import batch_sizes_that_fit
-    from clr_hpc.tuning.proposals import Proposals
-    from clr_hpc.tuning.search import make_search
+    from clr_hpc.tuning.batch_size import batch_sizes_that_fit
+    from clr_hpc.tuning.search import Proposals, make_search
+    from clr_hpc.tuning.space import dimensions_of
     from clr_hpc.tuning.tuner import Plan, Tuner
 
     tuning = study.tune

@@ -114,7 +114,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
             ["torch", "numpy", "pandas", "sklearn", "tensorboard"],
         ),
         (
-            "import clr_hpc.tuning.trial_queue, clr_hpc.tuning.outcome, clr_hpc.tuning.largest_batch",
+            "import clr_hpc.tuning.trial_queue, clr_hpc.tuning.outcome, clr_hpc.tuning.batch_size",
             ["torch", "pandas", "sklearn", "optuna", "hyperopt", "smac"],
         ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),

@@ -247,7 +247,10 @@ def is_cycle_end(policy: Policy, before: float, after: float) -> bool:
 
 
 class Snapshots:
-    """The models at a run's last cycle ends, on disk."""
+    """The models at a run's last cycle ends, on disk, where the rate is lowest.
+
+    Their mean probability is a snapshot ensemble (Huang et al. 2017, arXiv:1704.00109).
+    """
 
     def __init__(self, folder: Path) -> None:
         """Use ``folder``, which is made at the first save."""
@@ -286,6 +289,9 @@ def average_weights(snapshots: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def load_average(model: nn.Module, snapshots: list[dict[str, Tensor]], training_batches: Iterable[Tensor]) -> None:
-    """Put the mean of snapshots into a model, and take its batch-norm statistics anew on the training images."""
+    """Put the mean of snapshots into a model, and take its batch-norm statistics anew on the training images.
+
+    Stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407).
+    """
     model.load_state_dict(average_weights(snapshots))
     update_bn(training_batches, model)

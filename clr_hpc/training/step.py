@@ -108,6 +108,10 @@ PAYS_FROM_PIXELS = {"mobilenet_v1": 4e10, "alexnet": 1.4e11, "densenet121": 4e10
 def pays_back(spec: RunSpec, samples_per_epoch: int) -> bool:
     """Say whether compiling a run's network takes less time on a GPU than it saves.
 
+    ``torch.compile`` takes a fraction of a minute, once for all runs of a process with the same network and batch,
+    and what it saves grows with the pixels that a run sees. The answer depends on nothing but the run, so that it
+    computes the same alone, in a cohort and resumed.
+
     One-class models, whose networks are used in other ways besides, are left as they are.
     """
     pixels = spec.training.epochs * samples_per_epoch * spec.training.image_size**2

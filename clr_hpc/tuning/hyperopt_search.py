@@ -8,9 +8,8 @@ from hyperopt import JOB_STATE_DONE, STATUS_OK, Trials, hp, tpe
 from hyperopt.base import Domain
 
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.dimensions import Choice, Dimension, Dimensions
-from clr_hpc.tuning.search import STARTUP_TRIALS, Told, seed_of_answer
-from clr_hpc.tuning.trials_under_way import losses_with_a_liar
+from clr_hpc.tuning.search import STARTUP_TRIALS, Told, losses_with_a_liar, seed_of_answer
+from clr_hpc.tuning.space import Choice, Dimension, Dimensions
 
 
 class HyperoptParzenEstimator:

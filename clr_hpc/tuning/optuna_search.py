@@ -8,8 +8,8 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.dimensions import Choice, Dimension, Dimensions
 from clr_hpc.tuning.search import STARTUP_TRIALS, Told, seed_of_answer
+from clr_hpc.tuning.space import Choice, Dimension, Dimensions
 
 
 class _OptunaSearch:

@@ -14,9 +14,8 @@ from smac.model.random_forest.random_forest import RandomForest
 from smac.runhistory import TrialInfo, TrialValue
 
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.dimensions import Choice, Dimension, Dimensions
-from clr_hpc.tuning.search import STARTUP_TRIALS, Told, seed_of_answer
-from clr_hpc.tuning.trials_under_way import losses_with_a_liar
+from clr_hpc.tuning.search import STARTUP_TRIALS, Told, losses_with_a_liar, seed_of_answer
+from clr_hpc.tuning.space import Choice, Dimension, Dimensions
 
 TREES = 10
 """And the rest as in SMAC's own facade, whose forest takes a thread for each core, beside the training."""

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.tuning.dimensions import Choice, Dimensions, Interval
-from clr_hpc.tuning.importance import importance_of
-from clr_hpc.tuning.journal import Journal
-from clr_hpc.tuning.outcome import interval_of_mean
-from clr_hpc.tuning.proposals import Proposals
-from clr_hpc.tuning.search import make_search
+from clr_hpc.tuning.outcome import importance_of, interval_of_mean
+from clr_hpc.tuning.search import Proposals, make_search
+from clr_hpc.tuning.space import Choice, Dimensions, Interval
 from clr_hpc.tuning.tuner import Plan, Tuner
+from clr_hpc.tuning.tuning_folder import Journal
 
 DIMENSIONS: Dimensions = {"batch_size": Choice((16, 32)), "lr_max": Interval(1e-3, 1e-1, is_log=True)}
 

@@ -12,7 +12,7 @@ from clr_hpc.store.run_folder import RunFolder, read_metrics
 from clr_hpc.training.distributed import World
 from clr_hpc.training.run import train_run
 from clr_hpc.training.trainer import PreparedRun
-from clr_hpc.tuning.run_values import cost_of, value_after
+from clr_hpc.tuning.trial_queue import cost_of, value_after
 
 ALONE = World.alone(torch.device("cpu"))
 

@@ -11,10 +11,8 @@ import pytest
 
 from clr_hpc.config.tune import SearchName
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.dimensions import Choice, Dimensions, Interval
-from clr_hpc.tuning.proposals import Proposals
-from clr_hpc.tuning.search import STARTUP_TRIALS, Search, Told, make_search
-from clr_hpc.tuning.trials_under_way import losses_with_a_liar
+from clr_hpc.tuning.search import STARTUP_TRIALS, Proposals, Search, Told, losses_with_a_liar, make_search
+from clr_hpc.tuning.space import Choice, Dimensions, Interval
 
 DIMENSIONS: Dimensions = {
     "batch_size": Choice((16, 32, 64, 128)),
@@ -131,7 +129,7 @@ WITHOUT = """
 import sys
 for library in ("optuna", "hyperopt", "smac"):
     sys.modules[library] = None
-from clr_hpc.tuning.dimensions import Choice
+from clr_hpc.tuning.space import Choice
 from clr_hpc.tuning.search import MissingLibraryError, make_search
 space = {"batch_size": Choice((16, 32))}
 for name in ("grid", "random", "optuna-tpe", "optuna-gp", "hyperopt-tpe", "smac-forest"):

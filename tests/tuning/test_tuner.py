@@ -9,11 +9,10 @@ import pytest
 
 from clr_hpc.config.tune import EarlyStopping, SearchName
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.dimensions import Choice, Dimensions, Interval
-from clr_hpc.tuning.journal import Event, Journal
-from clr_hpc.tuning.proposals import Proposals
-from clr_hpc.tuning.search import make_search
+from clr_hpc.tuning.search import Proposals, make_search
+from clr_hpc.tuning.space import Choice, Dimensions, Interval
 from clr_hpc.tuning.tuner import Plan, Trial, Tuner
+from clr_hpc.tuning.tuning_folder import Event, Journal
 
 DIMENSIONS: Dimensions = {"batch_size": Choice((16, 32)), "lr_max": Interval(1e-3, 1e-1, is_log=True)}
 

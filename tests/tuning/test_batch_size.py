@@ -12,8 +12,8 @@ from clr_hpc.config.expand import expand
 from clr_hpc.config.study import Study
 from clr_hpc.data.pack import Pack
 from clr_hpc.places.local.place import Processes
-from clr_hpc.tuning import batch_probe
-from clr_hpc.tuning.largest_batch import NothingFitsError, batch_sizes_that_fit, search_largest
+from clr_hpc.tuning import batch_size
+from clr_hpc.tuning.batch_size import NothingFitsError, batch_sizes_that_fit, search_largest
 
 ONE = Processes(1, 1)
 
@@ -68,7 +68,7 @@ def test_one_batch_of_all_images_is_the_largest_where_memory_is_ample(small_pack
 
 
 def test_what_does_not_fit_is_said_before_a_trial_fails(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_probe, "_free_bytes", lambda: 2**20)
+    monkeypatch.setattr(batch_size, "_free_bytes", lambda: 2**20)
     with pytest.raises(NothingFitsError, match="not even batch_size=64 fits"):
         batch_sizes_that_fit(study_of(small_pack), small_pack.manifest.checksum, ONE, print)
 
@@ -77,8 +77,8 @@ def test_a_probe_that_the_kernel_kills_does_not_fit(
     small_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = expand(study_of(small_pack), small_pack.manifest.checksum)[0]
-    probe = batch_probe.BatchProbe(small_pack.folder, ONE)
+    probe = batch_size.BatchProbe(small_pack.folder, ONE)
     assert probe.training_images(spec) > 64
-    monkeypatch.setattr(batch_probe, "_answer", kill_itself)
+    monkeypatch.setattr(batch_size, "_answer", kill_itself)
     assert not probe.fits(spec)
     del tmp_path
