@@ -31,7 +31,7 @@ from clr_hpc.data.build import usable_cores
 from parts.noise import noise_pack
 
 FOLDER = Path(__file__).resolve().parent
-CLR_HPC = [sys.executable, "-m", "clr_hpc.cli"]
+CLR_HPC = [sys.executable, "-m", "clr_hpc"]
 PARTS = ("tests", "profile", "step", "capture", "cohort", "pack", "precision", "study", "ddp")
 SPLIT = ["--validation-fraction", "0.25", "--test-fraction", "0.25"]
 

@@ -26,7 +26,7 @@ from clr_hpc.config.run import ARCHITECTURES
 from parts.noise import noise_pack
 from parts.processes import POLL_SECONDS, Memory, children, proportional_bytes, seconds_of
 
-COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
+COMMAND = [sys.executable, "-m", "clr_hpc"]
 HELP_SECONDS = 0.5
 BATCH, IMAGES = 16, 120
 STEP_AN_EPOCH = 90

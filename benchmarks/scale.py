@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
     from clr_hpc.places.job import RunQueue
 
-COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
+COMMAND = [sys.executable, "-m", "clr_hpc"]
 SIZE, BATCH, STEPS = 32, 32, 30
 RUNS_A_SEED = 3
 FASTER_THAN_LINEAR = 1.15

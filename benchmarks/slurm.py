@@ -70,7 +70,7 @@ def clr_hpc(folder: Path, shared: Path, *words: str) -> float:
     """Run a command; return its seconds."""
     started = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "clr_hpc.cli", *words, "--results", str(shared / "results")],
+        [sys.executable, "-m", "clr_hpc", *words, "--results", str(shared / "results")],
         env=os.environ | {"SLURM_CONF": str(folder / "etc" / "slurm.conf"), "PYTHONPATH": str(REPOSITORY)},
         check=True,
         stdout=subprocess.DEVNULL,

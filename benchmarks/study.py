@@ -50,7 +50,7 @@ SIZE, BATCH, LEARNING_RATE = 64, 32, 0.01
 CUDA = torch.cuda.is_available()
 DEVICE, WANTED = (torch.device("cuda"), 10.0) if CUDA else (torch.device("cpu"), 4.0)
 CORES = len(os.sched_getaffinity(0))
-COMMAND = [sys.executable, "-m", "clr_hpc.cli"]
+COMMAND = [sys.executable, "-m", "clr_hpc"]
 
 
 def make_film(original: Path, shift: int, film: Path) -> None:

@@ -58,7 +58,7 @@ class SlurmTrial:
     def words(self, command: str, *options: str) -> list[str]:
         results = str(self.study.file.parent / "results")
         return [
-            *(sys.executable, "-m", "clr_hpc.cli", command, str(self.study.file)),
+            *(sys.executable, "-m", "clr_hpc", command, str(self.study.file)),
             *(*options, "--results", results),
         ]
 

@@ -45,7 +45,7 @@ class TrialStudy:
         return cls(folder / "study.yaml")
 
     def command(self, *options: str, on: str = "here") -> list[str]:
-        start = [sys.executable, "-m", "clr_hpc.cli", "run", str(self.file), "--on", on]
+        start = [sys.executable, "-m", "clr_hpc", "run", str(self.file), "--on", on]
         return [*start, "--no-plan", "--results", str(self.file.parent / "results"), *options]
 
     def run(self, *options: str, on: str = "here") -> subprocess.CompletedProcess[str]:

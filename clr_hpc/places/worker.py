@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import StopOrCancelled
-from clr_hpc.places.ray.lane_queue import GivenRun
+from clr_hpc.places.job import GivenRun, StopOrCancelled
 from clr_hpc.training.run import Outcome, train_run
 
 if TYPE_CHECKING:

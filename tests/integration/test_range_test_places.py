@@ -23,7 +23,7 @@ def range_test(study: TrialStudy, *options: str) -> str:
     """Run the command, which must come to a suggestion, and return what it prints."""
     results = str(study.file.parent / "results")
     told = subprocess.run(
-        [sys.executable, "-m", "clr_hpc.cli", "range-test", str(study.file), "--results", results, *options],
+        [sys.executable, "-m", "clr_hpc", "range-test", str(study.file), "--results", results, *options],
         capture_output=True,
         text=True,
         timeout=WAIT_SECONDS,

@@ -32,7 +32,7 @@ WIDE = ("--lanes", "1", "--workers-per-lane", "2")
 
 
 def command(study: TrialStudy, lanes: tuple[str, ...]) -> list[str]:
-    start = [sys.executable, "-m", "clr_hpc.cli", "tune", str(study.file), "--on", "ray", *lanes]
+    start = [sys.executable, "-m", "clr_hpc", "tune", str(study.file), "--on", "ray", *lanes]
     return [*start, "--cpus", "2", "--results", str(study.file.parent / "results")]
 
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from clr_hpc.cli.display.status import duration
 from clr_hpc.monitoring.status import RunStatus, State, StudyStatus, count
-from clr_hpc.status_display import duration
 from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
 
 StudyMaker = Callable[..., Any]
 
 
 def status(study: Any, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "clr_hpc.cli", "status", str(study.file), "--results", str(study.results)]
+    command = [sys.executable, "-m", "clr_hpc", "status", str(study.file), "--results", str(study.results)]
     return subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -174,7 +174,7 @@ def _watch(study: Any) -> subprocess.Popen[str]:
     """Start it where it takes its output for a terminal, so that it draws at once."""
     command = ["status", str(study.file), "--results", str(study.results), "--watch", "--every", "0.2"]
     return subprocess.Popen(
-        [sys.executable, "-m", "clr_hpc.cli", *command],
+        [sys.executable, "-m", "clr_hpc", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -101,7 +101,7 @@ class Server:
     def __init__(self, study: Any) -> None:
         command = ["tensorboard", str(study.file), "--results", str(study.results), "--port", "0"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "clr_hpc.cli", *command],
+            [sys.executable, "-m", "clr_hpc", *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -266,7 +266,7 @@ def test_a_port_that_is_taken_is_told(served: tuple[Any, Server]) -> None:
     command = ["tensorboard", str(study.file), "--results", str(study.results), "--port", server.port]
     with socket.create_server(("127.0.0.1", int(server.port))):
         shown = subprocess.run(
-            [sys.executable, "-m", "clr_hpc.cli", *command],
+            [sys.executable, "-m", "clr_hpc", *command],
             capture_output=True,
             text=True,
             timeout=60,

@@ -12,7 +12,7 @@ import yaml
 from trial_study import RANGE_TESTED, TrialStudy
 from typer.testing import CliRunner
 
-from clr_hpc.cli import app
+from clr_hpc.cli.app import app
 from clr_hpc.config.expand import expand, is_reference, range_test_study
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec

@@ -29,7 +29,7 @@ CYCLICAL = {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}], "epo
 
 
 def command(study: TrialStudy, *options: str) -> list[str]:
-    start = [sys.executable, "-m", "clr_hpc.cli", "tune", str(study.file), "--processes", "1"]
+    start = [sys.executable, "-m", "clr_hpc", "tune", str(study.file), "--processes", "1"]
     return [*start, "--results", str(study.file.parent / "results"), *options]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import is_cancelled
-from clr_hpc.places.ray.lane_queue import GivenRun, HandedRuns, LaneQueue
+from clr_hpc.places.job import GivenRun, LaneQueue, is_cancelled
+from clr_hpc.places.ray.lane_queue import HandedRuns
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.run_folder import failure, newest_checkpoint
 from clr_hpc.training.run import Outcome

@@ -1,46 +1,10 @@
 """Where a dispatcher takes the runs of its lanes from: a study, or what it is handed one by one."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import GivenRun
 from clr_hpc.planning.queue import StudyQueue
-
-
-@dataclass(frozen=True)
-class GivenRun:
-    """A run for a lane, and how far it is to train it."""
-
-    spec: RunSpec
-    until_epochs: float = math.inf
-    """After so many epochs it pauses, with outcome ``stopped``; infinity: it doesn't."""
-
-
-class LaneQueue(Protocol):
-    """Gives each lane a run at a time."""
-
-    def take(self, lane: int) -> GivenRun | None:
-        """Return the run that a lane has or gets now; None where there is none at this moment."""
-
-    def ended(self, lane: int) -> None:
-        """Count a lane's run as ended, or as paused."""
-
-    def lost(self, lane: int) -> str | None:
-        """Take the run of a lane that is gone, or that stopped, for others; return its name."""
-
-    @property
-    def under_way(self) -> Mapping[int, GivenRun]:
-        """The run that each lane has."""
-
-    @property
-    def asking(self) -> frozenset[int]:
-        """The lanes for which the command is asked to hand over a run."""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every run has ended, and none will come."""
 
 
 class PlannedRuns:

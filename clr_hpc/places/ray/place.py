@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import RunQueue
+from clr_hpc.places.job import LaneQueue, RunQueue
 from clr_hpc.places.lanes import NodeCapacity
 from clr_hpc.places.ray.cluster import (
     OBJECT_STORE_BYTES,
@@ -26,7 +26,7 @@ from clr_hpc.places.ray.cluster import (
     private_cluster_folder,
 )
 from clr_hpc.places.ray.dispatcher import Dispatcher, News
-from clr_hpc.places.ray.lane_queue import HandedRuns, LaneQueue, PlannedRuns
+from clr_hpc.places.ray.lane_queue import HandedRuns, PlannedRuns
 from clr_hpc.places.ray.lane_threads import LaneThreads
 from clr_hpc.places.ray.run_supply import RunSupply
 from clr_hpc.places.signals import stop_on_interrupt

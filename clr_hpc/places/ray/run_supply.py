@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import RunQueue
+from clr_hpc.places.job import GivenRun, RunQueue
 from clr_hpc.places.ray.dispatcher import News
-from clr_hpc.places.ray.lane_queue import GivenRun
 from clr_hpc.training.run import Outcome
 
 

@@ -40,7 +40,7 @@ def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., Path]:
 
 def plan(study: Path, *options: str) -> subprocess.CompletedProcess[str]:
     results = str(study.parent / "results")
-    command = [sys.executable, "-m", "clr_hpc.cli", "plan", str(study), "--results", results, *options]
+    command = [sys.executable, "-m", "clr_hpc", "plan", str(study), "--results", results, *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 

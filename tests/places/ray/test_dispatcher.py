@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import GivenRun
 from clr_hpc.places.ray.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher
-from clr_hpc.places.ray.lane_queue import GivenRun, PlannedRuns
+from clr_hpc.places.ray.lane_queue import PlannedRuns
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
 from clr_hpc.store.run_folder import newest_checkpoint
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import ListedRuns
+from clr_hpc.places.job import GivenRun, ListedRuns
 from clr_hpc.places.ray.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher
-from clr_hpc.places.ray.lane_queue import GivenRun, HandedRuns
+from clr_hpc.places.ray.lane_queue import HandedRuns
 from clr_hpc.places.ray.run_supply import RunSupply
 from clr_hpc.training.run import Outcome
 

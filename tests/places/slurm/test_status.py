@@ -146,5 +146,5 @@ def test_a_command_that_hangs_is_given_up(fake_slurm: FakeSlurm, monkeypatch: py
 
 
 def status(study: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "clr_hpc.cli", "status", str(study.file), "--results", str(study.results)]
+    command = [sys.executable, "-m", "clr_hpc", "status", str(study.file), "--results", str(study.results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

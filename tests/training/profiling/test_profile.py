@@ -15,9 +15,9 @@ from tiny_run import EPOCHS, make_spec
 from torch import nn
 from trial_study import TrialStudy
 
+from clr_hpc.cli.display.profile import profile_table
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
-from clr_hpc.profile_display import profile_table
 from clr_hpc.training.distributed import World
 from clr_hpc.training.profiling import limits
 from clr_hpc.training.profiling.limits import DevicePeaks, StepWork, roofline, step_work

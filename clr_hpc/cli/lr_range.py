@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli_options import (
+from clr_hpc.cli.options import (
     Address,
     CheckpointSeconds,
     Cpus,
@@ -19,13 +19,12 @@ from clr_hpc.cli_options import (
     Results,
     Site,
     StudyFile,
+    refuse,
 )
-from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from clr_hpc.cli_training import TrainingOptions
     from clr_hpc.config.study import Study
     from clr_hpc.planning.lr_range import LearnerTested
     from clr_hpc.store.study_folder import StudyFolder
@@ -56,8 +55,8 @@ def range_test(
     """
     from rich.console import Console
 
-    from clr_hpc.cli_run import run
-    from clr_hpc.cli_training import RayOptions, TrainingOptions, say_what_to_do, train_study
+    from clr_hpc.cli.run import run
+    from clr_hpc.cli.train import RayOptions, TrainingOptions, say_what_to_do, train_study
     from clr_hpc.config.expand import expand, range_test_study
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
@@ -96,53 +95,11 @@ def range_test(
         raise typer.Exit(1)
 
 
-def with_auto_rates(
-    console: "Console", study: "Study", pack_checksum: str, results: Path, options: "TrainingOptions"
-) -> "Study":
-    """Return a study with numbers in place of ``auto``, after the range tests for them that are missing."""
-    from clr_hpc.cli_training import say_what_to_do, train_study
-    from clr_hpc.config.expand import auto_optimizers, expand, range_test_study
-    from clr_hpc.planning.lr_range import (
-        UnsuggestedRateError,
-        folder_of_tests,
-        leave_what_was_measured,
-        with_measured,
-    )
-
-    wanted = auto_optimizers(study)
-    if not wanted:
-        return study
-    folder = folder_of_tests(results, study.name)
-    tests = range_test_study(study, wanted)
-    missing = folder.unfinished(expand(tests, pack_checksum))
-    names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
-    first = f"{len(missing)} range tests come first" if missing else "measured before"
-    console.print(f"rates of {names} are auto: {first}", highlight=False, soft_wrap=True)
-    if missing:
-        ended = train_study(console, tests, pack_checksum, folder, results / "rates", options)
-        say_what_to_do(console, ended)
-        if ended.failed:
-            raise typer.Exit(1)
-    try:
-        study = with_measured(study, pack_checksum, results)
-        leave_what_was_measured(study, pack_checksum, results)
-    except (UnsuggestedRateError, OSError) as error:
-        refuse(error)
-    for one in study.measured:
-        console.print(
-            f"  {one.task.name}, {one.architecture}, {one.optimizer.name}: lr_min {one.lr_min:g}, "
-            f"lr_max {one.lr_max:g}, without a cycle {one.lr:g}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return study
-
-
 def _show(console: "Console", tests: "Study", folder: "StudyFolder", learners: "list[LearnerTested]") -> None:
     from rich.console import Console
 
+    from clr_hpc.cli.display.lr_range import pasteable, reasons, render
     from clr_hpc.planning.lr_range import FILE, write_verdicts
-    from clr_hpc.range_test_display import pasteable, reasons, render
     from clr_hpc.reporting.page.lr_range import write_page
 
     write_verdicts(folder.path / FILE, learners)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli_options import Results, StudyFile
-from clr_hpc.cli_refusal import refuse
+from clr_hpc.cli.options import Results, StudyFile, refuse
 
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
@@ -200,8 +199,8 @@ def _show_plan(
 ) -> None:
     from rich.console import Console
 
+    from clr_hpc.cli.display.plan import show_plan
     from clr_hpc.places.slurm.shape import plan_of_allocation, plan_of_array
-    from clr_hpc.plan_display import show_plan
     from clr_hpc.planning.throughput import read_rates
 
     table = read_rates(rates_file)

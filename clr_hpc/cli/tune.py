@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli_options import (
+from clr_hpc.cli.options import (
     Address,
     CheckpointSeconds,
     Cpus,
@@ -19,13 +19,13 @@ from clr_hpc.cli_options import (
     ProcessCount,
     Results,
     StudyFile,
+    refuse,
 )
-from clr_hpc.cli_refusal import refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from clr_hpc.cli_training import RayOptions
+    from clr_hpc.cli.train import RayOptions
     from clr_hpc.config.study import Study
     from clr_hpc.config.tuned_study import Values
     from clr_hpc.places.local.place import Processes
@@ -55,7 +55,7 @@ def tune(
     """Search the batch size, rates and other settings that a study's tune section names."""
     from rich.console import Console
 
-    from clr_hpc.cli_training import RayOptions
+    from clr_hpc.cli.train import RayOptions
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.places.lanes import LaneError
@@ -106,7 +106,7 @@ def _check_place(on: Place) -> None:
 def _place(
     on: Place, processes: int | None, ray: "RayOptions", cpus: int | None, gpus: int | None
 ) -> "Iterator[TrialPlace]":
-    from clr_hpc.cli_plan import resources_of
+    from clr_hpc.cli.plan import resources_of
     from clr_hpc.places.local.place import Processes
     from clr_hpc.tuning.trial_places import ThisMachine, ray_lanes
 

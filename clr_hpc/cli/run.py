@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clr_hpc.cli_options import (
+from clr_hpc.cli.options import (
     Address,
     CheckpointSeconds,
     Cpus,
@@ -21,8 +21,8 @@ from clr_hpc.cli_options import (
     Results,
     Site,
     StudyFile,
+    refuse,
 )
-from clr_hpc.cli_refusal import refuse
 
 
 def run(
@@ -89,7 +89,7 @@ def run(
             )
         )
     if on is Place.SLURM:
-        from clr_hpc.cli_slurm import SlurmOptions, submit_study
+        from clr_hpc.cli.jobs import SlurmOptions, submit_study
         from clr_hpc.places.slurm.shape import AskedShape
 
         asked_shape = AskedShape(shape.value, nodes, lanes, workers_per_lane, parallel)
@@ -98,8 +98,7 @@ def run(
         return
     from rich.console import Console
 
-    from clr_hpc.cli_range_test import with_auto_rates
-    from clr_hpc.cli_training import RayOptions, TrainingOptions, say_what_to_do, train_study
+    from clr_hpc.cli.train import RayOptions, TrainingOptions, say_what_to_do, train_study, with_auto_rates
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
     from clr_hpc.store.study_folder import StudyFolder

@@ -1,6 +1,6 @@
 """``clr-hpc status`` and ``clr-hpc tensorboard``: what a study is at, in the terminal and in a browser.
 
-Imports that cost time stand inside the commands, as in ``clr_hpc.cli``.
+Imports that cost time stand inside the commands, as in ``clr_hpc.cli.app``.
 """
 
 import json
@@ -12,8 +12,7 @@ from typing import Annotated
 
 import typer
 
-from clr_hpc.cli_options import Results, StudyFile
-from clr_hpc.cli_refusal import refuse
+from clr_hpc.cli.options import Results, StudyFile, refuse
 
 REFRESH_SECONDS = 5
 
@@ -31,12 +30,12 @@ def status(
     from rich.console import Console, Group
     from rich.live import Live
 
+    from clr_hpc.cli.display.slurm import render_jobs
+    from clr_hpc.cli.display.status import render
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.monitoring.status import NothingThereError, RunStatus, State, StudyStatus, count
     from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, LedgerError
     from clr_hpc.places.slurm.status import SlurmStatus, read_slurm_status, with_jobs
-    from clr_hpc.slurm_display import render_jobs
-    from clr_hpc.status_display import render
     from clr_hpc.store.study_folder import StudyFolder
 
     if watch and as_json:

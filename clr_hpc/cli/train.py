@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clr_hpc.cli_options import Place
-from clr_hpc.cli_refusal import refuse
+from clr_hpc.cli.options import Place, refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.config.resources import LaneShape, Resources
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
     from clr_hpc.planning.plan import Plan
-    from clr_hpc.run_display import RunDisplay
     from clr_hpc.store.study_folder import StudyFolder
     from clr_hpc.training.run import Outcome
 
@@ -94,8 +93,8 @@ def train_study(
         rates_folder: where measured speeds are kept, for plans.
         options: where and how.
     """
+    from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.config.expand import expand
-    from clr_hpc.run_display import RunDisplay
 
     pack_folder = Path(study.pack)
     runs = expand(study, pack_checksum)
@@ -128,7 +127,7 @@ def train_study(
     elif missing:
         went_through = _run_here(job, options.processes, options.cohort)
     if options.with_profile:
-        from clr_hpc.profile_display import show_profiles
+        from clr_hpc.cli.display.profile import show_profiles
 
         show_profiles(console, [folder.runs / spec.name for spec in missing])
     return Ended(went_through, failed, len(runs))
@@ -145,8 +144,8 @@ def _plan(
     lanes: "Sequence[LaneShape] | None",
 ) -> "Plan | None":
     """Plan and show it; None where that can't be done, for a reason that is printed: training goes on."""
-    from clr_hpc.cli_plan import plan_runs
-    from clr_hpc.plan_display import show_plan
+    from clr_hpc.cli.display.plan import show_plan
+    from clr_hpc.cli.plan import plan_runs
     from clr_hpc.planning.throughput import RatesError
 
     try:
@@ -187,7 +186,7 @@ def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
 
 
 def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOptions) -> bool:
-    from clr_hpc.cli_plan import resources_of
+    from clr_hpc.cli.plan import resources_of
     from clr_hpc.places.lanes import LaneError, queue_without_plan, shapes_without_plan
     from clr_hpc.places.ray.cluster import ClusterError
     from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray
@@ -247,3 +246,44 @@ def say_what_to_do(console: "Console", ended: Ended) -> None:
             f"try them again with the same command: {command}",
             soft_wrap=True,
         )
+
+
+def with_auto_rates(
+    console: "Console", study: "Study", pack_checksum: str, results: Path, options: TrainingOptions
+) -> "Study":
+    """Return a study with numbers in place of ``auto``, after the range tests for them that are missing."""
+    from clr_hpc.config.expand import auto_optimizers, expand, range_test_study
+    from clr_hpc.planning.lr_range import (
+        UnsuggestedRateError,
+        folder_of_tests,
+        leave_what_was_measured,
+        with_measured,
+    )
+
+    wanted = auto_optimizers(study)
+    if not wanted:
+        return study
+    folder = folder_of_tests(results, study.name)
+    tests = range_test_study(study, wanted)
+    missing = folder.unfinished(expand(tests, pack_checksum))
+    names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
+    first = f"{len(missing)} range tests come first" if missing else "measured before"
+    console.print(f"rates of {names} are auto: {first}", highlight=False, soft_wrap=True)
+    if missing:
+        ended = train_study(console, tests, pack_checksum, folder, results / "rates", options)
+        say_what_to_do(console, ended)
+        if ended.failed:
+            raise typer.Exit(1)
+    try:
+        study = with_measured(study, pack_checksum, results)
+        leave_what_was_measured(study, pack_checksum, results)
+    except (UnsuggestedRateError, OSError) as error:
+        refuse(error)
+    for one in study.measured:
+        console.print(
+            f"  {one.task.name}, {one.architecture}, {one.optimizer.name}: lr_min {one.lr_min:g}, "
+            f"lr_max {one.lr_max:g}, without a cycle {one.lr:g}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return study

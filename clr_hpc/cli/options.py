@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -44,3 +44,9 @@ class JobShape(StrEnum):
     AUTO = "auto"
     ARRAY = "array"
     ALLOCATION = "allocation"
+
+
+def refuse(error: Exception) -> NoReturn:
+    """Print what was wrong and what to do, without a traceback, and exit with 2 as for a wrong option."""
+    typer.secho(f"error: {error}", err=True, fg="red")
+    raise typer.Exit(2)

@@ -8,15 +8,14 @@ from typing import Annotated
 
 import typer
 
-from clr_hpc.cli_options import Results, StudyFile
-from clr_hpc.cli_pack import pack_app
-from clr_hpc.cli_plan import plan
-from clr_hpc.cli_range_test import range_test
-from clr_hpc.cli_refusal import refuse
-from clr_hpc.cli_run import run
-from clr_hpc.cli_slurm import cancel, logs
-from clr_hpc.cli_tune import tune
-from clr_hpc.cli_watch import status, tensorboard
+from clr_hpc.cli.data import pack_app
+from clr_hpc.cli.jobs import cancel, logs
+from clr_hpc.cli.lr_range import range_test
+from clr_hpc.cli.options import Results, StudyFile, refuse
+from clr_hpc.cli.plan import plan
+from clr_hpc.cli.run import run
+from clr_hpc.cli.tune import tune
+from clr_hpc.cli.watch import status, tensorboard
 
 app = typer.Typer(
     help="Train chest X-ray classifiers under constant, decaying and cyclical learning rates, and compare them.",
@@ -78,7 +77,3 @@ def report(study_file: StudyFile, results: Results = Path("results")) -> None:
     except (StudyError, ReportError) as error:
         refuse(error)
     typer.echo(f"report: {path}")
-
-
-if __name__ == "__main__":
-    app()

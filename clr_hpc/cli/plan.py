@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli_options import Overrides, Place, Results, StudyFile
-from clr_hpc.cli_refusal import refuse
+from clr_hpc.cli.options import Overrides, Place, Results, StudyFile, refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,10 +34,10 @@ def plan(
     """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
     from rich.console import Console
 
+    from clr_hpc.cli.display.plan import show_plan
     from clr_hpc.config.expand import expand
     from clr_hpc.config.load import StudyError, load_study
     from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.plan_display import show_plan
     from clr_hpc.planning.gantt import save_chart
     from clr_hpc.planning.lr_range import UnsuggestedRateError, with_measured
     from clr_hpc.store.study_folder import StudyFolder

@@ -1,6 +1,6 @@
 """``clr-hpc pack``: a command for each kind of source.
 
-Imports that cost time stand inside the commands, as in ``clr_hpc.cli``.
+Imports that cost time stand inside the commands, as in ``clr_hpc.cli.app``.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from clr_hpc.cli_refusal import refuse
+from clr_hpc.cli.options import refuse
 
 if TYPE_CHECKING:
     from clr_hpc.data.sources.base import ImageSource

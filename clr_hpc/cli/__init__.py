@@ -1,0 +1,1 @@
+"""The command clr-hpc: one file per group of commands, and what the terminal shows."""
