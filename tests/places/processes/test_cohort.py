@@ -171,7 +171,7 @@ def test_a_cohorts_seconds_add_up_to_those_of_its_process(pack: Pack, tmp_path: 
 
 @pytest.fixture
 def keyboard() -> Iterator[None]:
-    """Have SIGINT raise ``KeyboardInterrupt``, also where a shell started pytest in the background and ignores it."""
+    """Have SIGINT raise ``KeyboardInterrupt``, also where a shell in the background made pytest ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
