@@ -23,9 +23,10 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.ray.place import cluster, train_on_ray
-from clr_hpc.places.worker import LaneTask
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
+from clr_hpc.training.run import RunSettings
 
 RUNS_OF_WARM_LANE = 12
 TRAINERS = 3
@@ -93,7 +94,7 @@ def train(pack: Pack, runs_folder: Path, runs: list[RunSpec]) -> tuple[float, Wa
         {run.name: run for run in runs},
         [shape],
         grow=False,
-        task=LaneTask(0, shape, pack.folder, runs_folder, checkpoint_seconds=60.0),
+        task=WorkerTask(pack.folder, runs_folder, RunSettings()),
         on_poll=lambda _: None,
         on_end=lambda _spec, _outcome: None,
     )

@@ -29,7 +29,9 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.local.place import Processes, drain_here
+from clr_hpc.training.run import RunSettings
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import Dimensions, dimensions_of
 from clr_hpc.tuning.trial_queue import TrialQueue, value_after
@@ -120,7 +122,8 @@ def trained_table(folder: Path, objective: str) -> Table:
     grid = Proposals(make_search("grid", dimensions, 0), dimensions, 0)
     tuner = Tuner(Plan(None, EPOCHS, None, higher_is_better=True), grid, Journal(folder / "trials.jsonl"))
     queue = TrialQueue(tuner, study, checksum, runs, lambda trial: print(f"trained {trial.number}", end="\r"))
-    drain_here(queue, pack, runs, Processes.for_this_machine(None), 600.0, lambda _: None, lambda *_: None)
+    task = WorkerTask(pack, runs, RunSettings(600.0))
+    drain_here(queue, task, Processes.for_this_machine(None), lambda _: None, lambda *_: None)
     table: dict[Settings, dict[int, float]] = {}
     for trial in tuner.trials:
         if trial.failure is not None:

@@ -22,6 +22,7 @@ from clr_hpc.data.prefetch import DevicePixels, FetchedPixels, ResidentPixels, d
 from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.distributed import World
+from clr_hpc.training.run import RunSettings
 from clr_hpc.training.step import PAYS_FROM_PIXELS
 from clr_hpc.training.trainer import PreparedRun
 
@@ -48,7 +49,7 @@ def train(
     stops = [lambda: next(asked) > stop_after, *[lambda: False] * (len(specs) - 1)]
     runs = [CohortRun(spec, folder / spec.name, stop) for spec, stop in zip(specs, stops, strict=True)]
     folder.mkdir(exist_ok=True)
-    return list(train_cohort(runs, pack, World.alone(device), 1e9, "test", with_profile))
+    return list(train_cohort(runs, pack, World.alone(device), RunSettings(1e9, with_profile), "test"))
 
 
 def steps(spec: RunSpec, folder: Path) -> list[dict[str, float]]:

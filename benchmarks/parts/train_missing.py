@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.local.place import Processes, train_here
 from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.training.run import RunSettings
 
 
 def train_missing(pack: Path, runs: tuple[RunSpec, ...], folder: StudyFolder) -> None:
@@ -12,10 +14,8 @@ def train_missing(pack: Path, runs: tuple[RunSpec, ...], folder: StudyFolder) ->
     folder.runs.mkdir(parents=True, exist_ok=True)
     train_here(
         folder.unfinished(runs),
-        pack,
-        folder.runs,
+        WorkerTask(pack, folder.runs, RunSettings()),
         Processes.for_this_machine(None),
-        60,
         lambda _: None,
         lambda spec, outcome: print(outcome, spec.name, flush=True),
     )

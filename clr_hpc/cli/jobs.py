@@ -97,6 +97,7 @@ def _submit_what_is_left(
     from clr_hpc.places.slurm.shape import choose
     from clr_hpc.planning.throughput import read_rates
     from clr_hpc.store.provenance import code_identity
+    from clr_hpc.training.run import RunSettings
 
     jobs = known_jobs(ledger) if asked.dry_run else settle(ledger)
     left = what_is_left(folder, runs, ledger, jobs)
@@ -122,7 +123,7 @@ def _submit_what_is_left(
         source_sha256=code.source_sha256,
         pack_checksum=runs[0].pack_checksum,
         pack_folder=str(pack_folder),
-        checkpoint_seconds=asked.checkpoint_seconds,
+        settings=RunSettings(asked.checkpoint_seconds),
         accept_changes=asked.accept_changes,
         processes=site.processes,
         threads=site.threads,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clr_hpc.config.resources import LaneShape, Resources
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
+    from clr_hpc.places.job import WorkerTask
     from clr_hpc.planning.plan import Plan
     from clr_hpc.store.study_folder import StudyFolder
     from clr_hpc.training.run import Outcome
@@ -65,14 +66,12 @@ class Job:
     """What is to be trained, and who is told about it."""
 
     console: "Console"
-    pack_folder: Path
     folder: "StudyFolder"
     missing: "tuple[RunSpec, ...]"
-    checkpoint_seconds: float
+    task: "WorkerTask"
     make_plan: "Callable[[Place, Resources, Sequence[LaneShape] | None], Plan | None]"
     display: "RunDisplay"
     on_end: "Callable[[RunSpec, Outcome], None]"
-    with_profile: bool
 
 
 def train_study(
@@ -95,6 +94,8 @@ def train_study(
     """
     from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.config.expand import expand
+    from clr_hpc.places.job import WorkerTask
+    from clr_hpc.training.run import RunSettings
 
     pack_folder = Path(study.pack)
     runs = expand(study, pack_checksum)
@@ -119,8 +120,9 @@ def train_study(
             return None
         return _plan(console, missing, pack_folder, place, resources, rates_folder, options.rates, shapes)
 
-    seconds, with_profile = options.checkpoint_seconds, options.with_profile
-    job = Job(console, pack_folder, folder, missing, seconds, make_plan, display, on_end, with_profile)
+    settings = RunSettings(options.checkpoint_seconds, options.with_profile)
+    task = WorkerTask(pack_folder.absolute(), folder.runs.absolute(), settings)
+    job = Job(console, folder, missing, task, make_plan, display, on_end)
     went_through = True
     if missing and options.place is Place.RAY:
         went_through = _run_on_ray(job, options.cpus, options.gpus, options.ray)
@@ -173,16 +175,7 @@ def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
     each = f", up to {cohort} side by side in each process" if cohort > 1 else ""
     job.console.print(f"training {sharing.count * cohort} at a time{each}", highlight=False)
     with job.display as display:
-        return train_here(
-            runs,
-            job.pack_folder,
-            job.folder.runs,
-            sharing,
-            job.checkpoint_seconds,
-            display.under_way,
-            job.on_end,
-            job.with_profile,
-        )
+        return train_here(runs, job.task, sharing, display.under_way, job.on_end)
 
 
 def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOptions) -> bool:
@@ -190,7 +183,6 @@ def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOption
     from clr_hpc.places.lanes import LaneError, queue_without_plan, shapes_without_plan
     from clr_hpc.places.ray.cluster import ClusterError
     from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray
-    from clr_hpc.places.worker import LaneTask
     from clr_hpc.planning.plan import write_plan
 
     own = resources_of(gpus, cpus)
@@ -215,16 +207,13 @@ def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOption
             told = f"dashboard: {dashboard}, which asks for the token in {os.environ.get('RAY_AUTH_TOKEN_PATH')}"
             job.console.print(f"starting {len(shapes)} lanes; {told}", highlight=False, soft_wrap=True)
             specs = {spec.name: spec for spec in job.missing}
-            task = LaneTask(
-                0, shapes[0], job.pack_folder.absolute(), job.folder.runs.absolute(), job.checkpoint_seconds
-            )
             with job.display as display:
                 return train_on_ray(
                     queue,
                     specs,
                     shapes,
                     grow=options.address is not None and options.lanes is None,
-                    task=task,
+                    task=job.task,
                     on_poll=lambda names: display.under_way({specs[name] for name in names.values()}),
                     on_end=job.on_end,
                 )

@@ -162,13 +162,16 @@ def _train(
     place: "TrialPlace",
     checkpoint_seconds: float,
 ) -> bool:
+    from clr_hpc.places.job import WorkerTask
+    from clr_hpc.training.run import RunSettings
     from clr_hpc.tuning.trial_queue import TrialQueue
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
     queue = TrialQueue(tuner, study, pack_checksum, folder.runs, lambda trial: say(_line(trial, tuner)))
-    return place.train(queue, Path(study.pack), folder.runs, checkpoint_seconds, say)
+    task = WorkerTask(Path(study.pack).absolute(), folder.runs.absolute(), RunSettings(checkpoint_seconds))
+    return place.train(queue, task, say)
 
 
 def _line(trial: "Trial", tuner: "Tuner") -> str:

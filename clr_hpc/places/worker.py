@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import GivenRun, StopOrCancelled
+from clr_hpc.places.job import GivenRun, StopOrCancelled, WorkerTask
 from clr_hpc.training.run import Outcome, train_run
 
 if TYPE_CHECKING:
@@ -28,18 +27,12 @@ WAIT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class LaneTask:
-    """What a lane's workers are told."""
+    """What a lane's workers are given."""
 
     lane: int
     shape: LaneShape
-    pack_folder: Path
-    runs_folder: Path
-    checkpoint_seconds: float
+    worker: WorkerTask
     group_timeout_seconds: float = 300.0
-    cancelled_folder: Path | None = None
-    """Where a file with a run's name has that run stop."""
-    place: str = "lane {lane}"
-    """Says to people where a run is trained."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +68,15 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     if dist.is_initialized():
         dist.destroy_process_group()  # each run has a group of its own, so that it can fail alone
     should_stop = _stop_signal(worker)
-    pack = Pack.open(task.pack_folder)
+    pack = Pack.open(task.worker.pack_folder)
+    place = (task.worker.place or "lane {number}").format(number=task.lane)
     desk = _Desk(worker, task.lane)
     desk.arrive()
     while (run := desk.next_run()) is not None:
         world = World(worker.rank, worker.size, worker.device, desk.store_of_run(), task.group_timeout_seconds)
-        folder, place = task.runs_folder / run.spec.name, task.place.format(lane=task.lane)
-        leave = StopOrCancelled(should_stop, task.cancelled_folder, run.spec.name)
-        outcome = train_run(run.spec, pack, folder, world, leave, task.checkpoint_seconds, place, run.until_epochs)
+        folder = task.worker.runs_folder / run.spec.name
+        leave = StopOrCancelled(should_stop, task.worker.cancelled_folder, run.spec.name)
+        outcome = train_run(run.spec, pack, folder, world, leave, task.worker.settings, place, run.until_epochs)
         desk.run_ended(outcome)
 
 

@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,23 +22,31 @@ Outcome = Literal["done", "failed", "stopped", "in use"]
 """``stopped``: a checkpoint is saved and nothing is lost. ``in use``: another process trains it."""
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """How all runs of a command are trained, as its options say; what a run comes to does not depend on it."""
+
+    checkpoint_seconds: float = 60.0
+    """Age at which a run's checkpoint is renewed."""
+    profile: bool = False
+    """Each run leaves ``profile.json`` and a trace in its folder, if one process trains it."""
+
+
 def train_run(
     spec: RunSpec,
     pack: "Pack",
     folder: Path,
     world: "World",
     should_stop: Callable[[], bool],
-    checkpoint_seconds: float,
+    settings: RunSettings,
     place: str,
     until_epochs: float = math.inf,
-    with_profile: bool = False,
 ) -> Outcome:
     """Train a run, or go on with it, or do nothing where its result is there.
 
     Several processes call it together, each with its own world of the same store, and get the same outcome. Only
     the first touches ``folder``. ``place`` says to people where it is trained, such as ``lane 2``. After
-    ``until_epochs`` the run stops, saved; called again with more, it goes on. ``with_profile`` leaves
-    ``profile.json`` and a trace in the folder, of a run that one process trains; the run is the same.
+    ``until_epochs`` the run stops, saved; called again with more, it resumes.
 
     A run that raises, in whichever process, leaves ``result.json`` with status ``failed``, the reason and the
     traceback, and can be tried again. One that diverges or runs out of memory is tried again at once: see
@@ -56,7 +65,7 @@ def train_run(
     is_open = False
     with run_folder:
         for attempt in itertools.count():
-            profile = _begin_profile(spec, pack, run_folder, world, attempt) if with_profile else None
+            profile = _begin_profile(spec, pack, run_folder, world, attempt) if settings.profile else None
             try:
                 with world.together(attempt):
                     if not is_open:
@@ -65,7 +74,7 @@ def train_run(
                     else:
                         ended = world.from_first(lambda: ended)  # noqa: B023
                     return ended or _attempt(
-                        spec, pack, run_folder, world, should_stop, checkpoint_seconds, until_epochs, profile
+                        spec, pack, run_folder, world, should_stop, settings, until_epochs, profile
                     )
             except RankFailedError as failure:
                 if not is_open:
@@ -108,7 +117,7 @@ def _attempt(
     run_folder: "RunFolder",
     world: "World",
     should_stop: Callable[[], bool],
-    checkpoint_seconds: float,
+    settings: RunSettings,
     until_epochs: float,
     profile: "Profile | None",
 ) -> Outcome:
@@ -120,7 +129,7 @@ def _attempt(
     world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
     phases = profile.timeline if profile else untimed
     try:
-        with SharedFolder(run_folder, world, checkpoint_seconds) as shared:
+        with SharedFolder(run_folder, world, settings.checkpoint_seconds) as shared:
             result = train(spec, pack, shared, should_stop, until_epochs, phases)
     except StoppedError:
         if profile:

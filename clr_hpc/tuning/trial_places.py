@@ -5,11 +5,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.places.job import RunQueue
+from clr_hpc.places.job import RunQueue, WorkerTask
 from clr_hpc.places.local.place import Processes, drain_here, visible_gpus
 
 Processor = Literal["GPU", "CPU"]
@@ -33,9 +32,7 @@ class TrialPlace(Protocol):
     def train(
         self,
         queue: RunQueue,
-        pack_folder: Path,
-        runs_folder: Path,
-        checkpoint_seconds: float,
+        task: WorkerTask,
         say: Callable[[str], None],
     ) -> bool:
         """Train until the queue is finished; return False where Ctrl-C stopped it, with every run saved."""
@@ -60,16 +57,12 @@ class ThisMachine:
     def train(
         self,
         queue: RunQueue,
-        pack_folder: Path,
-        runs_folder: Path,
-        checkpoint_seconds: float,
+        task: WorkerTask,
         say: Callable[[str], None],
     ) -> bool:
         """Train in warm processes."""
         say(f"training {self.sharing.count} at a time")
-        return drain_here(
-            queue, pack_folder, runs_folder, self.sharing, checkpoint_seconds, lambda _: None, lambda *_: None
-        )
+        return drain_here(queue, task, self.sharing, lambda _: None, lambda *_: None)
 
 
 @dataclass(frozen=True)
@@ -103,9 +96,7 @@ class RayLanes:
     def train(
         self,
         queue: RunQueue,
-        pack_folder: Path,
-        runs_folder: Path,
-        checkpoint_seconds: float,
+        task: WorkerTask,
         say: Callable[[str], None],
     ) -> bool:
         """Train in lanes.
@@ -114,14 +105,12 @@ class RayLanes:
             ClusterError: the cluster can't be started, has no room for a lane, or every lane was given up.
         """
         from clr_hpc.places.ray.place import drain_on_ray
-        from clr_hpc.places.worker import LaneTask
 
         if queue.next_run(()) is None and queue.is_finished:
             return True  # a cluster takes seconds to start; a run that it gave is given again
         dashboard = self.enter()
         token = os.environ.get("RAY_AUTH_TOKEN_PATH")
         say(f"starting {len(self.shapes)} lanes; dashboard: {dashboard}, which asks for the token in {token}")
-        task = LaneTask(0, self.shapes[0], pack_folder.absolute(), runs_folder.absolute(), checkpoint_seconds)
         return drain_on_ray(queue, self.shapes, self.may_grow, task, lambda _: None, lambda *_: None)
 
 

@@ -18,7 +18,7 @@ from clr_hpc.training import metrics, trainer
 from clr_hpc.training.data import LabelledRows
 from clr_hpc.training.distributed import World
 from clr_hpc.training.metrics import Evaluation
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
 
 TRIANGULAR = Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=0.5)
@@ -61,7 +61,9 @@ def test_images_are_counted_as_a_run_counts_them(
     monkeypatch.setattr(trainer, "evaluate", evaluate_and_count)
     (item,) = work_of([spec], small_pack.manifest.counts)
     assert (
-        train_run(spec, small_pack, tmp_path / spec.name, World.alone(torch.device("cpu")), bool, 1e9, "")
+        train_run(
+            spec, small_pack, tmp_path / spec.name, World.alone(torch.device("cpu")), bool, RunSettings(1e9), ""
+        )
         == "done"
     )
     result = json.loads((tmp_path / spec.name / "result.json").read_text())

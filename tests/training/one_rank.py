@@ -21,7 +21,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training import trainer
 from clr_hpc.training.distributed import World
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def train(order: dict[str, Any], rank: int, store: TCPStore, patch: pytest.Monke
             Path(order["folder"]),
             world,
             in_step(mine.get("step", 10**9), mine.get("does", "")),
-            order["checkpoint_seconds"],
+            RunSettings(order["checkpoint_seconds"]),
             "test",
         )
         return {"outcome": outcome, "rates": rates}

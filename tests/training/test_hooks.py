@@ -14,7 +14,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.training.distributed import World
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
 
 AUTOENCODER = {"kind": "one_class", "method": {"name": "autoencoder"}}
@@ -48,7 +48,9 @@ class Train:
             return asked == stop_after
 
         world = World.alone(torch.device("cpu"))
-        return train_run(spec, self._pack, self.path(spec), world, should_stop, checkpoint_seconds, "test")
+        return train_run(
+            spec, self._pack, self.path(spec), world, should_stop, RunSettings(checkpoint_seconds), "test"
+        )
 
     def path(self, spec: RunSpec) -> Path:
         return self._folder / spec.name

@@ -20,7 +20,7 @@ from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.distributed import World
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BackgroundWriter
 from clr_hpc.training.trainer import PreparedRun
 
@@ -29,7 +29,9 @@ ALONE = World.alone(torch.device("cpu"))
 
 def run(spec: RunSpec, pack: Pack, folder: Path, stop_after: int = 10**9, checkpoint_seconds: float = 1e9) -> str:
     asked = count(1)
-    return train_run(spec, pack, folder, ALONE, lambda: next(asked) >= stop_after, checkpoint_seconds, "test")
+    return train_run(
+        spec, pack, folder, ALONE, lambda: next(asked) >= stop_after, RunSettings(checkpoint_seconds), "test"
+    )
 
 
 def result(folder: Path) -> dict[str, Any]:

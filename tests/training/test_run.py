@@ -20,7 +20,7 @@ from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.distributed import World
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 
 CPU = torch.device("cpu")
 POLICY = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
@@ -49,7 +49,7 @@ def after(steps: int) -> Callable[[], bool]:
 def run(
     spec: RunSpec, pack: Pack, folder: Path, should_stop: Callable[[], bool] = never, seconds: float = 1e9
 ) -> str:
-    return train_run(spec, pack, folder, World.alone(CPU), should_stop, seconds, "test")
+    return train_run(spec, pack, folder, World.alone(CPU), should_stop, RunSettings(seconds), "test")
 
 
 @pytest.fixture(scope="module")

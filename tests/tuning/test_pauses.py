@@ -10,7 +10,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.store.run_folder import RunFolder, read_metrics
 from clr_hpc.training.distributed import World
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
 from clr_hpc.tuning.trial_queue import cost_of, value_after
 
@@ -32,7 +32,7 @@ def spec_of(pack: Pack, batch_size: int = 16) -> RunSpec:
 
 
 def train(spec: RunSpec, pack: Pack, folder: Path, until_epochs: float = math.inf) -> str:
-    return train_run(spec, pack, folder, ALONE, lambda: False, 1e9, "test", until_epochs)
+    return train_run(spec, pack, folder, ALONE, lambda: False, RunSettings(1e9), "test", until_epochs)
 
 
 def test_a_run_that_paused_ends_in_the_same_bytes_as_one_that_did_not(small_pack: Pack, tmp_path: Path) -> None:

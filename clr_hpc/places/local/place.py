@@ -13,9 +13,8 @@ from pathlib import Path
 from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.build import usable_cores
-from clr_hpc.places.job import ListedRuns, RunQueue
+from clr_hpc.places.job import ListedRuns, RunQueue, WorkerTask
 from clr_hpc.places.processes.pool import drain
-from clr_hpc.places.processes.worker import WorkerTask
 from clr_hpc.places.signals import stop_on_interrupt
 from clr_hpc.training.run import Outcome
 
@@ -49,47 +48,34 @@ def visible_gpus() -> int:
 
 def train_here(
     runs: tuple[RunSpec, ...],
-    pack_folder: Path,
-    runs_folder: Path,
+    task: WorkerTask,
     processes: Processes,
-    checkpoint_seconds: float,
     on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, Outcome], None],
-    with_profile: bool = False,
 ) -> bool:
     """Train runs in worker processes until all have ended: see ``drain_here``; ``runs`` are without those done."""
-    queue = ListedRuns(runs)
-    return drain_here(
-        queue, pack_folder, runs_folder, processes, checkpoint_seconds, on_poll, on_end, with_profile
-    )
+    return drain_here(ListedRuns(runs), task, processes, on_poll, on_end)
 
 
 def drain_here(
     queue: RunQueue,
-    pack_folder: Path,
-    runs_folder: Path,
+    task: WorkerTask,
     processes: Processes,
-    checkpoint_seconds: float,
     on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, Outcome], None],
-    with_profile: bool = False,
 ) -> bool:
     """Train what a queue gives in worker processes until it is finished.
 
     Args:
         queue: of runs.
-        pack_folder: already verified.
-        runs_folder: where each run has its folder, named ``RunSpec.name``.
+        task: of all processes.
         processes: how many, and how many threads each.
-        checkpoint_seconds: see ``clr_hpc.training.loop.train``.
         on_poll: called about twice a second with the runs that are being trained.
         on_end: called when a run ends.
-        with_profile: whether each run leaves a profile in its folder.
 
     Returns:
         False where Ctrl-C stopped it; every run then under way has saved a checkpoint.
     """
-    task = WorkerTask(pack_folder, runs_folder, checkpoint_seconds, with_profile=with_profile)
     count, threads, cohort = processes.count, processes.threads, processes.cohort
     with stop_on_interrupt() as stop:
         return drain(queue, task, count, threads, lambda: stop.asked, on_poll, on_end, cohort)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import RunQueue
-from clr_hpc.training.run import Outcome, train_run
+from clr_hpc.training.run import Outcome, RunSettings, train_run
 from clr_hpc.training.turns import Turns
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def train_cohort(
     runs: Sequence[CohortRun],
     pack: "Pack",
     world: "World",
-    checkpoint_seconds: float,
+    settings: RunSettings,
     place: str,
-    with_profile: bool = False,
 ) -> list[Outcome]:
     """Train runs side by side in this process, which is alone in its world, and return the outcome of each.
 
@@ -60,10 +59,7 @@ def train_cohort(
     """
 
     def train(run: CohortRun, should_stop: Callable[[], bool]) -> Outcome:
-        until = run.until_epochs
-        return train_run(
-            run.spec, pack, run.folder, world, should_stop, checkpoint_seconds, place, until, with_profile
-        )
+        return train_run(run.spec, pack, run.folder, world, should_stop, settings, place, run.until_epochs)
 
     if len(runs) == 1:
         return [train(runs[0], runs[0].should_stop)]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import ListedRuns, RunQueue
+from clr_hpc.places.job import ListedRuns, RunQueue, WorkerTask
 from clr_hpc.places.processes.cohort import ready_cohorts
 from clr_hpc.places.processes.forkserver import fresh_processes
-from clr_hpc.places.processes.worker import WorkerTask, leave_failure, start_worker, train_in_worker
+from clr_hpc.places.processes.worker import leave_failure, start_worker, train_in_worker
 from clr_hpc.training.run import Outcome
 
 POLL_SECONDS = 0.5

@@ -2,13 +2,12 @@
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import StopOrCancelled
+from clr_hpc.places.job import StopOrCancelled, WorkerTask
 from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.places.processes.forkserver import begin, die_with_parent
 from clr_hpc.store.atomic import write_json
@@ -17,21 +16,6 @@ from clr_hpc.training.run import Outcome
 
 EXIT_SECONDS = 3
 """After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""
-
-
-@dataclass(frozen=True)
-class WorkerTask:
-    """What all processes are told."""
-
-    pack_folder: Path
-    runs_folder: Path
-    checkpoint_seconds: float
-    place: str = "process {number}"
-    """Says to people where a run is trained; ``{number}`` is the process's."""
-    cancelled_folder: Path | None = None
-    """Where a file with a run's name has that run stop."""
-    with_profile: bool = False
-    """Whether each run leaves a profile in its folder."""
 
 
 _worker: dict[str, Any] = {}
@@ -91,7 +75,7 @@ def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:
     ]
     if all(run.should_stop() for run in runs):
         return ["stopped" for _ in runs]
-    place = task.place.format(number=_worker["number"])
+    place = (task.place or "process {number}").format(number=_worker["number"])
     _worker["busy"] = True
     try:
         if "pack" not in _worker:
@@ -100,7 +84,7 @@ def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:
             except Exception as error:  # the device or the disk; the next run tries again
                 return [leave_failure(run.folder, error) for run in runs]
         pack, world = _worker["pack"], _worker["world"]
-        return train_cohort(runs, pack, world, task.checkpoint_seconds, place, task.with_profile)
+        return train_cohort(runs, pack, world, task.settings, place)
     finally:
         _worker["busy"] = False
         if _worker.get("terminated"):

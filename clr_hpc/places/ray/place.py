@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import LaneQueue, RunQueue
+from clr_hpc.places.job import LaneQueue, RunQueue, WorkerTask
 from clr_hpc.places.lanes import NodeCapacity
 from clr_hpc.places.ray.cluster import (
     OBJECT_STORE_BYTES,
@@ -116,7 +115,7 @@ def train_on_ray(
     specs: Mapping[str, RunSpec],
     shapes: Sequence[LaneShape],
     grow: bool,
-    task: LaneTask,
+    task: WorkerTask,
     on_poll: Callable[[dict[int, str]], None],
     on_end: Callable[[RunSpec, Outcome], None],
     should_stop: Callable[[], bool] = lambda: False,
@@ -130,7 +129,7 @@ def train_on_ray(
         specs: every run's spec by its name.
         shapes: the lanes to start, as many as there is room for.
         grow: start more lanes like the last one while the cluster has room, also on nodes that join later.
-        task: what all lanes are told; ``lane`` and ``shape`` are set for each.
+        task: of all lanes.
         on_poll: called about twice a second with the name of the run of each lane.
         on_end: called when a run ends.
         should_stop: asked about twice a second, and heard like Ctrl-C.
@@ -152,7 +151,7 @@ def drain_on_ray(
     queue: RunQueue,
     shapes: Sequence[LaneShape],
     grow: bool,
-    task: LaneTask,
+    task: WorkerTask,
     on_poll: Callable[[dict[int, str]], None],
     on_end: Callable[[RunSpec, Outcome], None],
 ) -> bool:
@@ -171,7 +170,7 @@ def _drain(
     supply: RunSupply | None,
     shapes: Sequence[LaneShape],
     grow: bool,
-    task: LaneTask,
+    task: WorkerTask,
     on_poll: Callable[[dict[int, str]], None],
     on_end: Callable[[RunSpec, Outcome], None],
     should_stop: Callable[[], bool] = lambda: False,
@@ -188,7 +187,7 @@ def _drain(
     ask = partial(_ask, dispatcher)
 
     def train(lane: int, shape: LaneShape) -> None:
-        _trainer(replace(task, lane=lane, shape=shape), storage or own_storage, dispatcher).fit()
+        _trainer(LaneTask(lane, shape, task), storage or own_storage, dispatcher).fit()
 
     lanes = LaneThreads(shapes, grow, train, ask)
     stop_by = math.inf

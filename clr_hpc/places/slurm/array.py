@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.pool import drain
-from clr_hpc.places.processes.worker import WorkerTask
 from clr_hpc.places.slurm.array_queue import SharedRuns
 from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedElement, run_start, say
 from clr_hpc.training.run import Outcome
@@ -53,7 +53,7 @@ def _drain(element: StartedElement, queue: SharedRuns) -> bool:
     task = WorkerTask(
         Path(submission.pack_folder),
         element.study.runs,
-        submission.checkpoint_seconds,
+        submission.settings,
         f"job {element.job_name}",
         element.ledger.cancelled_folder,
     )

@@ -22,12 +22,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, now
 from clr_hpc.store.atomic import write_json
+from clr_hpc.training.run import RunSettings
 
 OWNER_ALONE = 0o077
 """The umask for all this."""
@@ -96,7 +97,8 @@ class Ledger:
 
     def write(self, submission: Submission) -> None:
         """Record a submission, or what has become of it."""
-        write_json(self.folder / "submissions" / f"{submission.token}.json", asdict(submission))
+        values = asdict(submission)
+        write_json(self.folder / "submissions" / f"{submission.token}.json", values | values.pop("settings"))
 
     def read(self, token: str) -> Submission:
         """Return one submission.
@@ -108,7 +110,8 @@ class Ledger:
         try:
             values = json.loads(path.read_text())
             values["elements"] = tuple(tuple(runs) for runs in values["elements"])
-            return Submission(**values)
+            known = [field.name for field in fields(RunSettings) if field.name in values]
+            return Submission(settings=RunSettings(**{name: values.pop(name) for name in known}), **values)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LedgerError(f"{path}: {error}; cancel the job, remove the file and submit again") from error
 

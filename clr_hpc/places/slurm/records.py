@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import uuid4
 
+from clr_hpc.training.run import RunSettings
+
 Shape = Literal["array", "allocation"]
 """What a job is: an array whose elements train for themselves, or several nodes with a Ray cluster."""
 
@@ -27,7 +29,7 @@ class Submission:
     source_sha256: str
     pack_checksum: str
     pack_folder: str
-    checkpoint_seconds: float
+    settings: RunSettings
     accept_changes: bool
     processes: int
     threads: int

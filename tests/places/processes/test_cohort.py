@@ -23,7 +23,7 @@ from clr_hpc.places.job import ListedRuns
 from clr_hpc.places.processes.cohort import CohortRun, ready_cohorts, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.distributed import World
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.turns import Turns, own_seconds
 
 WORLD = World.alone(torch.device("cpu"))
@@ -104,13 +104,13 @@ def train(specs: list[RunSpec], pack: Pack, folder: Path, *stops: Callable[[], b
     stops = stops or tuple(never for _ in specs)
     runs = [CohortRun(spec, folder / spec.name, stop) for spec, stop in zip(specs, stops, strict=True)]
     folder.mkdir(exist_ok=True)
-    return list(train_cohort(runs, pack, WORLD, 1e9, "test"))
+    return list(train_cohort(runs, pack, WORLD, RunSettings(1e9), "test"))
 
 
 def alone(specs: list[RunSpec], pack: Pack, folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
     for spec in specs:
-        assert train_run(spec, pack, folder / spec.name, WORLD, never, 1e9, "test") == "done"
+        assert train_run(spec, pack, folder / spec.name, WORLD, never, RunSettings(1e9), "test") == "done"
     return checksums(specs, folder)
 
 

@@ -13,6 +13,7 @@ from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.places.slurm.place import begun_with_other_code
 from clr_hpc.places.slurm.records import ElementRecord, Submission, abandoned, new_token
 from clr_hpc.store.provenance import source_sha256
+from clr_hpc.training.run import RunSettings
 
 StudyMaker = Callable[..., Any]
 START = """
@@ -47,7 +48,7 @@ def submitted(invent_study: StudyMaker) -> Callable[..., Submitted]:
         token, name = new_token("invented")
         submission = Submission(
             *(token, name, "2026-01-01T00:00:00+00:00", "submitted", ((study.runs[0].name,),), {}, None),
-            *(source_sha256(), "1" * 64, str(study.file.parent / "pack"), 60.0, False, 1, 1, 0),
+            *(source_sha256(), "1" * 64, str(study.file.parent / "pack"), RunSettings(60.0), False, 1, 1, 0),
         )
         submission = replace(submission, **changes)
         ledger.write(submission)

@@ -7,6 +7,7 @@ import pytest
 
 from clr_hpc.places.slurm.ledger import Ledger, LedgerError
 from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, abandoned, new_token, with_job
+from clr_hpc.training.run import RunSettings
 
 
 def submission(*elements: tuple[str, ...], study: str = "trial") -> Submission:
@@ -22,7 +23,7 @@ def submission(*elements: tuple[str, ...], study: str = "trial") -> Submission:
         source_sha256="0" * 64,
         pack_checksum="1" * 64,
         pack_folder="/packs/none",
-        checkpoint_seconds=60,
+        settings=RunSettings(60),
         accept_changes=False,
         processes=1,
         threads=1,
@@ -47,6 +48,17 @@ def test_a_submission_is_read_as_it_was_written(ledger: Ledger) -> None:
     assert with_job(submission(("a",)), 8).job_id(0) == "8", "a job with one element is no array"
     ledger.write(abandoned(intent))
     assert ledger.read(intent.token).state == "abandoned"
+
+
+def test_how_runs_are_trained_stands_among_the_rest_as_it_always_did(ledger: Ledger) -> None:
+    intent = submission(("a",))
+    ledger.write(intent)
+    path = ledger.folder / "submissions" / f"{intent.token}.json"
+    values = json.loads(path.read_text())
+    assert values["checkpoint_seconds"] == 60
+    del values["profile"]  # as written before that option was kept
+    path.write_text(json.dumps(values))
+    assert ledger.read(intent.token) == intent
 
 
 def test_a_submission_from_before_there_were_shapes_is_an_array(ledger: Ledger) -> None:

@@ -17,6 +17,7 @@ from clr_hpc.places.slurm.commands import COLUMNS, SlurmError, jobs_in_queue
 from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, new_token
 from clr_hpc.places.slurm.status import read_slurm_status, with_jobs
+from clr_hpc.training.run import RunSettings
 
 StudyMaker = Callable[..., Any]
 REFUSES = "#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n"
@@ -62,7 +63,7 @@ def submitted(invent_study: StudyMaker) -> tuple[Any, Ledger, Submission]:
     made = "2026-01-01T00:00:00+00:00"
     submission = Submission(
         *(token, name, made, "submitted", elements, {}, None, "0" * 64, "1" * 64),
-        *("/packs/none", 60.0, False, 1, 1, 600),
+        *("/packs/none", RunSettings(60.0), False, 1, 1, 600),
         job=7,
     )
     ledger.write(submission)

@@ -22,7 +22,7 @@ from clr_hpc.training.distributed import World
 from clr_hpc.training.profiling import limits
 from clr_hpc.training.profiling.limits import DevicePeaks, StepWork, roofline, step_work
 from clr_hpc.training.profiling.profile import TRACED_STEPS
-from clr_hpc.training.run import train_run
+from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.timeline import PARTS, REST, Timeline, untimed
 
 ALONE = World.alone(torch.device("cpu"))
@@ -35,7 +35,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     with_profile: bool = True,
 ) -> str:
-    return train_run(spec, pack, folder, ALONE, should_stop, 0, "test", with_profile=with_profile)
+    return train_run(spec, pack, folder, ALONE, should_stop, RunSettings(0, with_profile), "test")
 
 
 def profile_in(folder: Path) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_several_processes_are_refused(tiny_pack: Pack, tmp_path: Path) -> None:
     store = torch.distributed.HashStore()
     world = World(0, 2, torch.device("cpu"), store)
     with pytest.raises(ValueError, match="one process trains, not 2; profile it with --on here"):
-        train_run(make_spec(tiny_pack), tiny_pack, tmp_path, world, bool, 1e9, "test", with_profile=True)
+        train_run(make_spec(tiny_pack), tiny_pack, tmp_path, world, bool, RunSettings(1e9, profile=True), "test")
 
 
 class LaggingClock:

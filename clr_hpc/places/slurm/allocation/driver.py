@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.forkserver import die_with_parent
 from clr_hpc.places.signals import deaf_children
-from clr_hpc.places.worker import LaneTask
 from clr_hpc.training.run import Outcome
 
 NODES_SECONDS = 180.0
@@ -35,8 +35,7 @@ class DriverTask:
     """Those of the job."""
     runs: tuple[RunSpec, ...]
     """Those to train."""
-    lane: LaneTask
-    """``lane`` and ``shape`` are set for each lane."""
+    worker: WorkerTask
     lanes: int | None
     workers_per_lane: int | None
     rates: Path | None
@@ -172,7 +171,7 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
             {spec.name: spec for spec in task.runs},
             shapes,
             grow=task.lanes is None,
-            task=task.lane,
+            task=task.worker,
             on_poll=lambda names: connection.send(UnderWay(tuple(names.values()))),
             on_end=lambda spec, outcome: connection.send(Ended(spec, outcome)),
             should_stop=should_stop,
@@ -187,6 +186,6 @@ def _planned(task: DriverTask, resources: Resources) -> "tuple[Sequence[LaneShap
     from clr_hpc.planning.throughput import read_rates
 
     assert task.rates is not None
-    plan = plan_with_rates(task.runs, task.lane.pack_folder, "ray", resources, read_rates(task.rates))
-    write_plan(task.lane.runs_folder.parent, plan, "slurm")
+    plan = plan_with_rates(task.runs, task.worker.pack_folder, "ray", resources, read_rates(task.rates))
+    write_plan(task.worker.runs_folder.parent, plan, "slurm")
     return [lane.shape for lane in plan.lanes], plan.queue()

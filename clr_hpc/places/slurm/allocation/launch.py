@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.slurm.allocation.driver import Driver, DriverTask, Ended, Finished, Said, UnderWay
 from clr_hpc.places.slurm.allocation.node import TIDY_SECONDS, cluster_node, join_cluster
 from clr_hpc.places.slurm.allocation.ray_node import RayNode
@@ -22,7 +22,6 @@ from clr_hpc.places.slurm.array_queue import is_still_open
 from clr_hpc.places.slurm.commands import SlurmError, host_names, kill_wait_seconds
 from clr_hpc.places.slurm.job import NOTHING_LEFT, ElementError, StartedElement, run_start, say
 from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.places.worker import LaneTask
 
 End = Literal["finished", "saved", "cut off"]
 """``finished``: every run has ended; the others: of those under way."""
@@ -90,20 +89,18 @@ def _train(meeting: Meeting, element: StartedElement, node: RayNode, missing: li
     port, kill_wait = node.ports["dashboard-port"], kill_wait_seconds()
     meeting.announce(Head(node.gcs_address, element.node, port, kill_wait))
     say(f"dashboard: http://127.0.0.1:{port} on {element.node}; its token is in {meeting.token}")
-    lane = LaneTask(
-        lane=0,
-        shape=LaneShape(),
-        pack_folder=Path(submission.pack_folder),
-        runs_folder=element.study.runs,
-        checkpoint_seconds=submission.checkpoint_seconds,
-        cancelled_folder=element.ledger.cancelled_folder,
-        place=f"job {element.job_name}, lane {{lane}}",
+    worker = WorkerTask(
+        Path(submission.pack_folder),
+        element.study.runs,
+        submission.settings,
+        f"job {element.job_name}, lane {{number}}",
+        element.ledger.cancelled_folder,
     )
     task = DriverTask(
         address=node.gcs_address,
         nodes=nodes,
         runs=tuple(missing),
-        lane=lane,
+        worker=worker,
         lanes=submission.lanes,
         workers_per_lane=submission.workers_per_lane,
         rates=None if submission.rates is None else Path(submission.rates),

@@ -17,6 +17,7 @@ from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.places.slurm.records import Submission, new_token
 from clr_hpc.places.slurm.sbatch import log_files
 from clr_hpc.store.provenance import source_sha256
+from clr_hpc.training.run import RunSettings
 
 StudyMaker = Callable[..., Any]
 START = """
@@ -48,7 +49,7 @@ def element(study: Any) -> Iterator[StartedElement]:
             {},
             None,
         ),
-        *(source_sha256(), "1" * 64, str(study.file.parent / "pack"), 60.0, False, 1, 1, 0),
+        *(source_sha256(), "1" * 64, str(study.file.parent / "pack"), RunSettings(60.0), False, 1, 1, 0),
         shape="allocation",
         nodes=2,
     )
