@@ -200,7 +200,7 @@ def _write_outcome(
 ) -> None:
     """Write what the search has come to by now, and print the best settings."""
     from clr_hpc.reporting.page.tuning import best_in_words, cost_in_words, write_tuning_page
-    from clr_hpc.store.atomic import write_json, written_whole
+    from clr_hpc.store.atomic import atomic_write, write_json
     from clr_hpc.tuning.outcome import best_study, outcome_of
 
     if not tuner.trials:
@@ -215,8 +215,8 @@ def _write_outcome(
         console.print(f"[red]no trial was trained to its end[/]{why}", highlight=False, soft_wrap=True)
     else:
         text = f"# {best_in_words(outcome)}\n{best_study(study, best.values)}"
-        with written_whole(folder.path / "best.yaml") as aside:
-            aside.write_text(text)
+        with atomic_write(folder.path / "best.yaml") as temporary:
+            temporary.write_text(text)
         console.print(f"\nbest: trial {best.number}  {_shown(best.values)}", highlight=False, soft_wrap=True)
         console.print(best_in_words(outcome), highlight=False, soft_wrap=True)
         console.print(f"as a study, {folder.path / 'best.yaml'}:\n", highlight=False, soft_wrap=True)

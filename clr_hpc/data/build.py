@@ -27,7 +27,7 @@ from clr_hpc.data.manifest import (
 from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_shards
 from clr_hpc.data.sources.base import Box, ImageRecord, ImageSource, Rejection
 from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
-from clr_hpc.store.atomic import sync_folder, written_whole
+from clr_hpc.store.atomic import atomic_write, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def index_rows(
 
 def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     """Write ``image,reason``."""
-    with written_whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("image", "reason"))
         writer.writerows((rejection.image, rejection.reason) for rejection in rejections)
@@ -111,8 +111,8 @@ def write_boxes(path: Path, boxes: Sequence[Box], rows: Sequence[IndexRow], size
 
 
 def _write_parquet(path: Path, columns: dict[str, pa.Array]) -> None:
-    with written_whole(path) as aside:
-        pq.write_table(pa.table(columns), aside, compression="zstd")
+    with atomic_write(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
 def count_rows(rows: Sequence[IndexRow], rejected: int) -> Counts:
@@ -261,8 +261,8 @@ def _check_patients(rows: Sequence[IndexRow]) -> None:
 
 
 def _publish(manifest: Manifest, inside: Path, folder: Path) -> None:
-    with written_whole(inside / MANIFEST) as aside:
-        aside.write_text(manifest.to_json(), encoding="utf-8")
+    with atomic_write(inside / MANIFEST) as temporary:
+        temporary.write_text(manifest.to_json(), encoding="utf-8")
     named = {MANIFEST, *(entry.file for entry in manifest.files)}
     for left_over in inside.iterdir():  # of an earlier start with other options
         if left_over.name not in named:

@@ -25,7 +25,7 @@ import numpy as np
 
 from clr_hpc.data.manifest import PackError, ShardEntry, file_sha256
 from clr_hpc.data.sources.base import ImageRecord, ImageSource, RejectedImageError
-from clr_hpc.store.atomic import sync_folder, written_whole
+from clr_hpc.store.atomic import atomic_write, sync_folder
 
 SHARD_BYTES = 1 << 27
 """About 128 MiB: few files on a shared disk, yet little work lost by a kill."""
@@ -120,12 +120,12 @@ class _Shard:
     state: Path
 
     @property
-    def aside(self) -> Path:
+    def temporary(self) -> Path:
         return self.path.with_suffix(".part")
 
     def runs(self) -> Iterator[_Run]:
         for start in range(0, len(self.records), RUN_ROWS):
-            yield _Run(self.source, self.records[start : start + RUN_ROWS], self.size, self.aside, start)
+            yield _Run(self.source, self.records[start : start + RUN_ROWS], self.size, self.temporary, start)
 
     def kept(self) -> tuple[ShardEntry, list[Outcome]] | None:
         """Return what an earlier start finished, unless a record, a file or an option has changed since."""
@@ -140,21 +140,21 @@ class _Shard:
 
     def finish(self, outcomes: list[Outcome]) -> tuple[ShardEntry, list[Outcome]]:
         header = npy_header(len(self.records), self.size)
-        with self.aside.open("rb+") as file:
+        with self.temporary.open("rb+") as file:
             file.write(header)
             file.truncate(len(header) + len(self.records) * self.size**2)
             os.fsync(file.fileno())
         entry = ShardEntry(
             file=self.path.name,
             rows=len(self.records),
-            bytes=self.aside.stat().st_size,
-            sha256=file_sha256(self.aside),
+            bytes=self.temporary.stat().st_size,
+            sha256=file_sha256(self.temporary),
         )
-        self.aside.replace(self.path)
+        self.temporary.replace(self.path)
         sync_folder(self.path.parent)
         state = {"fingerprint": self.fingerprint, "entry": entry.model_dump(), "outcomes": outcomes}
-        with written_whole(self.state) as aside:
-            aside.write_text(json.dumps(state), encoding="utf-8")
+        with atomic_write(self.state) as temporary:
+            temporary.write_text(json.dumps(state), encoding="utf-8")
         return entry, outcomes
 
     @cached_property

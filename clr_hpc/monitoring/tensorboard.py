@@ -12,7 +12,7 @@ from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_refe
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
 from clr_hpc.monitoring.status import study_as_started
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.events import METRICS, OPTIMIZER_SETTINGS, POLICY_SETTINGS, hyperparameters
 from clr_hpc.store.study_folder import StudyFolder
 
@@ -166,8 +166,8 @@ class TensorBoardView:
         self.path.mkdir(exist_ok=True)
         layout, file = layout_events(runs), self.path / LAYOUT_FILE
         if not file.exists() or file.read_bytes() != layout:
-            with written_whole(file) as aside:
-                aside.write_bytes(layout)
+            with atomic_write(file) as temporary:
+                temporary.write_bytes(layout)
         self._seen = seen
 
 

@@ -9,7 +9,7 @@ from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate
 from clr_hpc.reporting.tables import export
 from clr_hpc.reporting.tables.export import paper_tables
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 
 
 def write_report(study_folder: Path) -> Path:
@@ -28,8 +28,8 @@ def write_report(study_folder: Path) -> Path:
     output = study_folder / "report"
     output.mkdir(parents=True, exist_ok=True)
     for name, text in (_tables(evaluation) | {"report.html": page}).items():
-        with written_whole(output / name) as aside:
-            aside.write_text(text, encoding="utf-8", newline="")
+        with atomic_write(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
     return output / "report.html"
 
 

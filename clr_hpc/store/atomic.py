@@ -1,29 +1,33 @@
-"""Files that are either whole or not there: written aside, synced, renamed."""
+"""Files that are either complete or not there: written under a temporary name, synced, renamed."""
 
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_LEFT_OVER = re.compile(r"\..+\.[0-9]+\.(temporary|aside)")
+"""Names of temporary files, also as they were called before."""
+
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to; on leaving without an error it becomes ``path``.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a path next to ``path`` to write to; on leaving without an error it becomes ``path``.
 
     Raises:
         OSError: the disk is full, the quota is used up or the folder can't be written; ``path`` is untouched then.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
     try:
-        yield aside
-        with aside.open("rb+") as file:
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
         sync_folder(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -36,6 +40,26 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
-    with written_whole(path) as aside:
-        aside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a value as indented JSON, complete or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def own_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """Return the files in a folder whose names match, sorted; no links, and none where the folder is a link."""
+    if folder.is_symlink():
+        return []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        )
+    return []
+
+
+def remove_left_over(*folders: Path) -> None:
+    """Remove the temporary files that killed writers have left; only for who alone writes into these folders."""
+    for folder in folders:
+        for path in own_files(folder, _LEFT_OVER):
+            path.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 The protocol:
 
-- A lease names its holder by a random id. It is made aside and linked to its name: it is whole, and made once.
+- A lease names its holder by a random id. It is made under another name and linked to its own: it is complete, and
+  made once.
 - Its file's modification time says when it was renewed. A thread of the holder sets it every ``renew_seconds``, on
   the file that it made: of a lease that took its place it never touches the time.
 - Another machine's lease that was renewed less than ``stale_seconds`` ago holds. One that looks older is watched

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.store.atomic import write_json, written_whole
+from clr_hpc.store.atomic import atomic_write, write_json
 from clr_hpc.store.events import RunEvents
 from clr_hpc.store.lease import Lease, LeaseHolder, LeaseLostError, LeaseTiming, RunInUseError
 from clr_hpc.store.metrics import latest_metrics, read_metrics
@@ -82,8 +82,8 @@ class RunFolder:
         assert self._spec is not None, "open comes first"
         self._close_events()
         kept = [entry for entry in read_metrics(self.path) if entry["samples"] <= samples]
-        with written_whole(self.path / "metrics.jsonl") as aside:
-            aside.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        with atomic_write(self.path / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
         self._events = RunEvents.begin(self.path, self._spec, samples)
         return max((float(entry["elapsed_seconds"]) for entry in kept), default=0.0)
 

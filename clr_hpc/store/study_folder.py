@@ -8,7 +8,7 @@ import yaml
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.run_folder import is_done
 
 
@@ -23,10 +23,10 @@ class StudyFolder:
     def prepare(self, study: Study, pack_folder: Path) -> None:
         """Write down the study as it will run, and its pack's manifest."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        with written_whole(self.path / "study.yaml") as aside:
-            aside.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        with written_whole(self.path / "pack.json") as aside:
-            shutil.copyfile(pack_folder / "manifest.json", aside)
+        with atomic_write(self.path / "study.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        with atomic_write(self.path / "pack.json") as temporary:
+            shutil.copyfile(pack_folder / "manifest.json", temporary)
 
     def unfinished(self, runs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
         """Return the runs whose result isn't there or says that they failed."""

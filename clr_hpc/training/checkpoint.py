@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import update_bn
 
 from clr_hpc.config.policy import Policy
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 
 KEPT = 2
 
@@ -128,14 +128,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
     The checksum file has the form that ``sha256sum --check`` reads. It is written second: a file without it counts
     as damaged.
     """
-    with written_whole(path) as aside:
+    with atomic_write(path) as temporary:
         # one metadata key only: the writer does not fix an order for several
         save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, aside, {"json": json.dumps(metadata)}
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            temporary,
+            {"json": json.dumps(metadata)},
         )
-        checksum = _sha256(aside)
-    with written_whole(_checksum_file(path)) as aside:
-        aside.write_text(f"{checksum}  {path.name}\n")
+        checksum = _sha256(temporary)
+    with atomic_write(_checksum_file(path)) as temporary:
+        temporary.write_text(f"{checksum}  {path.name}\n")
     return checksum
 
 

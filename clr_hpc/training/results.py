@@ -11,7 +11,7 @@ import torch
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.one_class.base import threshold
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress, load_average
 from clr_hpc.training.metrics import Evaluation, measure
@@ -41,8 +41,8 @@ def outcome(
         if name == "last" and run.world.is_first:
             _draw_answers(run, folder, progress.samples, evaluations["validation"])
     if run.world.is_first:
-        with run.phases("logging"), written_whole(folder.path / "predictions.parquet") as aside:
-            pd.concat(tables, ignore_index=True).to_parquet(aside, index=False)
+        with run.phases("logging"), atomic_write(folder.path / "predictions.parquet") as temporary:
+            pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
     epochs = run.epochs(progress.samples)
     return {
         "status": "done",

@@ -10,7 +10,7 @@ from clr_hpc.places.slurm.commands import SlurmError
 from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.places.slurm.records import Submission
 from clr_hpc.places.slurm.site import Site
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 
 DEAF_AT_FIRST = """sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
 """Before Python hears signals, SIGUSR2 and SIGTERM would end it, and the job with it as failed. A preempted job is
@@ -57,8 +57,8 @@ def complete(submission: Submission, ledger: Ledger) -> None:
         path = submitit.core.utils.JobPaths(ledger.logs, submission.job_id(index)).submitted_pickle
         if not path.exists():
             element = _element(submission, ledger, index)
-            with written_whole(path) as aside:
-                submitit.core.utils.DelayedSubmission(element).dump(aside)
+            with atomic_write(path) as temporary:
+                submitit.core.utils.DelayedSubmission(element).dump(temporary)
 
 
 def log_files(ledger: Ledger, job_id: str) -> list[Path]:

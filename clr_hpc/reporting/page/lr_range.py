@@ -5,7 +5,7 @@ from pathlib import Path
 import clr_hpc
 from clr_hpc.reporting.page.page import asset, page_template
 from clr_hpc.reporting.read.lr_range import read_range_tests
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 
 
 def write_page(folder: Path) -> Path:
@@ -25,6 +25,6 @@ def write_page(folder: Path) -> Path:
         script=asset("report.js"),
         range_tests=found,
     )
-    with written_whole(folder / "range_tests.html") as aside:
-        aside.write_text(text, encoding="utf-8", newline="")
+    with atomic_write(folder / "range_tests.html") as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
     return folder / "range_tests.html"

@@ -11,7 +11,7 @@ import clr_hpc
 from clr_hpc.reporting.figures import tuning
 from clr_hpc.reporting.figures.tuning import SETTING_TITLES
 from clr_hpc.reporting.wording import count, number
-from clr_hpc.store.atomic import written_whole
+from clr_hpc.store.atomic import atomic_write
 
 Outcome = dict[str, Any]
 OBJECTIVES = {"auroc": "validation AUROC", "loss": "validation loss"}
@@ -46,8 +46,8 @@ def write_tuning_page(folder: Path) -> Path:
         trials=_ranked(outcome),
         number=number,
     )
-    with written_whole(folder / "tuning.html") as aside:
-        aside.write_text(page, encoding="utf-8", newline="")
+    with atomic_write(folder / "tuning.html") as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="")
     return folder / "tuning.html"
 
 

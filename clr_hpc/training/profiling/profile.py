@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
-from clr_hpc.store.atomic import write_json, written_whole
+from clr_hpc.store.atomic import atomic_write, write_json
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.data import make_sampler, task_data
 from clr_hpc.training.distributed import World
@@ -54,8 +54,8 @@ def trace_steps(rehearsed: RehearsedRun, path: Path) -> None:
         finally:
             rehearsed.run.phases = untimed
         path.parent.mkdir(exist_ok=True)
-        with written_whole(path) as aside:
-            shutil.copyfile(trace, aside)
+        with atomic_write(path) as temporary:
+            shutil.copyfile(trace, temporary)
 
 
 FORMAT_VERSION = 1

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.store.atomic import write_json, written_whole
+from clr_hpc.store.atomic import atomic_write, write_json
 
 POLL_SECONDS = 0.5
 
@@ -63,8 +63,8 @@ class Meeting:
     def open(self) -> None:
         """Make the folder and a token of 256 bits."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with written_whole(self.token) as aside:
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with atomic_write(self.token) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
 
