@@ -1,24 +1,44 @@
-"""The command ``clr-hpc``: each command parses what was given and calls one part of the package.
+"""The command ``clr-hpc``: each command parses its options and calls one part of the package.
 
 Imports that cost time stand inside the commands, so that ``--help`` answers at once.
 """
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.lr_range import range_test
-from clr_hpc.cli.options import Results, StudyFile, refuse
+from clr_hpc.cli.options import Results, StudyFile
 from clr_hpc.cli.plan import plan
 from clr_hpc.cli.run import run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.watch import status, tensorboard
 
+
+class Commands(TyperGroup):
+    """All commands. What a user can set right is printed as one line; ``-vv`` adds the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given; exit with 2 after an error, as for a wrong option."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from clr_hpc.config.base import UserError
+
+            if not isinstance(error, (UserError, OSError, ValueError)) or isinstance(error, BrokenPipeError):
+                raise
+            logging.getLogger("clr_hpc").debug("traceback of the error below", exc_info=error)
+            typer.secho(f"error: {error}", err=True, fg="red")
+            raise typer.Exit(2) from error
+
+
 app = typer.Typer(
-    help="Train chest X-ray classifiers under constant, decaying and cyclical learning rates, and compare them.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,26 +46,35 @@ app = typer.Typer(
 app.add_typer(pack_app, name="pack")
 
 
+@app.callback()
+def main(
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Log to stderr: -v steps, -vv also tracebacks."),
+    ] = 0,
+) -> None:
+    """Train chest X-ray classifiers under constant, decaying and cyclical learning rates, and compare them."""
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("clr_hpc").setLevel(levels[min(verbose, 2)])
+
+
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A pack, or a label table on its own.")],
-    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare its checksum.")] = False,
-    chart: Annotated[Path | None, typer.Option(help="Also draw the label counts, as .png or .svg.")] = None,
+    path: Annotated[Path, typer.Argument(help="A pack or a label table.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check of every file against its checksum.")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Figure of the label counts to write, .png or .svg.")] = None,
 ) -> None:
-    """Show what a pack or a label table holds, and how many images have each label."""
+    """Show the contents of a pack or a label table, with the number of images per label."""
     from rich.console import Console
 
     from clr_hpc.data.inspect import render, save_label_chart, summarise
-    from clr_hpc.data.manifest import PackError, damaged_files, read_manifest
-    from clr_hpc.data.sources.base import SourceError
+    from clr_hpc.data.manifest import damaged_files, read_manifest
 
-    try:
-        summary = summarise(path)
-        if chart is not None:
-            save_label_chart(summary, chart)
-        damages = list(damaged_files(path, read_manifest(path), verify)) if path.is_dir() else []
-    except (PackError, SourceError, OSError, ValueError) as error:
-        refuse(error)
+    summary = summarise(path)
+    if chart is not None:
+        save_label_chart(summary, chart)
+    damages = list(damaged_files(path, read_manifest(path), verify)) if path.is_dir() else []
     Console().print(render(summary))
     for damage in damages:
         typer.secho(f"damaged: {damage}", err=True, fg="red")
@@ -67,13 +96,8 @@ app.command()(tensorboard)
 
 @app.command()
 def report(study_file: StudyFile, results: Results = Path("results")) -> None:
-    """Write a study's report, of the runs that are there by now."""
-    from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.reporting.read.study import ReportError
+    """Write a study's report from the runs that have ended so far."""
+    from clr_hpc.config.load import load_study
     from clr_hpc.reporting.report import write_report
 
-    try:
-        path = write_report(results / load_study(study_file).name)
-    except (StudyError, ReportError) as error:
-        refuse(error)
-    typer.echo(f"report: {path}")
+    typer.echo(f"report: {write_report(results / load_study(study_file).name)}")

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from clr_hpc.cli.options import refuse
-
 if TYPE_CHECKING:
     from clr_hpc.data.sources.base import ImageSource
     from clr_hpc.data.splits import Split
@@ -154,9 +152,7 @@ def _build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from clr_hpc.data.build import build_pack
-    from clr_hpc.data.manifest import PackError
     from clr_hpc.data.shards import PackProgress
-    from clr_hpc.data.sources.base import SourceError
 
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -164,14 +160,10 @@ def _build(
 
         def report(progress: PackProgress) -> None:
             if progress.resumed and bar.tasks[task].completed == 0:
-                bar.console.print(f"going on: {progress.resumed:,} images were read before")
+                bar.console.print(f"resumed: {progress.resumed:,} images were read before")
             bar.update(task, completed=progress.done, total=progress.total)
 
-        try:
-            manifest = build_pack(source, output, size, split.spec(), workers, strict, report)
-        except (PackError, SourceError, OSError, ValueError) as error:
-            bar.stop()
-            refuse(error)
+        manifest = build_pack(source, output, size, split.spec(), workers, strict, report)
     counts = manifest.counts
     typer.echo(f"{output}: {counts.images:,} images of {counts.patients:,} patients at {size} × {size}")
     if counts.rejected:

@@ -92,17 +92,13 @@ def tensorboard(
     ] = "127.0.0.1",
 ) -> None:
     """Show a study in TensorBoard until Ctrl-C: its runs by pathology, architecture, optimizer and policy."""
-    from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.monitoring.status import NothingThereError
-    from clr_hpc.monitoring.tensorboard import ServerError, TensorBoardView, serve
+    from clr_hpc.config.load import load_study
+    from clr_hpc.monitoring.tensorboard import TensorBoardView, serve
     from clr_hpc.store.study_folder import StudyFolder
 
-    try:
-        view = TensorBoardView(StudyFolder(results / load_study(study_file).name))
-        view.refresh()
-        address = serve(view.path, host, port)
-    except (StudyError, NothingThereError, ServerError, OSError) as error:
-        refuse(error)
+    view = TensorBoardView(StudyFolder(results / load_study(study_file).name))
+    view.refresh()
+    address = serve(view.path, host, port)
     typer.echo(f"TensorBoard: {address} (Ctrl-C ends it)")
     chosen = address.rstrip("/").rpartition(":")[2]
     if host in ("127.0.0.1", "localhost"):
@@ -114,5 +110,3 @@ def tensorboard(
             view.refresh()
     except KeyboardInterrupt:
         pass
-    except (StudyError, NothingThereError, OSError) as error:
-        refuse(error)

@@ -6,6 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
+class UserError(Exception):
+    """What a user can set right: the message gives the value, the rule and the remedy. A command prints it."""
+
+
 class FrozenSpec(BaseModel):
     """A value that is checked when it is made and never changes."""
 

@@ -6,14 +6,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from clr_hpc.config.base import explain, unknown
+from clr_hpc.config.base import UserError, explain, unknown
 from clr_hpc.config.expand import expand, stand_ins
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, check_tuning
 
 
-class StudyError(Exception):
+class StudyError(UserError):
     """A study file can't be used; the message names the file, each place in it, the rule and the remedy."""
 
 

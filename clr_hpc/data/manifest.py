@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.data.splits import Split, SplitName
 
@@ -44,7 +44,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
 
-class PackError(ValueError):
+class PackError(UserError, ValueError):
     """A pack can't be made or can't be trusted; the message names the file and the remedy."""
 
 

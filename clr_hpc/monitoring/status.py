@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
@@ -28,7 +29,7 @@ class State(StrEnum):
     DONE = "done"
 
 
-class NothingThereError(Exception):
+class NothingThereError(UserError):
     """The study has left nothing that a status could be read from."""
 
 

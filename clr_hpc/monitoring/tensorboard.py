@@ -8,6 +8,7 @@ from contextlib import redirect_stderr
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_reference, range_test_study
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
@@ -107,7 +108,7 @@ RELOAD_SECONDS = 5
 LAYOUT_FILE = "events.out.tfevents.0.layout"
 
 
-class ServerError(Exception):
+class ServerError(UserError):
     """TensorBoard can't be started; the message says why."""
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
 
 
-class LaneError(ValueError):
+class LaneError(UserError):
     """The lanes that were asked for can't be had; the message says why."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_reference, range_test_study
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.lr_range import MeasuredRates
@@ -28,7 +29,7 @@ DRAWN_POINTS = 200
 """Of each curve in the file: as many as a picture shows."""
 
 
-class UnsuggestedRateError(Exception):
+class UnsuggestedRateError(UserError):
     """A rate is ``auto`` and its range tests are missing or allow no suggestion; the message says what to do."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.planning.workload import Kind, Load, WorkItem
 from clr_hpc.store.atomic import write_json
@@ -28,7 +28,7 @@ FEWEST_IMAGES_A_WORKER = 16
 """Of a global batch. Smaller shares leave a GPU idle between kernels, and batch norm little to average over."""
 
 
-class RatesError(ValueError):
+class RatesError(UserError, ValueError):
     """Rates can't be read, or lack what is to be planned; the message names both and the remedy."""
 
 

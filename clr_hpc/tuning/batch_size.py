@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import UpToWhatFits
@@ -126,7 +127,7 @@ HALVINGS = 2
 """Of the last doubling: the largest batch is found to a quarter of it."""
 
 
-class NothingFitsError(Exception):
+class NothingFitsError(UserError):
     """Not even the smallest batch size fits."""
 
 

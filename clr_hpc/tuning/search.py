@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.tune import SearchName
 from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.space import Dimensions
@@ -46,7 +47,7 @@ class Search(Protocol):
         """
 
 
-class MissingLibraryError(Exception):
+class MissingLibraryError(UserError):
     """The search's library is not installed; the message says which extra installs it."""
 
 

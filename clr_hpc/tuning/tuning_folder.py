@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.study import Study
 from clr_hpc.store.atomic import sync_folder, write_json
 
@@ -66,7 +67,7 @@ def _end_of_whole_lines(path: Path) -> int:
 FORMAT_VERSION = 1
 
 
-class TuningInUseError(Exception):
+class TuningInUseError(UserError):
     """Another process goes on with the same search."""
 
 

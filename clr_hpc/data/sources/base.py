@@ -7,8 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.base import UserError
 
-class SourceError(ValueError):
+
+class SourceError(UserError, ValueError):
     """A source's tables can't be read as what they should be; the message says what to change."""
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from clr_hpc.config.base import UserError
+
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only specs and outcomes travel through it; pixels are read from the pack."""
 
@@ -30,7 +32,7 @@ ON_THIS_MACHINE_ALONE = {
 }
 
 
-class ClusterError(Exception):
+class ClusterError(UserError):
     """A cluster can't be started or joined; the message says what to do."""
 
 

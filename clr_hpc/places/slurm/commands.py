@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clr_hpc.config.base import UserError
+
 TIMEOUT_SECONDS = 10.0
 ENDED = {
     *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"),
@@ -29,7 +31,7 @@ COLUMNS = {
 }
 
 
-class SlurmError(Exception):
+class SlurmError(UserError):
     """SLURM does not answer, or refuses."""
 
 

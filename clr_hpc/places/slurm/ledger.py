@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from clr_hpc.config.base import UserError
 from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, now
 from clr_hpc.store.atomic import write_json
 from clr_hpc.training.run import RunSettings
@@ -34,7 +35,7 @@ OWNER_ALONE = 0o077
 """The umask for all this."""
 
 
-class LedgerError(Exception):
+class LedgerError(UserError):
     """The ledger is in use by another command, or can't be read."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.lanes import shapes_without_plan
@@ -19,7 +20,7 @@ CLEARLY_SOONER = 0.8
 once, and Ray must start on them, which no plan knows the wait for."""
 
 
-class ShapeError(ValueError):
+class ShapeError(UserError):
     """What was asked for does not go together; the message says why."""
 
 

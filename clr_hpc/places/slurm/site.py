@@ -7,12 +7,12 @@ from pathlib import Path
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
 
-from clr_hpc.config.base import FrozenSpec, explain
+from clr_hpc.config.base import FrozenSpec, UserError, explain
 
 DEFAULT_SITE_FILE = Path("~/.config/clr-hpc/site.yaml")
 
 
-class SiteError(Exception):
+class SiteError(UserError):
     """A site file can't be used; the message names the file, each place in it, the rule and the remedy."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
@@ -22,7 +23,7 @@ Status = Literal["done", "failed", "unfinished", "missing"]
 """``unfinished``: has a folder and no result (running, interrupted or killed). ``missing``: has no folder."""
 
 
-class ReportError(Exception):
+class ReportError(UserError):
     """A study's folder can't be reported on; the message names the file and the remedy."""
 
 
