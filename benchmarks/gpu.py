@@ -8,7 +8,7 @@ GPUs: steps, capturing and compiling, cohorts, precision, a whole study against 
 are several. What fails is told at the end and stops nothing. What the machine lacks (pytest, Lightning, images) is
 left out.
 
---nih names a folder with NIH's images/, originals/ and Data_Entry_2017_v2020.csv.gz, as docs/data.md has it.
+--nih names a folder with NIH's images/, originals/ and Data_Entry_2017_v2020.csv.gz.
 --dry-run does the same with the smallest sizes, with or without a GPU, to see that all parts work: ten minutes on
 2 cores.
 """

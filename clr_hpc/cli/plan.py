@@ -27,7 +27,7 @@ def plan(
     cpus: Annotated[int | None, typer.Option(min=1, help="In all. Those of this machine.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Machines that these are in, all alike.")] = 1,
     rates: Annotated[
-        Path | None, typer.Option(help="Recorded rates, where the hardware isn't at hand; see docs/plan.md.")
+        Path | None, typer.Option(help="Recorded throughput of other hardware; see docs/reference/plan.md.")
     ] = None,
     chart: Annotated[Path | None, typer.Option(help="Also draw the plan, as .png, .svg or .html.")] = None,
 ) -> None:

@@ -34,7 +34,7 @@ def run(
     results: Results = Path("results"),
     processes: ProcessCount = None,
     cohort: Annotated[
-        int, typer.Option(min=1, help="With --on here: runs that a process trains side by side; docs/cohorts.md.")
+        int, typer.Option(min=1, help="With --on here: runs per process; docs/how-to/train-side-by-side.md.")
     ] = 1,
     address: Address = None,
     cpus: Cpus = None,
@@ -49,10 +49,14 @@ def run(
     with_plan: Annotated[
         bool, typer.Option("--plan/--no-plan", help="Measure this machine, plan, and show the plan first.")
     ] = True,
-    rates: Annotated[Path | None, typer.Option(help="Recorded rates to plan with; see docs/plan.md.")] = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="Recorded rates to plan with; see docs/reference/plan.md.")
+    ] = None,
     profile: Annotated[
         bool,
-        typer.Option("--profile", help="With --on here: say where each run's time goes; see docs/profile.md."),
+        typer.Option(
+            "--profile", help="With --on here: report each run's time by part; docs/reference/profile.md."
+        ),
     ] = False,
     checkpoint_seconds: CheckpointSeconds = 60,
     site: Site = None,

@@ -69,7 +69,7 @@ def tune(
         _check_place(on)
         study = load_study(study_file, tuple(overrides or ()))
         if study.tune is None:
-            raise StudyError(f"{study_file}: no tune: section says what to search; docs/tuning.md has an example")
+            raise StudyError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
         with console.status(f"checking {study.pack}"):
             manifest = open_manifest(Path(study.pack), verify=True)
         folder = TuningFolder(results / study.name, study, manifest.checksum)
@@ -98,7 +98,7 @@ def _check_place(on: Place) -> None:
     if on is Place.SLURM:
         raise StudyError(
             "--on slurm: a search takes its command as long as it goes on; take an allocation and run the same "
-            "command in it with --on here or --on ray: docs/tuning.md"
+            "command in it with --on here or --on ray: docs/how-to/tune-a-study.md"
         )
 
 

@@ -96,7 +96,7 @@ class Triangular2(MomentumCycle):
 
 
 class Triangular2Modified(MomentumCycle):
-    """Waves whose height halves down to ``floor`` of the first: this project's reading, docs/policies.md."""
+    """Waves whose height halves down to ``floor`` of the first; docs/reference/policies.md."""
 
     name: Literal["triangular2_modified"] = "triangular2_modified"
     half_cycle_epochs: PositiveFloat

@@ -98,7 +98,7 @@ def check_tuning(study: Study) -> None:
 
 def _tuning(study: Study) -> Tuning:
     if study.tune is None:
-        raise ValueError("the study has no tune: section; docs/tuning.md has an example")
+        raise ValueError("the study has no tune: section; docs/reference/tuning.md has an example")
     return study.tune
 
 

@@ -1,7 +1,7 @@
 """Which lane trains which run and when, predicted before anything starts. Pure; nothing is trained or asked here.
 
 The lanes are cut so that the study ends soonest: many narrow ones where there is more work than GPUs, and wide
-ones for the long chains where there are more GPUs than runs. `docs/plan.md` says how well it does.
+ones for the long chains where there are more GPUs than runs. `docs/benchmarks.md` says how well it does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -203,7 +203,7 @@ def write_plan(study_folder: Path, plan: Plan, place: str) -> None:
 
 
 def plan_as_json(plan: Plan, place: str, made: datetime) -> dict[str, Any]:
-    """Return a plan as JSON-able values; docs/plan.md says what they mean."""
+    """Return a plan as JSON-able values; docs/reference/plan.md says what they mean."""
     return {
         "format_version": FORMAT_VERSION,
         "made": made.isoformat(timespec="milliseconds"),

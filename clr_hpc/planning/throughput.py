@@ -139,9 +139,13 @@ def read_rates(file: Path) -> RateTable:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise RatesError(f"{file}: {place}: {first['msg']}; see docs/plan.md for the form of rates") from error
+        raise RatesError(
+            f"{file}: {place}: {first['msg']}; see docs/reference/plan.md for the form of rates"
+        ) from error
     except ValueError as error:
-        raise RatesError(f"{file} is not JSON: {error}; see docs/plan.md for the form of rates") from error
+        raise RatesError(
+            f"{file} is not JSON: {error}; see docs/reference/plan.md for the form of rates"
+        ) from error
 
 
 def write_rates(file: Path, table: RateTable) -> None:

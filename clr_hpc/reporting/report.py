@@ -18,7 +18,7 @@ def write_report(study_folder: Path) -> Path:
     The same run folders give the same bytes.
 
     Args:
-        study_folder: made by ``clr-hpc run``; see docs/architecture.md.
+        study_folder: made by ``clr-hpc run``; see docs/reference/formats.md.
 
     Raises:
         ReportError: the folder is not a study's.

@@ -5,7 +5,7 @@ where it slows or turns ragged. Here they are shares of the fall, so that they c
 loss nor with that of the rate. Between slowing and turning ragged there can be decades in which the loss lies on
 the floor of what a short test can learn. All their rates train well, so that the turn is the bound, where there is
 one. It lies where half of the fall is lost again: what a loss loses by swinging at a high rate comes back when a
-cycle lowers it (docs/range_test.md, "What the bounds are worth").
+cycle lowers it (docs/explanation/lr-range.md, "Do the bounds help?").
 
 A batch's loss says as much of the batch as of the network: with a rare finding, positives come in lumps. So each
 loss is divided by that of a network that saw the same batches and never learned. The curve of the quotients starts

@@ -1,7 +1,7 @@
 """What each policy of ``clr_hpc.config.policy`` computes: rate and momentum as pure functions of progress.
 
 Progress counts samples seen since the stage began, in epochs. Nothing here has a state, so every worker of a run
-agrees without talking and a resumed run continues the same wave. ``docs/policies.md`` shows every curve.
+agrees without talking and a resumed run continues the same wave. ``docs/reference/policies.md`` shows every curve.
 """
 
 import math

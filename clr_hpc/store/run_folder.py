@@ -1,6 +1,6 @@
 """A run's folder: what is written where, and in which order, so that any moment's state can be read.
 
-The formats are those of docs/architecture.md, "A run folder".
+The formats are those of docs/reference/formats.md, "A run folder".
 """
 
 import errno

@@ -120,14 +120,3 @@ def check_tensorboard(command: str, folder: Path) -> None:
         server.terminate()
         server.communicate()
     assert "effusion/densenet121/adam/triangular.retrain.seed0" in runs
-
-
-def test_links_lead_somewhere(repository: Path) -> None:
-    for document in [
-        repository / "README.md",
-        repository / "CONTRIBUTING.md",
-        *(repository / "docs").glob("*.md"),
-    ]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
-            if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name} links to {target}, which isn't there"

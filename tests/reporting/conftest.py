@@ -1,4 +1,4 @@
-"""Study folders as training leaves them, in the formats of docs/architecture.md, with invented numbers."""
+"""Study folders as training leaves them, in the formats of docs/reference/formats.md, with invented numbers."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What docs/policies.md shows is true: its code runs and prints what stands there, its YAML is valid."""
+"""What the pages on policies show is true: the code runs and prints what stands there, the YAML is valid."""
 
 import re
 import subprocess
@@ -16,16 +16,21 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return (DOCS / "policies.md").read_text(encoding="utf-8")
+    return (DOCS / "reference/policies.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def guide() -> str:
+    return (DOCS / "how-to/use-policies-in-your-loop.md").read_text(encoding="utf-8")
 
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_example_prints_what_the_page_says(page: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,), (output,) = blocks(page, "python"), blocks(page, "text")
-    exec(compile(example, "docs/policies.md", "exec"), {"__name__": "example"})
+def test_the_example_prints_what_the_page_says(guide: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,), (output,) = blocks(guide, "python"), blocks(guide, "text")
+    exec(compile(example, "use-policies-in-your-loop.md", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out == output
 
 

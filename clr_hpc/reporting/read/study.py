@@ -1,4 +1,4 @@
-"""Read a study's folder: what was planned, what ran, and what each run left. Formats: docs/architecture.md."""
+"""Read a study's folder: what was planned, what ran, what each run left (docs/reference/formats.md)."""
 
 import json
 from collections.abc import Iterator, Mapping

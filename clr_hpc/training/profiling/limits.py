@@ -228,7 +228,7 @@ def measure_limits(rehearsed: RehearsedRun) -> dict[str, Any]:
     """Measure the loop's step, the bare step and the roofline of a run.
 
     Returns:
-        What ``profile.json`` says under ``limits``: see docs/profile.md.
+        What ``profile.json`` says under ``limits``: see docs/reference/profile.md.
     """
     run = rehearsed.run
     assert run.optimizer is not None

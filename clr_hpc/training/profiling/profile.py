@@ -1,6 +1,6 @@
 """What ``--profile`` leaves in a run's folder: where its time went, its distance to the limits, a trace of steps.
 
-The format of ``profile.json`` is that of docs/profile.md.
+The format of ``profile.json`` is that of docs/reference/profile.md.
 """
 
 import json

@@ -13,7 +13,7 @@ def test_the_snippets_of_the_documentation_run(
 ) -> None:
     build_pack(make_nih_folder(120).source_with_lists, tmp_path / "packs" / "nih", 32, workers=1)
     monkeypatch.chdir(tmp_path)
-    text = (repository / "docs" / "data.md").read_text(encoding="utf-8")
+    text = (repository / "docs" / "how-to" / "pack-images.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     names: dict[str, object] = {}
