@@ -10,7 +10,7 @@ measure. A run of this project takes steps in three ways, one after the other, f
 - compiled: captured, and compiled by torch besides, as runs do that see enough pixels for it
 
 "pays from" is how many pixels of training images a run must see before compiling has saved what it took: the
-first steps' time over what a step saves, in pixels. `clr_hpc/training/step.py` decides by it. Code that an
+first steps' time over what a step saves, in pixels. `clr_hpc/config/network.py` holds it. Code that an
 earlier process has compiled isn't used.
 """
 
@@ -19,17 +19,18 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.config.run import ARCHITECTURES
+from clr_hpc.config.network import ARCHITECTURES, NETWORKS
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import World
-from clr_hpc.training.step import EAGER_STEPS, PAYS_FROM_PIXELS
+from clr_hpc.training.step import EAGER_STEPS
 from clr_hpc.training.trainer import PreparedRun
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
@@ -42,7 +43,9 @@ class TimedRun:
     """A run that takes steps in one of the ways."""
 
     def __init__(self, setting: Setting, pack: Pack, way: str) -> None:
-        PAYS_FROM_PIXELS[setting.architecture] = 0 if way == "compiled" else float("inf")
+        pays_from = 0 if way == "compiled" else float("inf")
+        network = NETWORKS[setting.architecture]
+        NETWORKS[setting.architecture] = replace(network, compiling_pays_from_pixels=pays_from)
         self._run = PreparedRun(
             our_spec(setting, pack), pack, World.alone(setting.device), as_written=way == "written"
         )

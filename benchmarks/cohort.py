@@ -42,9 +42,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Triangular
-from clr_hpc.config.run import ARCHITECTURES, Initialisation, RunSpec, Training
+from clr_hpc.config.run import Initialisation, RunSpec, Training
 from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.distributed import PrefixStore, TCPStore
 
-from clr_hpc.config.run import ARCHITECTURES
+from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import World

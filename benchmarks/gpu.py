@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from clr_hpc.config.run import ARCHITECTURES
+from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from parts.noise import noise_pack
 

@@ -22,7 +22,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.config.run import ARCHITECTURES
+from clr_hpc.config.network import ARCHITECTURES
 from parts.noise import noise_pack
 from parts.processes import POLL_SECONDS, Memory, children, proportional_bytes, seconds_of
 

@@ -28,7 +28,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.config.run import ARCHITECTURES
+from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours

@@ -23,7 +23,6 @@ from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.distributed import World
 from clr_hpc.training.run import RunSettings
-from clr_hpc.training.step import PAYS_FROM_PIXELS
 from clr_hpc.training.trainer import PreparedRun
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -129,7 +128,7 @@ def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_
 def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, alone = make_spec(small_pack), World.alone(GPU)
     as_it_is = first_losses(PreparedRun(spec, small_pack, alone), 6)
-    monkeypatch.setitem(PAYS_FROM_PIXELS, spec.architecture, 0)
+    tiny_run.compile_at_once(monkeypatch, spec.architecture)
     run = PreparedRun(spec, small_pack, alone)
     compiled_before = counters["stats"]["unique_graphs"]
     # compiled code rounds otherwise, and each step multiplies the difference

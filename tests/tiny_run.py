@@ -1,7 +1,11 @@
 """The spec of a run that takes a second: what tests of training start from."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import pytest
+
+from clr_hpc.config.network import NETWORKS
 from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Triangular
 from clr_hpc.config.run import RunSpec
@@ -23,3 +27,8 @@ def make_spec(pack: Pack, training: Mapping[str, object] | None = None, **change
         "training": {"epochs": EPOCHS, "image_size": 32, "batch_size": BATCH_SIZE} | dict(training or {}),
     }
     return RunSpec.model_validate(values | changes)
+
+
+def compile_at_once(patch: pytest.MonkeyPatch, architecture: str) -> None:
+    """Let compiling a network pay for every run."""
+    patch.setitem(NETWORKS, architecture, replace(NETWORKS[architecture], compiling_pays_from_pixels=0))

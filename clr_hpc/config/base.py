@@ -1,7 +1,7 @@
 """The one base of every spec: frozen, and an unknown key is an error that names the nearest known one."""
 
 import difflib
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -23,6 +23,11 @@ class FrozenSpec(BaseModel):
                 if key not in cls.model_fields:
                     raise ValueError(unknown(f"key of {cls.__name__}", str(key), list(cls.model_fields)))
         return values
+
+
+def by_name(union: Any) -> dict[str, Any]:
+    """Return the classes of an ``Annotated`` union whose members differ by ``name``, in order."""
+    return {member.model_fields["name"].default: member for member in get_args(get_args(union)[0])}
 
 
 def unknown(what: str, value: str, known: list[str]) -> str:

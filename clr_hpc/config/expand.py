@@ -8,10 +8,10 @@ from pydantic import TypeAdapter
 
 from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
-from clr_hpc.config.policy import Constant, Policy
+from clr_hpc.config.policy import POLICIES, Constant, Policy
 from clr_hpc.config.run import RunSpec, Start
 from clr_hpc.config.study import StageOfStudy, Stages, Study
-from clr_hpc.config.task import Autoencoder, BinaryTask, EmbeddingMethod, OneClassTask, Task
+from clr_hpc.config.task import BinaryTask, OneClassTask, Task
 
 
 def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
@@ -25,10 +25,10 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     for finding, (architecture, optimizer, seed) in product(binary, grid):
         runs += _Expansion(study, pack_checksum, architecture, optimizer, seed).trained(finding)
     for (task, features_of), (architecture, optimizer, seed) in product(one_class, grid):
-        if isinstance(task.method, Autoencoder) and architecture != study.architectures[0]:
-            continue  # it has a network of its own, which would be trained again for each architecture
+        if task.method.has_own_network and architecture != study.architectures[0]:
+            continue  # or the same network would be trained again for each architecture
         expansion = _Expansion(study, pack_checksum, architecture, optimizer, seed)
-        if isinstance(task.method, EmbeddingMethod):
+        if task.method.is_fitted:
             runs += expansion.fitted(task, BinaryTask(pathology=str(features_of)))
         else:
             runs += expansion.trained(task)
@@ -79,9 +79,7 @@ class _Expansion:
         start = Start(baseline=baseline, weights=stage.weights, optimizer=stage.optimizer)
         epochs = self._epochs(stage)
         # the baseline's own decay, begun anew and as long as the retraining
-        lasting = {"total_epochs": epochs} if hasattr(baseline.policy, "total_epochs") else {}
-        control = baseline.policy.model_copy(update=lasting)
-        yield self._run(baseline.task, "control", control, stage, start)
+        yield self._run(baseline.task, "control", baseline.policy.lasting(epochs), stage, start)
         for policy in self._policies(baseline.task, stage):
             yield self._run(baseline.task, "retrain", policy, stage, start)
 
@@ -112,12 +110,6 @@ class _Expansion:
         return stage.epochs or self._study.training.epochs
 
 
-WANTED_CYCLES = 4
-"""Smith 2017 (arXiv:1506.01186), section 3.2: three cycles do most of the work, four or more do better."""
-SHORTEST_HALF_CYCLE_EPOCHS, LONGEST_HALF_CYCLE_EPOCHS = 2, 10
-"""Of the same section, where the stage is long enough for it."""
-
-
 class UnmeasuredRateError(ValueError):
     """A rate is ``auto`` and nothing was measured that it stands for."""
 
@@ -140,9 +132,9 @@ def complete(
     """
     if not rates and "lr_max" not in given:
         raise ValueError(f"no rate for {optimizer} with policy {given['name']}; add rates: {{{optimizer}: ...}}")
-    wanted = _FIELDS[given["name"]]
-    shared = rates | {"total_epochs": epochs, "half_cycle_epochs": half_cycle_epochs(epochs)}
-    values = {name: value for name, value in shared.items() if name in wanted} | given
+    policy = POLICIES[given["name"]]
+    shared = {name: rate for name, rate in rates.items() if name in policy.model_fields}
+    values = shared | policy.defaults(epochs) | given
     for name in ("lr_min", "lr_max"):
         if values.get(name) == AUTO:
             if measured is None:
@@ -150,35 +142,12 @@ def complete(
                     f"{name} of {optimizer} with policy {given['name']} is auto, and no range test that suits was "
                     "made; 'clr-hpc range-test' makes it, and so does 'clr-hpc run' with --on here or ray"
                 )
-            values[name] = _measured(name, given["name"], measured)
+            # waves move between two bounds, other policies start at one rate
+            values[name] = getattr(measured, "lr" if name == "lr_max" and not policy.is_cyclical else name)
     return _POLICY.validate_python(values)
 
 
-def half_cycle_epochs(epochs: int) -> float:
-    """Return half a cycle for a stage of ``epochs``, a whole number of cycles, so that it ends at a wave's foot.
-
-    Four cycles, or as near to it as leaves half a cycle between 2 and 10 epochs; one cycle where that is not to be
-    had.
-    """
-    fewest = -(-epochs // (2 * LONGEST_HALF_CYCLE_EPOCHS))
-    most = epochs // (2 * SHORTEST_HALF_CYCLE_EPOCHS)
-    cycles = max(1, min(max(WANTED_CYCLES, fewest), most))
-    return epochs / (2 * cycles)
-
-
-def _measured(name: str, policy: str, measured: MeasuredRates) -> float:
-    """Return what ``auto`` stands for: waves move between two bounds, other policies start at one rate."""
-    if name == "lr_min":
-        return measured.lr_min
-    return measured.lr_max if policy in _WAVES else measured.lr
-
-
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
-_FIELDS: dict[str, set[str]] = {
-    model.model_fields["name"].default: set(model.model_fields)
-    for model in Policy.__origin__.__args__  # type: ignore[attr-defined]
-}
-_WAVES = {name for name, fields in _FIELDS.items() if "momentum_max" in fields}
 
 
 TESTS_FOLDER = "range-tests"
@@ -261,11 +230,9 @@ def _learners(study: Study) -> Iterator[tuple[str, Task]]:
     """Yield each architecture with one binary classifier, and with each one-class method that takes steps."""
     pathology = study.range_test.pathology or next(iter(study.pathologies), None)
     tasks: list[Task] = [] if pathology is None else [BinaryTask(pathology=pathology)]
-    tasks += [
-        task for group in study.one_class for task in group.tasks() if not isinstance(task.method, EmbeddingMethod)
-    ]
+    tasks += [task for group in study.one_class for task in group.tasks() if not task.method.is_fitted]
     for architecture, task in product(study.architectures, tasks):
-        has_own_network = task.kind == "one_class" and isinstance(task.method, Autoencoder)
+        has_own_network = task.kind == "one_class" and task.method.has_own_network
         if not has_own_network or architecture == study.architectures[0]:
             yield architecture, task
 

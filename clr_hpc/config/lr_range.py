@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from clr_hpc.config.base import FrozenSpec, unknown
-from clr_hpc.config.optimizer import OPTIMIZER_NAMES, Optimizer
+from clr_hpc.config.network import Architecture
+from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
 from clr_hpc.config.pathologies import PATHOLOGIES, parse_pathology
 from clr_hpc.config.policy import Ramp
-from clr_hpc.config.run import Architecture
 from clr_hpc.config.task import Task
 
 AUTO = "auto"
@@ -28,23 +28,12 @@ class RatesTested(FrozenSpec):
         return self
 
 
-RANGES = {
-    "sgd": RatesTested(lr_min=1e-5, lr_max=1.0),
-    "adam": RatesTested(lr_min=1e-6, lr_max=0.1),
-    "adamw": RatesTested(lr_min=1e-6, lr_max=0.1),
-    "rmsprop": RatesTested(lr_min=1e-6, lr_max=0.1),
-    "adagrad": RatesTested(lr_min=1e-5, lr_max=1.0),
-}
-"""By the optimizer's name. Steps of Adam and RMSprop are about as large as the rate, whatever the gradient, so
-they want lower ones. Five decades hold what suits the networks here; more would leave fewer steps for each."""
-
-
 class RangeTest(FrozenSpec):
     """How a study's range tests are made. All has defaults."""
 
     scale: Literal["exponential", "linear"] = "exponential"
     rates: dict[str, RatesTested] = Field(default={})
-    """By the optimizer's name; what is left out is taken from ``RANGES``."""
+    """By the optimizer's name; one that is left out has the range of its class."""
     epochs: PositiveInt = 6
     """The rate rises through the whole range in this time. A test needs some hundred steps."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
@@ -55,8 +44,8 @@ class RangeTest(FrozenSpec):
     @classmethod
     def _ranges_are_of_optimizers(cls, value: dict[str, RatesTested]) -> dict[str, RatesTested]:
         for name in value:
-            if name not in OPTIMIZER_NAMES:
-                raise ValueError(unknown("optimizer in range_test.rates", name, list(OPTIMIZER_NAMES)))
+            if name not in OPTIMIZERS:
+                raise ValueError(unknown("optimizer in range_test.rates", name, list(OPTIMIZERS)))
         return value
 
     @field_validator("seeds")
@@ -78,8 +67,10 @@ class RangeTest(FrozenSpec):
 
     def ramp(self, optimizer: str) -> Ramp:
         """Return how the rate rises with an optimizer."""
-        tested = self.rates.get(optimizer, RANGES[optimizer])
-        return Ramp(lr_min=tested.lr_min, lr_max=tested.lr_max, total_epochs=self.epochs, scale=self.scale)
+        lr_min, lr_max = OPTIMIZERS[optimizer].lr_range
+        if optimizer in self.rates:
+            lr_min, lr_max = self.rates[optimizer].lr_min, self.rates[optimizer].lr_max
+        return Ramp(lr_min=lr_min, lr_max=lr_max, total_epochs=self.epochs, scale=self.scale)
 
 
 class MeasuredRates(FrozenSpec):

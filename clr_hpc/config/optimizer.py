@@ -1,35 +1,74 @@
-"""Optimizers as data. The learning rate is not here: it is the policy's."""
+"""Optimizers as data. A new one is a class here and a member of ``Optimizer``; nothing else names them.
 
-from typing import Annotated, Literal
+The learning rate is not here: it is the policy's.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.base import FrozenSpec, by_name
+
+SMALL_STEPS = (1e-6, 0.1)
+"""Steps of Adam and RMSprop are about as large as the rate, whatever the gradient, so they want low rates."""
+GRADIENT_STEPS = (1e-5, 1.0)
 
 
 class _Optimizer(FrozenSpec):
+    title: ClassVar[str]
+    """As reports write it."""
+    torch_class: ClassVar[str]
+    """Its name in ``torch.optim``."""
+    lr_range: ClassVar[tuple[float, float]]
+    """Lowest and highest rate of an LR range test. Five decades hold what suits the networks here; more would
+    leave fewer steps for each."""
+    cycles_momentum: ClassVar[bool] = True
+    """Whether it has a momentum, or beta1, that a policy can cycle."""
+
     weight_decay: NonNegativeFloat = 0.0
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``torch_class`` besides the rate and ``weight_decay``."""
+        raise NotImplementedError
 
 
 class Sgd(_Optimizer):
     """Stochastic gradient descent with momentum."""
 
+    title = "SGD"
+    torch_class = "SGD"
+    lr_range = GRADIENT_STEPS
+
     name: Literal["sgd"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
 
+    def arguments(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov, "fused": True}
+
 
 class Adam(_Optimizer):
     """Kingma & Ba 2015 (arXiv:1412.6980)."""
+
+    title = "Adam"
+    torch_class = "Adam"
+    lr_range = SMALL_STEPS
 
     name: Literal["adam"] = "adam"
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: PositiveFloat = 1e-8
 
+    def arguments(self) -> dict[str, Any]:
+        return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
+
 
 class AdamW(_Optimizer):
     """Adam with decoupled weight decay, Loshchilov & Hutter 2019 (arXiv:1711.05101)."""
+
+    title = "AdamW"
+    torch_class = "AdamW"
+    lr_range = SMALL_STEPS
 
     name: Literal["adamw"] = "adamw"
     weight_decay: NonNegativeFloat = 0.01
@@ -37,24 +76,42 @@ class AdamW(_Optimizer):
     beta2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: PositiveFloat = 1e-8
 
+    def arguments(self) -> dict[str, Any]:
+        return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
+
 
 class RmsProp(_Optimizer):
     """Tieleman & Hinton 2012."""
+
+    title = "RMSProp"
+    torch_class = "RMSprop"
+    lr_range = SMALL_STEPS
 
     name: Literal["rmsprop"] = "rmsprop"
     momentum: float = Field(default=0.0, ge=0, lt=1)
     smoothing: float = Field(default=0.99, ge=0, lt=1)
     epsilon: PositiveFloat = 1e-8
 
+    def arguments(self) -> dict[str, Any]:
+        return {"alpha": self.smoothing, "momentum": self.momentum, "eps": self.epsilon}
+
 
 class Adagrad(_Optimizer):
     """Duchi et al. 2011: the project's fourth optimizer, since the article names three of four."""
 
+    title = "Adagrad"
+    torch_class = "Adagrad"
+    lr_range = GRADIENT_STEPS
+    cycles_momentum = False
+
     name: Literal["adagrad"] = "adagrad"
     epsilon: PositiveFloat = 1e-10
+
+    def arguments(self) -> dict[str, Any]:
+        return {"eps": self.epsilon}
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW | RmsProp | Adagrad, Field(discriminator="name")]
 """Any optimizer; in YAML its ``name`` says which."""
 
-OPTIMIZER_NAMES: tuple[str, ...] = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+OPTIMIZERS: dict[str, type[_Optimizer]] = by_name(Optimizer)

@@ -1,24 +1,68 @@
-"""Learning-rate policies as data. What a policy computes stands in ``clr_hpc.schedule.policies``.
+"""Learning-rate policies: settings, and how the rate moves. A new one is a class here and a member of ``Policy``.
 
-All times are epochs since the stage began, as floats: an epoch is one pass over the training split.
+All times are epochs since the stage began, as floats: an epoch is one pass over the training split. What a class
+computes has no state, so every process of a run agrees without talking and a resumed run continues the same wave.
+``clr_hpc.schedule.policies`` gives the rate and the momentum; ``docs/reference/policies.md`` shows every curve.
 """
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.base import FrozenSpec, by_name
+
+# Rounding can put a boundary a hair above the step that lies on it: ten steps an epoch put the third at 0.3, and
+# 0.3 / 0.1 is 2.9999999999999996. Without the slack that drop would come one step late.
+_BOUNDARY_SLACK = 1e-9
+WANTED_CYCLES = 4
+"""Smith 2017 (arXiv:1506.01186), section 3.2: three cycles do most of the work, four or more do better."""
+SHORTEST_HALF_CYCLE_EPOCHS, LONGEST_HALF_CYCLE_EPOCHS = 2, 10
+"""Of the same section, where the stage is long enough for it."""
 
 
 class _Policy(FrozenSpec):
+    title: ClassVar[str]
+    """As reports write it."""
+    is_cyclical: ClassVar[bool] = False
+    """Whether the rate moves between two bounds; else it starts at its highest."""
+
     lr_max: PositiveFloat
+
+    def rate(self, progress: float) -> float:
+        """Return the rate after ``progress`` epochs; it may round to a hair above ``lr_max``."""
+        raise NotImplementedError
+
+    def momentum(self, progress: float) -> float | None:  # noqa: ARG002
+        """Return the momentum (or beta1) after ``progress`` epochs, None where it is not cycled."""
+        return None
+
+    @property
+    def cycles_momentum(self) -> bool:
+        """Whether ``momentum`` gives a value."""
+        return False
+
+    @property
+    def cycle_epochs(self) -> float | None:
+        """Length of a cycle that ends at the lowest rate and repeats; None where nothing repeats."""
+        return None
+
+    @classmethod
+    def defaults(cls, epochs: int) -> dict[str, float]:
+        """Return the settings that follow from the length of a stage, for a study that leaves them out."""
+        return {"total_epochs": epochs} if "total_epochs" in cls.model_fields else {}
+
+    def lasting(self, epochs: int) -> Self:
+        """Return the same policy for a stage of ``epochs``; one without a fixed length stays as it is."""
+        fixed = {"total_epochs": epochs} if "total_epochs" in type(self).model_fields else {}
+        return self.model_copy(update=fixed)
 
 
 class _Bounded(_Policy):
     lr_min: float = Field(ge=0)
 
     @model_validator(mode="after")
-    def _bounds_are_in_order(self) -> "_Bounded":
+    def _bounds_are_in_order(self) -> Self:
         if self.lr_min >= self.lr_max:
             raise ValueError(
                 f"lr_max={self.lr_max:g} must be above lr_min={self.lr_min:g}; raise lr_max or lower lr_min, "
@@ -27,14 +71,16 @@ class _Bounded(_Policy):
         return self
 
 
-class MomentumCycle(_Bounded):
+class _Cyclical(_Bounded):
     """Momentum (or beta1) moves against the rate, highest where it is lowest (Smith 2018, arXiv:1803.09820)."""
+
+    is_cyclical = True
 
     momentum_min: float | None = Field(default=None, ge=0, lt=1)
     momentum_max: float | None = Field(default=None, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _momenta_come_in_pairs(self) -> "MomentumCycle":
+    def _momenta_come_in_pairs(self) -> Self:
         low, high = self.momentum_min, self.momentum_max
         if (low is None) != (high is None):
             raise ValueError(
@@ -44,75 +90,156 @@ class MomentumCycle(_Bounded):
             raise ValueError(f"momentum_max={high:g} must not be below momentum_min={low:g}")
         return self
 
+    def height(self, progress: float) -> float:
+        """Return how high the wave stands: 0 at its foot, 1 at its first peak."""
+        raise NotImplementedError
+
+    def rate(self, progress: float) -> float:
+        return self.lr_min + (self.lr_max - self.lr_min) * self.height(progress)
+
+    def momentum(self, progress: float) -> float | None:
+        if self.momentum_min is None or self.momentum_max is None:
+            return None
+        depth = (self.momentum_max - self.momentum_min) * self.height(progress)
+        return max(self.momentum_min, self.momentum_max - depth)
+
+    @property
+    def cycles_momentum(self) -> bool:
+        return self.momentum_max is not None
+
+
+class _Wave(_Cyclical):
+    """Triangles, one after the other."""
+
+    name: str
+    half_cycle_epochs: PositiveFloat
+
+    @property
+    def cycle_epochs(self) -> float:
+        return 2 * self.half_cycle_epochs
+
+    @classmethod
+    def defaults(cls, epochs: int) -> dict[str, float]:
+        return {"half_cycle_epochs": half_cycle_epochs(epochs)}
+
+    def envelope(self, progress: float) -> float:  # noqa: ARG002
+        """Return the height of a peak at ``progress``; 1 if all are as high as the first."""
+        return 1.0
+
+    def height(self, progress: float) -> float:
+        phase = progress % self.cycle_epochs
+        return (1 - abs(phase / self.half_cycle_epochs - 1)) * self.envelope(progress)
+
 
 class Constant(_Policy):
     """The rate stays at ``lr_max``."""
 
+    title = "Constant"
+
     name: Literal["constant"] = "constant"
+
+    def rate(self, progress: float) -> float:  # noqa: ARG002
+        return self.lr_max
 
 
 class Step(_Policy):
     """The rate is multiplied by ``gamma`` every ``step_epochs``."""
 
+    title = "Step decay"
+
     name: Literal["step"] = "step"
     step_epochs: PositiveFloat
     gamma: float = Field(default=0.1, gt=0, lt=1)
+
+    def rate(self, progress: float) -> float:
+        drops = math.floor(progress / self.step_epochs + _BOUNDARY_SLACK)
+        return self.lr_max * self.gamma**drops
 
 
 class Exponential(_Policy):
     """The rate is multiplied by ``gamma`` every epoch, continuously."""
 
+    title = "Exponential decay"
+
     name: Literal["exponential"] = "exponential"
     gamma: float = Field(default=0.9, gt=0, lt=1)
+
+    def rate(self, progress: float) -> float:
+        return self.lr_max * math.pow(self.gamma, progress)
 
 
 class InverseTime(_Policy):
     """The rate falls as ``1 / (1 + decay * t)``."""
 
+    title = "Inverse-time decay"
+
     name: Literal["inverse_time"] = "inverse_time"
     decay: PositiveFloat = 0.5
+
+    def rate(self, progress: float) -> float:
+        return self.lr_max / (1 + self.decay * progress)
 
 
 class Cosine(_Bounded):
     """Half a cosine from ``lr_max`` to ``lr_min`` (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
 
+    title = "Cosine decay"
+
     name: Literal["cosine"] = "cosine"
     lr_min: float = Field(default=0.0, ge=0)
     total_epochs: PositiveFloat
 
+    def rate(self, progress: float) -> float:
+        return self.lr_min + (self.lr_max - self.lr_min) * _half_cosine(progress / self.total_epochs)
 
-class Triangular(MomentumCycle):
+
+class Triangular(_Wave):
     """Linear waves between the bounds (Smith 2017, arXiv:1506.01186)."""
 
+    title = "Triangular"
+
     name: Literal["triangular"] = "triangular"
-    half_cycle_epochs: PositiveFloat
 
 
-class Triangular2(MomentumCycle):
+class Triangular2(_Wave):
     """Waves whose height halves after every cycle (Smith 2017)."""
 
+    title = "Triangular2"
+
     name: Literal["triangular2"] = "triangular2"
-    half_cycle_epochs: PositiveFloat
+
+    def envelope(self, progress: float) -> float:
+        return math.exp2(-(progress // self.cycle_epochs))
 
 
-class Triangular2Modified(MomentumCycle):
+class Triangular2Modified(_Wave):
     """Waves whose height halves down to ``floor`` of the first; docs/reference/policies.md."""
 
+    title = "Modified triangular2"
+
     name: Literal["triangular2_modified"] = "triangular2_modified"
-    half_cycle_epochs: PositiveFloat
     floor: float = Field(default=0.25, gt=0, le=1)
 
+    def envelope(self, progress: float) -> float:
+        return max(self.floor, math.exp2(-(progress // self.cycle_epochs)))
 
-class ExpRange(MomentumCycle):
+
+class ExpRange(_Wave):
     """Waves whose height shrinks by ``gamma`` an epoch (Smith 2017)."""
 
+    title = "Exp-range"
+
     name: Literal["exp_range"] = "exp_range"
-    half_cycle_epochs: PositiveFloat
     gamma: float = Field(default=0.95, gt=0, le=1)
 
+    def envelope(self, progress: float) -> float:
+        return math.pow(self.gamma, progress)
 
-class OneCycle(MomentumCycle):
+
+class OneCycle(_Cyclical):
     """One rise and one long fall over ``total_epochs`` (Smith & Topin 2018, arXiv:1708.07120)."""
+
+    title = "One-cycle"
 
     name: Literal["one_cycle"] = "one_cycle"
     total_epochs: PositiveFloat
@@ -120,9 +247,22 @@ class OneCycle(MomentumCycle):
     final_divisor: float = Field(default=1e4, ge=1)
     """The rate ends at ``lr_min / final_divisor``."""
 
+    def rate(self, progress: float) -> float:
+        falls = progress >= self.warmup_fraction * self.total_epochs
+        lowest = self.lr_min / (self.final_divisor if falls else 1)
+        return lowest + (self.lr_max - lowest) * self.height(progress)
+
+    def height(self, progress: float) -> float:
+        peak = self.warmup_fraction * self.total_epochs
+        if progress < peak:
+            return 1 - _half_cosine(progress / peak)
+        return _half_cosine((progress - peak) / (self.total_epochs * (1 - self.warmup_fraction)))
+
 
 class Ramp(_Bounded):
-    """The rate rises from ``lr_min`` to ``lr_max`` over ``total_epochs``, once: a range test (Smith 2017)."""
+    """The rate rises from ``lr_min`` to ``lr_max`` over ``total_epochs``, once: an LR range test (Smith 2017)."""
+
+    title = "Ramp"
 
     name: Literal["ramp"] = "ramp"
     total_epochs: PositiveFloat
@@ -130,10 +270,35 @@ class Ramp(_Bounded):
     """``exponential``: as long in each decade of rates. ``linear``: as Smith did, for bounds close together."""
 
     @model_validator(mode="after")
-    def _decades_have_a_beginning(self) -> "Ramp":
+    def _decades_have_a_beginning(self) -> Self:
         if self.scale == "exponential" and self.lr_min == 0:
             raise ValueError("lr_min=0 can't grow exponentially; give a positive lr_min or scale: linear")
         return self
+
+    def rate(self, progress: float) -> float:
+        fraction = min(progress / self.total_epochs, 1.0)
+        if self.scale == "linear":
+            rate = self.lr_min + (self.lr_max - self.lr_min) * fraction
+        else:
+            rate = self.lr_min * (self.lr_max / self.lr_min) ** fraction
+        return max(self.lr_min, rate)
+
+
+def half_cycle_epochs(epochs: int) -> float:
+    """Return half a cycle for a stage of ``epochs``, a whole number of cycles, so that it ends at a wave's foot.
+
+    Four cycles, or as near to it as leaves half a cycle between 2 and 10 epochs; one cycle where that is not
+    possible.
+    """
+    fewest = -(-epochs // (2 * LONGEST_HALF_CYCLE_EPOCHS))
+    most = epochs // (2 * SHORTEST_HALF_CYCLE_EPOCHS)
+    cycles = max(1, min(max(WANTED_CYCLES, fewest), most))
+    return epochs / (2 * cycles)
+
+
+def _half_cosine(fraction: float) -> float:
+    """Return 1 at 0, 0 from 1 on, and half a cosine between."""
+    return (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
 
 
 Policy = Annotated[
@@ -152,16 +317,4 @@ Policy = Annotated[
 ]
 """Any policy; in YAML its ``name`` says which."""
 
-POLICY_NAMES: tuple[str, ...] = (
-    "constant",
-    "step",
-    "exponential",
-    "inverse_time",
-    "cosine",
-    "triangular",
-    "triangular2",
-    "triangular2_modified",
-    "exp_range",
-    "one_cycle",
-    "ramp",
-)
+POLICIES: dict[str, type[_Policy]] = by_name(Policy)

@@ -15,14 +15,10 @@ from pydantic import (
 )
 
 from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.network import Architecture, network
 from clr_hpc.config.optimizer import Optimizer
-from clr_hpc.config.policy import Policy
-from clr_hpc.config.task import EmbeddingMethod, Task
-
-Architecture = Literal["mobilenet_v1", "alexnet", "densenet121"]
-ARCHITECTURES: tuple[str, ...] = ("mobilenet_v1", "alexnet", "densenet121")
-SMALLEST_IMAGE_SIZE = {"mobilenet_v1": 32, "alexnet": 64, "densenet121": 32}
-"""Pixels; below it the last feature map would be empty."""
+from clr_hpc.config.policy import Policy, Ramp
+from clr_hpc.config.task import Task
 
 
 class Augmentation(FrozenSpec):
@@ -150,7 +146,7 @@ class RunSpec(FrozenSpec):
 
     @model_validator(mode="after")
     def _image_is_large_enough(self) -> "RunSpec":
-        size, smallest = self.training.image_size, SMALLEST_IMAGE_SIZE[self.architecture]
+        size, smallest = self.training.image_size, network(self.architecture).smallest_image_size
         if size < smallest:
             raise ValueError(
                 f"image_size={size} is too small for {self.architecture}; raise it to {smallest} or more"
@@ -159,10 +155,9 @@ class RunSpec(FrozenSpec):
 
     @model_validator(mode="after")
     def _optimizer_can_cycle_momentum(self) -> "RunSpec":
-        cycles = getattr(self.policy, "momentum_max", None) is not None
-        if cycles and self.optimizer.name == "adagrad":
+        if self.policy.cycles_momentum and not self.optimizer.cycles_momentum:
             raise ValueError(
-                f"policy {self.policy.name} cycles momentum, which adagrad does not have; "
+                f"policy {self.policy.name} cycles momentum, which {self.optimizer.name} does not have; "
                 "drop momentum_min and momentum_max or take another optimizer"
             )
         return self
@@ -175,7 +170,7 @@ class RunSpec(FrozenSpec):
             raise ValueError(
                 f"stage={self.stage} does not suit {self.task.name}: methods on features have stage fit"
             )
-        if self.policy.name == "ramp" and self.stage != "range_test":
+        if isinstance(self.policy, Ramp) and self.stage != "range_test":
             raise ValueError(
                 f"stage={self.stage} with policy ramp, which is for range tests alone; take one_cycle to warm up"
             )
@@ -186,7 +181,14 @@ class RunSpec(FrozenSpec):
     @property
     def is_fitted(self) -> bool:
         """Whether the task's method is fitted to features and takes no step."""
-        return self.task.kind == "one_class" and isinstance(self.task.method, EmbeddingMethod)
+        return self.task.kind == "one_class" and self.task.method.is_fitted
+
+    @property
+    def network(self) -> str:
+        """Name of the network that is trained: the architecture, unless the task's method has its own."""
+        if self.task.kind == "one_class" and self.task.method.has_own_network:
+            return self.task.method.name
+        return self.architecture
 
     @property
     def run_id(self) -> str:

@@ -1,17 +1,19 @@
 """A study file: a grid over tasks, models, optimizers, policies and seeds, and what all its runs share."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from clr_hpc.config.base import FrozenSpec, unknown
 from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
-from clr_hpc.config.optimizer import OPTIMIZER_NAMES, Optimizer
+from clr_hpc.config.network import Architecture
+from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
-from clr_hpc.config.policy import POLICY_NAMES
-from clr_hpc.config.run import Architecture, Training
-from clr_hpc.config.task import ONE_CLASS_METHOD_NAMES, EmbeddingMethod, OneClassMethod, OneClassTask
+from clr_hpc.config.policy import POLICIES
+from clr_hpc.config.run import Training
+from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
 from clr_hpc.config.tune import Tuning
 
 
@@ -38,7 +40,7 @@ class StageOfStudy(FrozenSpec):
     @field_validator("policies", mode="before")
     @classmethod
     def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
-        return _named(value, "policies", POLICY_NAMES)
+        return _named(value, "policies", POLICIES)
 
     @model_validator(mode="after")
     def _no_policy_is_there_twice(self) -> "StageOfStudy":
@@ -91,12 +93,12 @@ class OneClassOfStudy(FrozenSpec):
     @field_validator("methods", mode="before")
     @classmethod
     def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
-        return _named(value, "methods", ONE_CLASS_METHOD_NAMES)
+        return _named(value, "methods", ONE_CLASS_METHODS)
 
     @model_validator(mode="after")
     def _features_come_from_somewhere(self) -> "OneClassOfStudy":
         _check_entries("methods", self.methods)
-        if self.features_of is None and any(isinstance(method, EmbeddingMethod) for method in self.methods):
+        if self.features_of is None and any(method.is_fitted for method in self.methods):
             raise ValueError("methods on features need features_of: a pathology of the study")
         return self
 
@@ -147,14 +149,14 @@ class Study(FrozenSpec):
     @field_validator("optimizers", mode="before")
     @classmethod
     def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
-        return _named(value, "optimizers", OPTIMIZER_NAMES)
+        return _named(value, "optimizers", OPTIMIZERS)
 
     @field_validator("rates")
     @classmethod
     def _rates_are_of_optimizers(cls, value: dict[str, Rates]) -> dict[str, Rates]:
         for name in value:
-            if name not in OPTIMIZER_NAMES:
-                raise ValueError(unknown("optimizer in rates", name, list(OPTIMIZER_NAMES)))
+            if name not in OPTIMIZERS:
+                raise ValueError(unknown("optimizer in rates", name, list(OPTIMIZERS)))
         return value
 
     @model_validator(mode="after")
@@ -178,7 +180,7 @@ class Study(FrozenSpec):
         return self
 
 
-def _named(value: Any, field: str, known: tuple[str, ...]) -> Any:
+def _named(value: Any, field: str, known: Mapping[str, type]) -> Any:
     """Let a list hold bare names besides mappings with a name, and name the nearest for an unknown one."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"{field}={value!r} must be a list")

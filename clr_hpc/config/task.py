@@ -1,17 +1,28 @@
 """What one model learns, as data: a finding or not, or what one class of images looks like."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.base import FrozenSpec, unknown
+from clr_hpc.config.base import FrozenSpec, by_name, unknown
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 
 Nu = Annotated[float, Field(gt=0, le=1)]
 
 
-class DeepSvdd(FrozenSpec):
+class _Method(FrozenSpec):
+    title: ClassVar[str]
+    """As reports write it."""
+    is_fitted: ClassVar[bool] = False
+    """Whether it is fitted to the features of a trained network and takes no step."""
+    has_own_network: ClassVar[bool] = False
+    """Whether it trains a network of its own, whatever the architecture."""
+
+
+class DeepSvdd(_Method):
     """A network that maps the one class close to a point (Ruff et al. 2018)."""
+
+    title = "Deep SVDD"
 
     name: Literal["deep_svdd"] = "deep_svdd"
     boundary: Literal["hard", "soft"] = "hard"
@@ -29,16 +40,25 @@ class DeepSvdd(FrozenSpec):
         return self
 
 
-class Autoencoder(FrozenSpec):
+class Autoencoder(_Method):
     """A convolutional autoencoder, which redraws the one class better than what it never saw."""
+
+    title = "Autoencoder"
+    has_own_network = True
 
     name: Literal["autoencoder"] = "autoencoder"
     code_channels: PositiveInt = 16
     """Of the narrowest layer, whose sides are 1/16 of the image's."""
 
 
-class OneClassSvm(FrozenSpec):
+class _EmbeddingMethod(_Method):
+    is_fitted = True
+
+
+class OneClassSvm(_EmbeddingMethod):
     """Schölkopf et al. 2001 with an RBF kernel, on a network's features."""
+
+    title = "One-class SVM"
 
     name: Literal["one_class_svm"] = "one_class_svm"
     nu: Nu = 0.1
@@ -47,15 +67,19 @@ class OneClassSvm(FrozenSpec):
     """Of the kernel exp(−gamma · |x − y|²); ``scale`` is 1 / (features · their variance)."""
 
 
-class IsolationForest(FrozenSpec):
+class IsolationForest(_EmbeddingMethod):
     """Liu et al. 2008, on a network's features."""
+
+    title = "Isolation forest"
 
     name: Literal["isolation_forest"] = "isolation_forest"
     trees: PositiveInt = 200
 
 
-class NearestNeighbours(FrozenSpec):
+class NearestNeighbours(_EmbeddingMethod):
     """Mean distance to the nearest training images (Angiulli & Pizzuti 2002), on a network's features."""
+
+    title = "Nearest neighbours"
 
     name: Literal["nearest_neighbours"] = "nearest_neighbours"
     neighbours: PositiveInt = 5
@@ -67,13 +91,7 @@ EmbeddingMethod = OneClassSvm | IsolationForest | NearestNeighbours
 OneClassMethod = Annotated[DeepSvdd | Autoencoder | EmbeddingMethod, Field(discriminator="name")]
 """Any one-class method; in YAML its ``name`` says which."""
 
-ONE_CLASS_METHOD_NAMES: tuple[str, ...] = (
-    "deep_svdd",
-    "autoencoder",
-    "one_class_svm",
-    "isolation_forest",
-    "nearest_neighbours",
-)
+ONE_CLASS_METHODS: dict[str, type[_Method]] = by_name(OneClassMethod)
 
 
 class BinaryTask(FrozenSpec):

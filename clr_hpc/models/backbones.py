@@ -1,12 +1,13 @@
-"""MobileNetV1, AlexNet and DenseNet-121 with one input channel and a given number of outputs."""
+"""Networks with one input channel and a given number of outputs."""
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from clr_hpc.config.network import network
 from clr_hpc.config.run import Initialisation
 
 
@@ -18,7 +19,7 @@ def build_backbone(architecture: str, outputs: int, initialisation: Initialisati
     """Build a network that maps images ``(B, 1, H, W)`` to ``(B, outputs)``.
 
     Args:
-        architecture: one of ``clr_hpc.config.run.ARCHITECTURES``.
+        architecture: the name of a network of ``clr_hpc.config.network``.
         outputs: width of the last layer, which is always drawn anew.
         initialisation: random weights, or ImageNet's for all but the last layer; the first convolution then takes
             the sum of its three colour filters, which is what a gray image repeated three times would give.
@@ -27,48 +28,31 @@ def build_backbone(architecture: str, outputs: int, initialisation: Initialisati
     Raises:
         InitialisationError: ImageNet weights were asked for and can't be loaded.
     """
-    make, first_convolution = _ARCHITECTURES[architecture]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = make(outputs)
-        _take_one_channel(network, first_convolution)
-        _redraw_last_layer(network)
+        built = _make(architecture, num_classes=outputs)
+        first = next(name for name, module in built.named_modules() if isinstance(module, nn.Conv2d))
+        _take_one_channel(built, first)
+        _redraw_last_layer(built)
     if initialisation.weights == "imagenet":
         pretrained = _imagenet_state(architecture, initialisation.file)
-        _load_all_but_the_last_layer(network, pretrained, first_convolution, architecture)
-    return network
+        _load_all_but_the_last_layer(built, pretrained, first, architecture)
+    return built
 
 
-def _mobilenet_v1(outputs: int) -> nn.Module:
-    import timm
-
-    return timm.create_model("mobilenetv1_100", num_classes=outputs)  # type: ignore[no-any-return]
-
-
-def _alexnet(outputs: int) -> nn.Module:
-    from torchvision.models import alexnet
-
-    return alexnet(num_classes=outputs)  # type: ignore[no-any-return]
-
-
-def _densenet121(outputs: int) -> nn.Module:
-    from torchvision.models import densenet121
-
-    return densenet121(num_classes=outputs)  # type: ignore[no-any-return]
-
-
-_ARCHITECTURES: dict[str, tuple[Callable[[int], nn.Module], str]] = {
-    "mobilenet_v1": (_mobilenet_v1, "conv_stem"),
-    "alexnet": (_alexnet, "features.0"),
-    "densenet121": (_densenet121, "features.conv0"),
-}
-"""How to make each, and the name of its first convolution."""
+def _make(architecture: str, **arguments: Any) -> nn.Module:
+    """Call the function that builds a network."""
+    made = network(architecture)
+    module, function = made.build.split(":")
+    return getattr(import_module(module), function)(**made.arguments, **arguments)  # type: ignore[no-any-return]
 
 
 def _take_one_channel(network: nn.Module, first_convolution: str) -> None:
     """Replace the three-channel first convolution by a one-channel one, drawn as the library draws it."""
     old = network.get_submodule(first_convolution)
     assert isinstance(old, nn.Conv2d)
+    if old.in_channels == 1:
+        return
     shape: Any = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
     new = nn.Conv2d(1, old.out_channels, bias=old.bias is not None, **shape)
     # He's fan-out rule, as timm and torchvision draw their convolutions: fan-out does not know input channels
@@ -95,23 +79,19 @@ def _imagenet_state(architecture: str, file: str | None) -> dict[str, Tensor]:
         except Exception as error:
             raise InitialisationError(f"initialisation.file={file}: not a readable state dict: {error}") from error
         return state  # type: ignore[no-any-return]
+    weights = network(architecture).imagenet
+    if weights is None:
+        raise InitialisationError(
+            f"{architecture} has no ImageNet weights to download; set training.initialisation.weights: random, or "
+            "give a state dict as training.initialisation.file"
+        )
     try:
-        return _download(architecture)
+        return _make(architecture, **weights).state_dict()
     except Exception as error:
         raise InitialisationError(
             f"the ImageNet weights of {architecture} could not be downloaded ({type(error).__name__}: {error}); "
             "on a machine without a network give a local state dict as training.initialisation.file"
         ) from error
-
-
-def _download(architecture: str) -> dict[str, Tensor]:
-    if architecture == "mobilenet_v1":
-        import timm
-
-        return timm.create_model("mobilenetv1_100", pretrained=True).state_dict()  # type: ignore[no-any-return]
-    from torchvision.models import get_model
-
-    return get_model(architecture, weights="IMAGENET1K_V1").state_dict()  # type: ignore[no-any-return]
 
 
 def _load_all_but_the_last_layer(

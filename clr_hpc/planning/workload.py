@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import Autoencoder, DeepSvdd
+from clr_hpc.config.task import DeepSvdd
 from clr_hpc.data.manifest import Counts
 from clr_hpc.data.splits import SplitName
 
@@ -72,7 +72,7 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     if spec.task.kind == "one_class":
         learned = counts.splits["train"].labels[spec.task.normal].positive
     training = spec.training
-    kind = Kind(_network(spec), training.image_size, training.batch_size, training.precision)
+    kind = Kind(spec.network, training.image_size, training.batch_size, training.precision)
     if spec.is_fitted:
         return Load(kind, 0, 0, 0, sum(known.values()) + learned)
     batch = min(training.batch_size, learned) or 1
@@ -98,11 +98,6 @@ def _before_the_first_step(spec: RunSpec) -> tuple[int, int]:
     return 0, 0
 
 
-def _network(spec: RunSpec) -> str:
-    own = spec.task.kind == "one_class" and isinstance(spec.task.method, Autoencoder)
-    return "autoencoder" if own else spec.architecture
-
-
 def _has_a_boundary_that_moves(spec: RunSpec) -> bool:
     """Say whether the model learns from its scores of the training images after each epoch."""
     method = spec.task.method if spec.task.kind == "one_class" else None
@@ -120,8 +115,8 @@ def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int)
     """Count what is evaluated after the last step, where ``on_the_way`` images are at the end of each epoch."""
     # the last epoch's evaluation is that of the model, unless its boundary moves after it
     last_model = all_images if _has_a_boundary_that_moves(spec) else all_images - on_the_way
-    half_cycle = getattr(spec.policy, "half_cycle_epochs", None)
-    cycles = 0.0 if half_cycle is None else spec.training.epochs / (2 * half_cycle) + 1e-9
+    cycle_epochs = spec.policy.cycle_epochs
+    cycles = 0.0 if cycle_epochs is None else spec.training.epochs / cycle_epochs + 1e-9
     kept = min(int(cycles), SNAPSHOTS_KEPT)
     if kept < 2:
         return last_model

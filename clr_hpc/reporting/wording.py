@@ -11,35 +11,14 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting.stats.bootstrap import Interval
 
-ARCHITECTURE_TITLES = {"mobilenet_v1": "MobileNetV1", "alexnet": "AlexNet", "densenet121": "DenseNet-121"}
-OPTIMIZER_TITLES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSProp", "adagrad": "Adagrad"}
-POLICY_TITLES = {
-    "constant": "Constant",
-    "step": "Step decay",
-    "exponential": "Exponential decay",
-    "inverse_time": "Inverse-time decay",
-    "cosine": "Cosine decay",
-    "triangular": "Triangular",
-    "triangular2": "Triangular2",
-    "triangular2_modified": "Modified triangular2",
-    "exp_range": "Exp-range",
-    "one_cycle": "One-cycle",
-}
-METHOD_TITLES = {
-    "deep_svdd": "Deep SVDD",
-    "autoencoder": "Autoencoder",
-    "one_class_svm": "One-class SVM",
-    "isolation_forest": "Isolation forest",
-    "nearest_neighbours": "Nearest neighbours",
-}
 STAGE_TITLES = {
     "baseline": "baseline",
     "control": "control",
     "retrain": "retrained",
     "scratch": "from scratch",
     "fit": "fitted",
+    "range_test": "range test",
 }
-_TITLES = POLICY_TITLES | OPTIMIZER_TITLES | METHOD_TITLES
 MODEL_TITLES = {"last": "Last", "swa": "Averaged weights (SWA)", "snapshots": "Snapshots"}
 
 
@@ -48,6 +27,7 @@ def task_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     tasks = {spec.task.model_dump_json(): spec.task for spec in specs}
     methods = _labels(
         (
+            task.method.title,
             {"threshold_quantile": task.threshold_quantile, **task.method.model_dump()},
             task.normal,
             key,
@@ -81,7 +61,7 @@ def start_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
 def optimizer_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     """Return a label for each optimizer of ``specs``, by its JSON; see ``_labels``."""
     optimizers = [spec.optimizer for spec in specs]
-    return _labels((optimizer.model_dump(), "", optimizer.model_dump_json()) for optimizer in optimizers)
+    return _labels((each.title, each.model_dump(), "", each.model_dump_json()) for each in optimizers)
 
 
 def policy_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
@@ -92,6 +72,7 @@ def policy_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     """
     return _labels(
         (
+            spec.policy.title,
             spec.policy.model_dump(),
             f"{spec.stage} {spec.optimizer.model_dump_json()}",
             spec.policy.model_dump_json(),
@@ -100,24 +81,23 @@ def policy_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     )
 
 
-def _labels(entries: Iterable[tuple[dict[str, Any], str, str]]) -> dict[str, str]:
+def _labels(entries: Iterable[tuple[str, dict[str, Any], str, str]]) -> dict[str, str]:
     """Label settings by name, and by what sets them apart where several of a name stand in one context.
 
     Args:
-        entries: of each setting its fields (``name`` among them), the context and the key to label.
+        entries: of each setting its title, its fields (``name`` among them), the context and the key to label.
     """
     values: dict[tuple[str, str, str], set[Any]] = defaultdict(set)
-    settings: dict[str, dict[str, Any]] = {}
-    for fields, context, key in entries:
-        settings[key] = fields
+    settings: dict[str, tuple[str, dict[str, Any]]] = {}
+    for named, fields, context, key in entries:
+        settings[key] = named, fields
         for field, value in fields.items():
             values[fields["name"], context, field].add(value)
     apart = {(name, field) for (name, _, field), seen in values.items() if len(seen) > 1}
     labels = {}
-    for key, fields in settings.items():
+    for key, (named, fields) in settings.items():
         name = fields["name"]
         differing = [f"{field} {value}" for field, value in fields.items() if (name, field) in apart]
-        named = _TITLES[name]
         labels[key] = f"{named} ({', '.join(differing)})" if differing else named
     return labels
 

@@ -240,12 +240,12 @@ KEPT_SNAPSHOTS = 5
 
 def is_cycle_end(policy: Policy, before: float, after: float) -> bool:
     """Say whether a step from ``before`` to ``after`` epochs ended a cycle of the policy."""
-    half_cycle = getattr(policy, "half_cycle_epochs", None)
-    if half_cycle is None:
+    cycle = policy.cycle_epochs
+    if cycle is None:
         return False
     # a cycle that ends with a step may end a rounding error after it
     slack = 1e-9
-    return int((after + slack) / (2 * half_cycle)) > int((before + slack) / (2 * half_cycle))
+    return int((after + slack) / cycle) > int((before + slack) / cycle)
 
 
 class Snapshots:

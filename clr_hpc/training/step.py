@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from clr_hpc.config.network import network
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask
 
@@ -101,10 +102,6 @@ class CapturedPasses:
             self._generator.graphsafe_set_state(others)
 
 
-PAYS_FROM_PIXELS = {"mobilenet_v1": 4e10, "alexnet": 1.4e11, "densenet121": 4e10}
-"""What compiling took, over what it saved a pixel of training images (docs/benchmarks.md)."""
-
-
 def pays_back(spec: RunSpec, samples_per_epoch: int) -> bool:
     """Say whether compiling a run's network takes less time on a GPU than it saves.
 
@@ -115,7 +112,7 @@ def pays_back(spec: RunSpec, samples_per_epoch: int) -> bool:
     One-class models, whose networks are used in other ways besides, are left as they are.
     """
     pixels = spec.training.epochs * samples_per_epoch * spec.training.image_size**2
-    return isinstance(spec.task, BinaryTask) and pixels >= PAYS_FROM_PIXELS[spec.architecture]
+    return isinstance(spec.task, BinaryTask) and pixels >= network(spec.architecture).compiling_pays_from_pixels
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -12,14 +12,13 @@ from clr_hpc.config.expand import (
     UnmeasuredRateError,
     auto_optimizers,
     expand,
-    half_cycle_epochs,
     is_reference,
     range_test_study,
 )
 from clr_hpc.config.load import load_study
 from clr_hpc.config.lr_range import MeasuredRates
 from clr_hpc.config.optimizer import Adam, Sgd
-from clr_hpc.config.policy import Ramp
+from clr_hpc.config.policy import Ramp, half_cycle_epochs
 from clr_hpc.config.study import Study
 from clr_hpc.config.task import BinaryTask
 

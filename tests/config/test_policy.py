@@ -1,14 +1,14 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from clr_hpc.config.policy import POLICY_NAMES, Policy, Triangular
+from clr_hpc.config.policy import POLICIES, Policy, Triangular
 
 ANY_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 
 
-def test_names_are_those_of_the_policies() -> None:
-    members = Policy.__origin__.__args__
-    assert tuple(member.model_fields["name"].default for member in members) == POLICY_NAMES
+def test_every_policy_is_found_by_its_name() -> None:
+    assert [kind.__name__ for kind in POLICIES.values()] == [kind.__name__ for kind in Policy.__origin__.__args__]
+    assert len({kind.title for kind in POLICIES.values()}) == len(POLICIES)
 
 
 def test_yaml_name_chooses_the_policy() -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
+from clr_hpc.config.network import ARCHITECTURES, network
+from clr_hpc.config.run import Initialisation
 from clr_hpc.models.backbones import InitialisationError, build_backbone
 
 RANDOM = Initialisation()
@@ -18,10 +19,10 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_maps_gray_images_of_the_smallest_size_to_outputs(architecture: str) -> None:
-    network = build_backbone(architecture, 1, RANDOM, seed=0).eval()
-    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[architecture]
-    side = SMALLEST_IMAGE_SIZE[architecture]
-    assert network(torch.zeros(2, 1, side, side)).shape == (2, 1)
+    built = build_backbone(architecture, 1, RANDOM, seed=0).eval()
+    assert sum(parameter.numel() for parameter in built.parameters()) == PARAMETERS[architecture]
+    side = network(architecture).smallest_image_size
+    assert built(torch.zeros(2, 1, side, side)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -1,6 +1,7 @@
 import pytest
 
-from clr_hpc.config.run import ARCHITECTURES, Initialisation
+from clr_hpc.config.network import ARCHITECTURES
+from clr_hpc.config.run import Initialisation
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.summary import describe_layers
 from clr_hpc.models.task_model import BinaryClassifier

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from clr_hpc.config.policy import POLICY_NAMES, Policy
+from clr_hpc.config.policy import POLICIES, Policy
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,7 +42,7 @@ def test_every_policy_in_yaml_is_valid(page: str) -> None:
 
 
 def test_every_policy_has_its_row(page: str) -> None:
-    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == set(POLICY_NAMES)
+    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == set(POLICIES)
 
 
 def test_the_picture_is_small_and_its_command_draws_every_policy(tmp_path: Path) -> None:
@@ -51,4 +51,4 @@ def test_the_picture_is_small_and_its_command_draws_every_policy(tmp_path: Path)
     command = [sys.executable, "-W", "error", str(DOCS / "images/draw_policies.py"), str(drawn)]
     subprocess.run(command, check=True, capture_output=True)
     text = drawn.read_text(encoding="utf-8")
-    assert [name for name in POLICY_NAMES if f">{name}<" not in text] == []
+    assert [name for name in POLICIES if f">{name}<" not in text] == []

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import make_spec
+from tiny_run import compile_at_once, make_spec
 
-from clr_hpc.config.run import ARCHITECTURES
+from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import World
-from clr_hpc.training.step import PAYS_FROM_PIXELS, pays_back
+from clr_hpc.training.step import pays_back
 from clr_hpc.training.trainer import PreparedRun
 
 
@@ -34,7 +34,7 @@ def test_one_class_models_are_not_compiled(small_pack: Pack) -> None:
 def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes of a run on a CPU are laws of this project, which compiled code would not keep."""
     spec = make_spec(small_pack)
-    monkeypatch.setitem(PAYS_FROM_PIXELS, spec.architecture, 0)
+    compile_at_once(monkeypatch, spec.architecture)
     run = PreparedRun(spec, small_pack, World.alone(torch.device("cpu")))
     run.make_ready(rate_factor=1.0)
     run.set_rate(0.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from clr_hpc.config.network import network
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.figures import curves, dots, layers
 from clr_hpc.reporting.figures.svg import ArmStyle, Styles, arm_styles
@@ -102,7 +103,7 @@ def architectures(study: StudyRecord) -> Iterator[Drawing]:
     """Yield the layers of each architecture, as the first of its binary runs that has left them."""
     drawn = set()
     for run in study.runs:
-        name = wording.ARCHITECTURE_TITLES[run.spec.architecture]
+        name = network(run.spec.architecture).title
         if run.layers and run.spec.task.kind == "binary" and name not in drawn:
             drawn.add(name)
             yield Drawing(name, {"architecture": name}, (layers.layers(run.layers, name),))

@@ -11,8 +11,9 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from clr_hpc.config.network import network
+from clr_hpc.config.optimizer import OPTIMIZERS
 from clr_hpc.config.pathologies import title
-from clr_hpc.reporting import wording
 from clr_hpc.reporting.figures.select import Drawing
 from clr_hpc.reporting.figures.svg import MUTED, Styles, arm_styles, drawing_style, legend, new_figure, to_svg
 from clr_hpc.reporting.read.study import ReportError
@@ -92,8 +93,8 @@ def _rate(value: float, spread: Sequence[float]) -> Cell:
 
 
 def _names(learner: dict[str, Any]) -> tuple[str, str, str]:
-    architecture = wording.ARCHITECTURE_TITLES[learner["architecture"]]
-    return title(learner["task"]).replace("-", ", "), architecture, wording.OPTIMIZER_TITLES[learner["optimizer"]]
+    architecture = network(learner["architecture"]).title
+    return title(learner["task"]).replace("-", ", "), architecture, OPTIMIZERS[learner["optimizer"]].title
 
 
 def _drawings(learners: Sequence[dict[str, Any]]) -> list[Drawing]:

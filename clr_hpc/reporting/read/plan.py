@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from clr_hpc.config.network import network
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
 from clr_hpc.reporting.tables.html import Cell, Column, Table, number, words
@@ -74,7 +75,7 @@ def against_plan(study: StudyRecord) -> Prediction | None:
 def _predicted(record: RunRecord, lane: int, planned: Mapping[str, Any]) -> PredictedRun:
     return PredictedRun(
         run=record.spec.name,
-        architecture=wording.ARCHITECTURE_TITLES[record.spec.architecture],
+        architecture=network(record.spec.architecture).title,
         lane=lane,
         predicted_seconds=planned["training_seconds"],
         actual_seconds=record.result["seconds"],

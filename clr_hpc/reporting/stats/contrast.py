@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_hpc.config.policy import MomentumCycle
 from clr_hpc.reporting.stats.bootstrap import Interval, interval, mean_of_defined
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, mean_of_numbers, training_accuracy
 from clr_hpc.reporting.stats.significance import auroc_contrast, combined, holm, mcnemar, mean_interval
@@ -118,7 +117,7 @@ def _arm_contrast(arm: str, runs: list[ScoredRun], controls: dict[str, ScoredRun
     return ArmContrast(
         arm=arm,
         policy=runs[0].setting.way,
-        cyclical=isinstance(runs[0].record.spec.policy, MomentumCycle),
+        cyclical=runs[0].record.spec.policy.is_cyclical,
         control=" or ".join(names),
         tasks=tuple(tasks),
         difference=mean_of_numbers(task.difference for task in tasks),

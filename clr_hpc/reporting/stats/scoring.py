@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.config.network import network
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
@@ -137,7 +138,7 @@ def _settings(study: StudyRecord) -> list[Setting]:
         settings.append(
             Setting(
                 task=tasks[spec.task.model_dump_json()],
-                architecture=wording.ARCHITECTURE_TITLES[spec.architecture],
+                architecture=network(spec.architecture).title,
                 optimizer=optimizers[spec.optimizer.model_dump_json()],
                 stage=wording.STAGE_TITLES[spec.stage],
                 policy=policies[spec.policy.model_dump_json()],

@@ -3,7 +3,7 @@ import torch
 
 from clr_hpc.config.run import Initialisation
 from clr_hpc.config.task import (
-    ONE_CLASS_METHOD_NAMES,
+    ONE_CLASS_METHODS,
     Autoencoder,
     DeepSvdd,
     IsolationForest,
@@ -25,4 +25,4 @@ def test_every_method_has_a_model_that_only_steps_where_it_learns_by_them(method
 
 
 def test_no_method_is_forgotten() -> None:
-    assert tuple(method.name for method in METHODS) == ONE_CLASS_METHOD_NAMES
+    assert tuple(method.name for method in METHODS) == tuple(ONE_CLASS_METHODS)

@@ -4,7 +4,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
+from clr_hpc.config.network import ARCHITECTURES, network
+from clr_hpc.config.run import Initialisation
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class import autoencoder
 from clr_hpc.models.one_class.deep_svdd import SMALLEST_COORDINATE, DeepSvddModel
@@ -69,7 +70,7 @@ def test_a_network_without_weights_gives_the_origin(architecture: str) -> None:
     for parameter in svdd.parameters():
         if parameter.requires_grad:
             nn.init.zeros_(parameter)
-    side = SMALLEST_IMAGE_SIZE[architecture]
+    side = network(architecture).smallest_image_size
     assert not svdd(torch.randn(2, 1, side, side)).any()
     assert not any(isinstance(module, nn.ReLU6) for module in svdd.modules())
 

@@ -6,7 +6,8 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 from torch import Tensor, nn
 
-from clr_hpc.config.run import ARCHITECTURES, SMALLEST_IMAGE_SIZE, Initialisation
+from clr_hpc.config.network import ARCHITECTURES, network
+from clr_hpc.config.run import Initialisation
 from clr_hpc.config.task import EmbeddingMethod, IsolationForest, NearestNeighbours, OneClassSvm
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class import embedding
@@ -102,7 +103,7 @@ def test_features_are_what_the_last_layer_of_a_start_sees(architecture: str) -> 
     backbone = build_backbone(architecture, 1, Initialisation(), seed=0)
     model = EmbeddingDetector(backbone, NearestNeighbours(), seed=0, is_trained=False)
     model.start_from(baseline.state_dict())
-    images = torch.randn(2, 1, *2 * [SMALLEST_IMAGE_SIZE[architecture]])
+    images = torch.randn(2, 1, *2 * [network(architecture).smallest_image_size])
     last = [module for module in baseline.modules() if isinstance(module, nn.Linear)][-1]
     torch.testing.assert_close(last(model(images)).squeeze(1), baseline(images))
 

@@ -1,0 +1,90 @@
+"""Networks as data, without torch. A new one is an entry of ``NETWORKS``, or another package's entry point.
+
+An entry point of the group ``clr_hpc.networks`` has the network's name and leads to a ``Network``. Of the packages
+that have one, only that whose network is used is imported.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from clr_hpc.config.base import unknown
+from clr_hpc.config.plugins import load_plugin, plugins
+
+GROUP = "clr_hpc.networks"
+
+
+@dataclass(frozen=True)
+class Network:
+    """An image classifier that ends in a linear layer.
+
+    Its first convolution is replaced by one that takes a single channel, unless it does already.
+    """
+
+    title: str
+    """As reports write it."""
+    build: str
+    """``module:function``; the function takes ``num_classes`` and returns a ``torch.nn.Module``."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the function."""
+    imagenet: Mapping[str, Any] | None = None
+    """Keyword arguments with which the function returns ImageNet's weights; None where there are none."""
+    smallest_image_size: int = 32
+    """Pixels; below it the last feature map would be empty."""
+    compiling_pays_from_pixels: float = 1.4e11
+    """What compiling took, over what it saved a pixel of training images (docs/benchmarks.md). The default is the
+    largest of the networks measured."""
+
+
+NETWORKS = {
+    "mobilenet_v1": Network(
+        title="MobileNetV1",
+        build="timm:create_model",
+        arguments={"model_name": "mobilenetv1_100"},
+        imagenet={"pretrained": True},
+        compiling_pays_from_pixels=4e10,
+    ),
+    "alexnet": Network(
+        title="AlexNet",
+        build="torchvision.models:alexnet",
+        imagenet={"weights": "IMAGENET1K_V1"},
+        smallest_image_size=64,
+    ),
+    "densenet121": Network(
+        title="DenseNet-121",
+        build="torchvision.models:densenet121",
+        imagenet={"weights": "IMAGENET1K_V1"},
+        compiling_pays_from_pixels=4e10,
+    ),
+}
+ARCHITECTURES = tuple(NETWORKS)
+"""Names of the networks of this package."""
+
+
+def network(name: str) -> Network:
+    """Return a network by its name.
+
+    Raises:
+        ValueError: no installed package has it, or its package can't be imported.
+    """
+    return NETWORKS.get(name) or _of_another_package(name)
+
+
+@cache
+def _of_another_package(name: str) -> Network:
+    others = plugins(GROUP)
+    if name not in others:
+        raise ValueError(unknown("architecture", name, [*NETWORKS, *others]))
+    return load_plugin(others[name], Network)
+
+
+def _known(name: str) -> str:
+    network(name)
+    return name
+
+
+Architecture = Annotated[str, AfterValidator(_known)]
+"""The name of a network."""
