@@ -29,7 +29,7 @@ from rich.table import Table
 from clr_hpc.config.network import ARCHITECTURES, NETWORKS
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.step import EAGER_STEPS
 from clr_hpc.training.trainer import PreparedRun
 from parts.loops import Setting, our_spec
@@ -47,7 +47,7 @@ class TimedRun:
         network = NETWORKS[setting.architecture]
         NETWORKS[setting.architecture] = replace(network, compiling_pays_from_pixels=pays_from)
         self._run = PreparedRun(
-            our_spec(setting, pack), pack, World.alone(setting.device), as_written=way == "written"
+            our_spec(setting, pack), pack, ProcessGroup.alone(setting.device), as_written=way == "written"
         )
         self._run.make_ready(rate_factor=1.0)
         self._samples = 0

@@ -30,7 +30,7 @@ from torch.distributed import PrefixStore, TCPStore
 from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.trainer import PreparedRun
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
@@ -66,16 +66,16 @@ def obey(number: int, cuda: bool, port: int, pack_folder: Path, orders: Connecti
     store = TCPStore("127.0.0.1", port, is_master=False)
     pack = Pack.open(pack_folder)
     while (order := orders.recv()) is not None:
-        world = World(order.rank, order.size, device, PrefixStore(order.name, store))
-        orders.send(seconds_a_step(order, pack, world))
+        group = ProcessGroup(order.rank, order.size, device, PrefixStore(order.name, store))
+        orders.send(seconds_a_step(order, pack, group))
 
 
-def seconds_a_step(order: Order, pack: Pack, world: World) -> float:
+def seconds_a_step(order: Order, pack: Pack, group: ProcessGroup) -> float:
     """Train, and return the median over the turns, the first of which warms up."""
-    setting = Setting(order.architecture, order.image_size, order.batch, order.precision, world.device)
+    setting = Setting(order.architecture, order.image_size, order.batch, order.precision, group.device)
     turns = []
-    with world.together(0):
-        run = PreparedRun(our_spec(setting, pack), pack, world)
+    with group.joined(0):
+        run = PreparedRun(our_spec(setting, pack), pack, group)
         run.begin(None)
         run.make_ready(1.0)
         samples = 0
@@ -85,7 +85,7 @@ def seconds_a_step(order: Order, pack: Pack, world: World) -> float:
                 run.set_rate(run.epochs(samples))
                 run.step(samples)
                 samples += run.batch_size
-                world.any(False, False, False)
+                group.any(False, False, False)
             setting.wait()
             turns.append((time.perf_counter() - start) / order.steps)
     return statistics.median(turns[1:])

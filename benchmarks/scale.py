@@ -97,7 +97,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import World
+    from clr_hpc.training.distributed import ProcessGroup
     from clr_hpc.training.trainer import PreparedRun
     from parts.loops import Setting, our_spec
     from parts.processes import OwnMemory
@@ -107,7 +107,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
     with OwnMemory() as memory:
         took = timer()
         pack = Pack.open(folder)
-        run = PreparedRun(our_spec(setting, pack), pack, World.alone(setting.device))
+        run = PreparedRun(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
         run.make_ready(1.0)
         costs = {"run made ready, s": took()}
         run.step(0)

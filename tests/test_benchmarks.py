@@ -14,7 +14,7 @@ from rich.table import Table
 
 from clr_hpc.monitoring.status import State, StudyStatus, count
 from clr_hpc.store.study_folder import StudyFolder
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 
 Load = Callable[[str], ModuleType]
 WITH_OPTIONS = [
@@ -126,7 +126,7 @@ def test_the_step_of_a_process(load: Load, tmp_path: Path) -> None:
     ddp, noise = load("ddp"), load("parts.noise")
     pack = noise.noise_pack(tmp_path / "pack", 60, 32)
     order = ddp.Order("alone", 0, 1, "mobilenet_v1", 32, batch=8, precision="float32", steps=1, turns=1)
-    assert ddp.seconds_a_step(order, pack, World.alone(torch.device("cpu"))) > 0
+    assert ddp.seconds_a_step(order, pack, ProcessGroup.alone(torch.device("cpu"))) > 0
 
 
 @pytest.mark.slow

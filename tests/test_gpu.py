@@ -21,7 +21,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.data.prefetch import DevicePixels, FetchedPixels, ResidentPixels, device_pixels
 from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings
 from clr_hpc.training.trainer import PreparedRun
 
@@ -48,7 +48,7 @@ def train(
     stops = [lambda: next(asked) > stop_after, *[lambda: False] * (len(specs) - 1)]
     runs = [CohortRun(spec, folder / spec.name, stop) for spec, stop in zip(specs, stops, strict=True)]
     folder.mkdir(exist_ok=True)
-    return list(train_cohort(runs, pack, World.alone(device), RunSettings(1e9, with_profile), "test"))
+    return list(train_cohort(runs, pack, ProcessGroup.alone(device), RunSettings(1e9, with_profile), "test"))
 
 
 def steps(spec: RunSpec, folder: Path) -> list[dict[str, float]]:
@@ -117,7 +117,8 @@ def first_losses(run: PreparedRun, count: int) -> list[float]:
 def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_pack: Pack) -> None:
     spec = make_spec(small_pack, **changes)
     captured, written = (
-        PreparedRun(spec, small_pack, World.alone(GPU), as_written=as_written) for as_written in (False, True)
+        PreparedRun(spec, small_pack, ProcessGroup.alone(GPU), as_written=as_written)
+        for as_written in (False, True)
     )
     assert first_losses(captured, 8) == pytest.approx(first_losses(written, 8), rel=0.02)
     assert captured.passes is not None
@@ -126,7 +127,7 @@ def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_
 
 
 def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, alone = make_spec(small_pack), World.alone(GPU)
+    spec, alone = make_spec(small_pack), ProcessGroup.alone(GPU)
     as_it_is = first_losses(PreparedRun(spec, small_pack, alone), 6)
     tiny_run.compile_at_once(monkeypatch, spec.architecture)
     run = PreparedRun(spec, small_pack, alone)

@@ -56,13 +56,13 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     """Train what the dispatcher gives until the study has ended.
 
     Raises:
-        WorldBrokenError: another worker of the lane was lost; start the lane anew, and the run goes on.
+        RankLostError: another worker of the lane was lost; start the lane anew, and the run goes on.
     """
     import torch
     import torch.distributed as dist
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import World
+    from clr_hpc.training.distributed import ProcessGroup
 
     torch.set_num_threads(task.shape.cpus_per_worker)
     if dist.is_initialized():
@@ -73,10 +73,12 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     desk = _Desk(worker, task.lane)
     desk.arrive()
     while (run := desk.next_run()) is not None:
-        world = World(worker.rank, worker.size, worker.device, desk.store_of_run(), task.group_timeout_seconds)
+        group = ProcessGroup(
+            worker.rank, worker.size, worker.device, desk.store_of_run(), task.group_timeout_seconds
+        )
         folder = task.worker.runs_folder / run.spec.name
         leave = StopOrCancelled(should_stop, task.worker.cancelled_folder, run.spec.name)
-        outcome = train_run(run.spec, pack, folder, world, leave, task.worker.settings, place, run.until_epochs)
+        outcome = train_run(run.spec, pack, folder, group, leave, task.worker.settings, place, run.until_epochs)
         desk.run_ended(outcome)
 
 

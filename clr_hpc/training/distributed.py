@@ -67,7 +67,7 @@ class RankFailedError(Exception):
         self.cause = cause
 
 
-class WorldBrokenError(Exception):
+class RankLostError(Exception):
     """A process that trains the run is gone without a word, as after a kill: start all anew, the run goes on."""
 
 
@@ -103,7 +103,7 @@ class DisagreementError(Exception):
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """This process among those that train a run together."""
 
     rank: int
@@ -126,25 +126,25 @@ class World:
             raise ValueError(f"{self.size} processes need a store to find each other; give a torch TCPStore")
 
     @classmethod
-    def alone(cls, device: torch.device) -> "World":
-        """Return the world of one process."""
+    def alone(cls, device: torch.device) -> "ProcessGroup":
+        """Return the group of one process."""
         return cls(0, 1, device)
 
     @property
-    def is_first(self) -> bool:
+    def is_rank0(self) -> bool:
         """Whether this process is the one that reads and writes the run's folder."""
         return self.rank == 0
 
     @contextmanager
-    def together(self, attempt: int) -> Iterator[None]:
+    def joined(self, attempt: int) -> Iterator[None]:
         """Form the process group, and leave it however the block ends. A single process needs none.
 
         Args:
-            attempt: a number that this world has not used before, the same in all processes.
+            attempt: a number that this group has not used before, the same in all processes.
 
         Raises:
             RankFailedError: the block raised in this process or in another; all get the same cause.
-            WorldBrokenError: another process is gone without having said why.
+            RankLostError: another process is gone without having said why.
         """
         store = self._join(attempt)
         left = threading.Event()
@@ -215,32 +215,32 @@ class World:
         ]
         return np.concatenate(parts, axis=-1)
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def broadcast_from_rank0(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in the first process; the others don't call it."""
         if self.size == 1:
             return make()
-        box: list[Any] = [make() if self.is_first else None]
+        box: list[Any] = [make() if self.is_rank0 else None]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         value: T = box[0]
         return value
 
-    def tensors_from_first(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def broadcast_tensors_from_rank0(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the tensors that ``make`` returns in the first process, on the CPU; the others don't call it."""
         from safetensors.torch import load, save
 
         if self.size == 1:
             return make()
         packed = b""
-        if self.is_first:
+        if self.is_rank0:
             packed = save({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()})
-        length = self.from_first(lambda: len(packed))
+        length = self.broadcast_from_rank0(lambda: len(packed))
         message = torch.empty(length, dtype=torch.uint8)
-        if self.is_first:
+        if self.is_rank0:
             message = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
         dist.broadcast(message, src=0)
         return load(message.numpy().tobytes())
 
-    def agree(self, what: str, value: object) -> None:
+    def assert_same_on_all_ranks(self, what: str, value: object) -> None:
         """Check that all processes have the same value.
 
         Raises:
@@ -273,9 +273,7 @@ class World:
                 timeout=timedelta(seconds=self.timeout_seconds),
             )
         except RuntimeError as error:
-            raise WorldBrokenError(
-                f"rank {self.rank} of {self.size} could not join the others: {error}"
-            ) from error
+            raise RankLostError(f"rank {self.rank} of {self.size} could not join the others: {error}") from error
         return store
 
     def _failure(self, error: Exception, store: Store | None) -> Exception:
@@ -290,10 +288,10 @@ class World:
             if store.check([_CAUSE]):
                 return RankFailedError(Cause.parse(store.get(_CAUSE)))
         except RuntimeError as of_store:
-            return WorldBrokenError(f"rank {self.rank} of {self.size} lost the store: {of_store}")
+            return RankLostError(f"rank {self.rank} of {self.size} lost the store: {of_store}")
         finally:
             self._abort()
-        return WorldBrokenError(f"rank {self.rank} of {self.size} lost another that said nothing: {error}")
+        return RankLostError(f"rank {self.rank} of {self.size} lost another that said nothing: {error}")
 
     def _abort(self) -> None:
         """End what is under way on this side: NCCL's kernels would wait for the others for ever."""

@@ -57,7 +57,7 @@ class Course:
             self._log.write_due()
         epochs = run.epochs(progress.samples)
         evaluations = run.evaluate(*self._splits_to_measure(round(epochs)))
-        if folder.world.is_first:
+        if folder.group.is_rank0:
             with run.phases("logging"):
                 for split, evaluation in evaluations.items():
                     metrics = evaluation.metrics.as_dict()
@@ -68,7 +68,7 @@ class Course:
             self._measured = progress.samples, {}
         self._log.restart_window()
         # by the first process's numbers, so that no rounding can part them
-        loss = folder.world.from_first(lambda: evaluations["validation"].metrics.loss)
+        loss = folder.group.broadcast_from_rank0(lambda: evaluations["validation"].metrics.loss)
         if loss is not None and progress.best_loss is not None and loss >= progress.best_loss:
             return replace(progress, epochs_without_improvement=progress.epochs_without_improvement + 1)
         progress = replace(progress, best_loss=loss, best_progress=epochs, epochs_without_improvement=0)
@@ -127,7 +127,7 @@ class RangeTestCourse(Course):
         super().__init__(run, folder, already_elapsed)
         self._losses: list[float] = []
         """Of all records so far, in the first process."""
-        if folder.world.is_first:
+        if folder.group.is_rank0:
             self._losses = [entry["loss"] for entry in read_metrics(folder.path)]
         self._diverged = has_diverged(self._losses)
 
@@ -143,7 +143,7 @@ class RangeTestCourse(Course):
         except FloatingPointError:
             self._diverged = True
             return
-        if recorded is not None and self._folder.world.is_first:
+        if recorded is not None and self._folder.group.is_rank0:
             self._losses.append(recorded)
             self._diverged = self._diverged or has_diverged(self._losses)
 
@@ -161,7 +161,7 @@ class RangeTestCourse(Course):
 
     def result(self, progress: Progress) -> dict[str, Any]:
         """Return how far the test came; its curve stands in metrics.jsonl, and there is no model."""
-        (diverged,) = self._folder.world.any(self._diverged)
+        (diverged,) = self._folder.group.any(self._diverged)
         seconds = self._log.elapsed_seconds
         epochs = self._run.epochs(progress.samples)
         return {

@@ -36,7 +36,7 @@ def train(
 ) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint if there is one, and return its result.
 
-    All processes of the world call it together; they take the same steps and stop after the same one.
+    All processes of the group call it together; they take the same steps and stop after the same one.
 
     Args:
         spec: of the run.
@@ -53,8 +53,8 @@ def train(
     """
     with phases("start-up"):
         latest = folder.latest_checkpoint()
-        progress, world = latest.progress, folder.world
-        run = PreparedRun(spec, pack, world, progress.micro_batches, phases)
+        progress, group = latest.progress, folder.group
+        run = PreparedRun(spec, pack, group, progress.micro_batches, phases)
         elapsed = folder.resume_at(progress.samples)
         course = COURSES.get(spec.stage, Course)(run, folder, elapsed)
         _start(run, folder, progress, latest.tensors)
@@ -67,7 +67,7 @@ def train(
         progress = replace(progress, samples=progress.samples + run.batch_size)
         # before anything waits for the device: a process that is gone is noticed here at once
         pauses = run.epochs(progress.samples) >= until_epochs
-        stops, is_due, is_over = world.any(pauses or should_stop(), folder.checkpoint_is_due, course.is_over)
+        stops, is_due, is_over = group.any(pauses or should_stop(), folder.checkpoint_is_due, course.is_over)
         if is_over:
             break
         with phases("logging"):
@@ -98,7 +98,7 @@ def _start(run: PreparedRun, folder: SharedFolder, progress: Progress, tensors: 
         run.restore(tensors)
     else:
         run.begin(folder.baseline(run.spec.start) if run.spec.start else None)
-        if folder.world.is_first:
+        if folder.group.is_rank0:
             layers = describe_layers(run.model, run.spec.training.image_size)
             write_json(folder.path / "architecture.json", layers)
             folder.folder.record_inputs(run.first_inputs(SHOWN_INPUTS), samples=0)

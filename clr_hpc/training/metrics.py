@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.training.data import LabelledRows
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def evaluate(
     split: LabelledRows,
     load: Callable[[NDArray[np.int64]], Tensor],
     decision: float | None,
-    world: World,
+    group: ProcessGroup,
     batch_size: int = 256,
     fills_batches: bool = False,
 ) -> Evaluation:
@@ -62,7 +62,7 @@ def evaluate(
         split: which rows, and their labels.
         load: gives the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, without augmentation.
         decision: scores from here on count as label 1 in the accuracy; None leaves the accuracy undefined.
-        world: the processes that have the model.
+        group: the processes that have the model.
         batch_size: images at once; it changes results by rounding only.
         fills_batches: fill the last batch up with images that are there already, and drop their answers. A GPU's
             libraries prepare for each size anew, which takes longer than those images.
@@ -73,7 +73,7 @@ def evaluate(
     start = time.perf_counter()
     was_training = model.training
     model.eval()
-    share = world.share(len(split))
+    share = group.share(len(split))
     answers: list[Tensor] = []
     for first in range(share.start, share.stop, batch_size):
         chosen = slice(first, min(first + batch_size, share.stop))
@@ -88,7 +88,7 @@ def evaluate(
         answers.append(both.float()[:, :count])
     model.train(was_training)
     own = torch.cat(answers, dim=1).cpu().numpy() if answers else np.empty((2, 0), np.float32)
-    losses, scores = world.concatenate(own, len(split))
+    losses, scores = group.concatenate(own, len(split))
     losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
     metrics = measure(scores, split, decision, losses, time.perf_counter() - start)
     return Evaluation(metrics, scores)

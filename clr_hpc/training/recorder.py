@@ -45,7 +45,7 @@ class StepLog:
     ) -> None:
         """Write to ``folder``, one record a step at most; ``already_elapsed``: seconds of earlier starts."""
         self._run, self._folder = run, folder
-        self._is_late = may_be_late and run.device.type == "cuda" and run.world.size == 1
+        self._is_late = may_be_late and run.device.type == "cuda" and run.group.size == 1
         self._due: _Due | None = None
         self._started = own_seconds() - already_elapsed
         steps_per_epoch = run.samples_per_epoch // run.batch_size
@@ -99,7 +99,7 @@ class StepLog:
         if not math.isfinite(gradient_norm):
             raise _diverged("the gradient's norm", gradient_norm, due.samples, due.lr)
         now = own_seconds()
-        if self._run.world.is_first:
+        if self._run.group.is_rank0:
             self._folder.record_step(
                 due.samples,
                 progress=self._run.epochs(due.samples),
@@ -134,7 +134,7 @@ class StepLog:
 
     def _agreed_loss(self, samples: int, own_loss: float, lr: float, momentum: float | None) -> float:
         """Return the mean loss of all processes, which must have taken the step with the same rate."""
-        everyones = self._run.world.gather([own_loss, lr, momentum or 0.0])
+        everyones = self._run.group.gather([own_loss, lr, momentum or 0.0])
         if (everyones[:, 1:] != everyones[0, 1:]).any():
             raise DisagreementError(
                 f"after {samples} samples the rates and momenta of the processes differ: "

@@ -38,9 +38,9 @@ def outcome(
         models[name] = {split: evaluations[split].metrics.as_dict() for split in SPLITS}
         models[name]["threshold"] = _threshold(run, evaluations["train"])
         tables.append(_predictions(run, name, evaluations))
-        if name == "last" and run.world.is_first:
+        if name == "last" and run.group.is_rank0:
             _draw_answers(run, folder, progress.samples, evaluations["validation"])
-    if run.world.is_first:
+    if run.group.is_rank0:
         with run.phases("logging"), atomic_write(folder.path / "predictions.parquet") as temporary:
             pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
     epochs = run.epochs(progress.samples)
@@ -55,7 +55,7 @@ def outcome(
         "models": models,
         "threshold": models["last"]["threshold"],
         "cost": _cost(run, progress.samples, seconds),
-        "target": _target(run, folder.path) if run.world.is_first else None,
+        "target": _target(run, folder.path) if run.group.is_rank0 else None,
         "seconds": seconds,
     }
 
@@ -136,7 +136,7 @@ def _predictions(run: PreparedRun, model: str, evaluations: Evaluations) -> pd.D
 
 def _cost(run: PreparedRun, samples: int, seconds: float) -> dict[str, float]:
     on_gpu = run.device.type == "cuda"
-    hours = seconds * run.world.size / 3600
+    hours = seconds * run.group.size / 3600
     return {
         "steps": samples // run.batch_size,
         "images": samples,

@@ -15,7 +15,7 @@ from clr_hpc.store.run_folder import failed, is_done, now
 if TYPE_CHECKING:
     from clr_hpc.data.pack import Pack
     from clr_hpc.store.run_folder import RunFolder
-    from clr_hpc.training.distributed import Cause, World
+    from clr_hpc.training.distributed import Cause, ProcessGroup
     from clr_hpc.training.profiling.profile import Profile
 
 Outcome = Literal["done", "failed", "stopped", "in use"]
@@ -36,7 +36,7 @@ def train_run(
     spec: RunSpec,
     pack: "Pack",
     folder: Path,
-    world: "World",
+    group: "ProcessGroup",
     should_stop: Callable[[], bool],
     settings: RunSettings,
     place: str,
@@ -44,7 +44,7 @@ def train_run(
 ) -> Outcome:
     """Train a run, or go on with it, or do nothing where its result is there.
 
-    Several processes call it together, each with its own world of the same store, and get the same outcome. Only
+    Several processes call it together, each with its own group of the same store, and get the same outcome. Only
     the first touches ``folder``. ``place`` says to people where it is trained, such as ``lane 2``. After
     ``until_epochs`` the run stops, saved; called again with more, it resumes.
 
@@ -53,7 +53,7 @@ def train_run(
     ``clr_hpc.training.recovery``.
 
     Raises:
-        WorldBrokenError: another process was lost. The run has no result; started anew it goes on from its
+        RankLostError: another process was lost. The run has no result; started anew it goes on from its
             checkpoint.
         KeyboardInterrupt: the keyboard said so.
     """
@@ -65,16 +65,16 @@ def train_run(
     is_open = False
     with run_folder:
         for attempt in itertools.count():
-            profile = _begin_profile(spec, pack, run_folder, world, attempt) if settings.profile else None
+            profile = _begin_profile(spec, pack, run_folder, group, attempt) if settings.profile else None
             try:
-                with world.together(attempt):
+                with group.joined(attempt):
                     if not is_open:
-                        ended = world.from_first(lambda: _open(run_folder, spec, world, place))
+                        ended = group.broadcast_from_rank0(lambda: _open(run_folder, spec, group, place))
                         is_open = True
                     else:
-                        ended = world.from_first(lambda: ended)  # noqa: B023
+                        ended = group.broadcast_from_rank0(lambda: ended)  # noqa: B023
                     return ended or _attempt(
-                        spec, pack, run_folder, world, should_stop, settings, until_epochs, profile
+                        spec, pack, run_folder, group, should_stop, settings, until_epochs, profile
                     )
             except RankFailedError as failure:
                 if not is_open:
@@ -82,21 +82,21 @@ def train_run(
                 cause = failure.cause
             # the error is gone, and with it the frames that held the model
             _free_memory()
-            if world.is_first:
-                ended = _after_failure(cause, spec, pack, run_folder, world, time.monotonic() - started)
+            if group.is_rank0:
+                ended = _after_failure(cause, spec, pack, run_folder, group, time.monotonic() - started)
     raise AssertionError("attempts are endless")
 
 
 def _begin_profile(
-    spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", attempt: int
+    spec: RunSpec, pack: "Pack", run_folder: "RunFolder", group: "ProcessGroup", attempt: int
 ) -> "Profile":
     started = time.perf_counter()  # what a process imports for its first run is part of that run's start
     from clr_hpc.training.profiling.profile import Profile
 
-    return Profile(spec, pack, run_folder, world, attempt, started)
+    return Profile(spec, pack, run_folder, group, attempt, started)
 
 
-def _open(run_folder: "RunFolder", spec: RunSpec, world: "World", place: str) -> Outcome | None:
+def _open(run_folder: "RunFolder", spec: RunSpec, group: "ProcessGroup", place: str) -> Outcome | None:
     """Open the folder, or return the outcome where there is nothing to train."""
     from clr_hpc.store.provenance import describe_environment
     from clr_hpc.store.run_folder import RunInUseError
@@ -104,7 +104,7 @@ def _open(run_folder: "RunFolder", spec: RunSpec, world: "World", place: str) ->
     if is_done(run_folder.result()):
         return "done"
     try:
-        run_folder.open(spec, describe_environment(world.device) | {"processes": world.size}, place)
+        run_folder.open(spec, describe_environment(group.device) | {"processes": group.size}, place)
     except RunInUseError:
         return "in use"
     # another machine may have ended it while its lease was waited for
@@ -115,7 +115,7 @@ def _attempt(
     spec: RunSpec,
     pack: "Pack",
     run_folder: "RunFolder",
-    world: "World",
+    group: "ProcessGroup",
     should_stop: Callable[[], bool],
     settings: RunSettings,
     until_epochs: float,
@@ -126,16 +126,16 @@ def _attempt(
     from clr_hpc.training.saver import SharedFolder
     from clr_hpc.training.timeline import untimed
 
-    world.agree("their run and its pack", (spec.run_id, pack.manifest.checksum))
+    group.assert_same_on_all_ranks("their run and its pack", (spec.run_id, pack.manifest.checksum))
     phases = profile.timeline if profile else untimed
     try:
-        with SharedFolder(run_folder, world, settings.checkpoint_seconds) as shared:
+        with SharedFolder(run_folder, group, settings.checkpoint_seconds) as shared:
             result = train(spec, pack, shared, should_stop, until_epochs, phases)
     except StoppedError:
         if profile:
             profile.write_stopped()
         return "stopped"
-    if world.is_first:
+    if group.is_rank0:
         with phases("logging"):
             run_folder.finish(result | {"ended": now()})
             Checkpoints(run_folder.path / "checkpoints").keep_alone(result["samples"])
@@ -145,7 +145,7 @@ def _attempt(
 
 
 def _after_failure(
-    cause: "Cause", spec: RunSpec, pack: "Pack", run_folder: "RunFolder", world: "World", seconds: float
+    cause: "Cause", spec: RunSpec, pack: "Pack", run_folder: "RunFolder", group: "ProcessGroup", seconds: float
 ) -> Outcome | None:
     """Let the run go back to where it can go on, or write down that it failed."""
     from clr_hpc.store.lease import LeaseLostError
@@ -158,7 +158,7 @@ def _after_failure(
     if cause.kind != "error":
         try:
             batch_size = make_sampler(spec, task_data(spec.task, pack).training).batch_size
-            go_back(cause.kind, run_folder.path, spec, batch_size, world.size)
+            go_back(cause.kind, run_folder.path, spec, batch_size, group.size)
         except NoWayOnError as tried:
             reason = f"{reason}; {tried}"
         else:

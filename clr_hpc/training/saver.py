@@ -30,7 +30,7 @@ from clr_hpc.training.checkpoint import (
     save_tensors,
     state_tensors,
 )
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 
 
 class BaselineError(Exception):
@@ -153,9 +153,9 @@ class SharedFolder:
     ``OSError`` where the disk is full. ``with folder:`` ends when nothing is written any more.
     """
 
-    def __init__(self, folder: RunFolder, world: World, checkpoint_seconds: float) -> None:
+    def __init__(self, folder: RunFolder, group: ProcessGroup, checkpoint_seconds: float) -> None:
         """Use a folder that the first process has open; a checkpoint is due so many seconds after the last."""
-        self.folder, self.world = folder, world
+        self.folder, self.group = folder, group
         self._checkpoints = Checkpoints(self.path / "checkpoints")
         self._snapshots = Snapshots(self.path / "snapshots")
         self._checkpoint_seconds, self._saved_at = checkpoint_seconds, time.monotonic()
@@ -170,17 +170,17 @@ class SharedFolder:
     def checkpoint_is_due(self) -> bool:
         """Whether it is time to save one, by the first process's clock, and nothing is being written."""
         is_time = time.monotonic() - self._saved_at >= self._checkpoint_seconds
-        return self.world.is_first and is_time and self._writer.is_idle
+        return self.group.is_rank0 and is_time and self._writer.is_idle
 
     def latest_checkpoint(self) -> Checkpoint:
         """Return the newest checkpoint that can be used."""
-        latest = self._checkpoints.latest() if self.world.is_first else Checkpoint(Progress(), {}, ())
-        progress, passed_over = self.world.from_first(lambda: (latest.progress, latest.passed_over))
-        return Checkpoint(progress, self.world.tensors_from_first(lambda: latest.tensors), passed_over)
+        latest = self._checkpoints.latest() if self.group.is_rank0 else Checkpoint(Progress(), {}, ())
+        progress, passed_over = self.group.broadcast_from_rank0(lambda: (latest.progress, latest.passed_over))
+        return Checkpoint(progress, self.group.broadcast_tensors_from_rank0(lambda: latest.tensors), passed_over)
 
     def resume_at(self, samples: int) -> float:
         """Drop what is recorded after ``samples``, and return the seconds that the run had taken until then."""
-        return self.world.from_first(lambda: self.folder.resume_at(samples))
+        return self.group.broadcast_from_rank0(lambda: self.folder.resume_at(samples))
 
     def baseline(self, start: Start) -> dict[str, Tensor]:
         """Return the tensors that a run starts from.
@@ -188,20 +188,20 @@ class SharedFolder:
         Raises:
             BaselineError: the baseline is missing, failed or damaged.
         """
-        return self.world.tensors_from_first(lambda: baseline_tensors(start, self.path.parent))
+        return self.group.broadcast_tensors_from_rank0(lambda: baseline_tensors(start, self.path.parent))
 
     def snapshots(self) -> dict[int, dict[str, Tensor]]:
         """Return the ``state_dict`` at the last cycle ends by samples seen, the oldest first."""
         self.wait_until_written()
-        kept = self._snapshots.weights() if self.world.is_first else {}
-        samples = self.world.from_first(lambda: list(kept))
-        return {seen: self.world.tensors_from_first(partial(kept.__getitem__, seen)) for seen in samples}
+        kept = self._snapshots.weights() if self.group.is_rank0 else {}
+        samples = self.group.broadcast_from_rank0(lambda: list(kept))
+        return {seen: self.group.broadcast_tensors_from_rank0(partial(kept.__getitem__, seen)) for seen in samples}
 
     def save_checkpoint(
         self, model: nn.Module, optimizer: Optimizer | None, progress: Progress
     ) -> Future[str] | None:
         """Save a checkpoint and return its SHA-256 to come, None in the processes that don't write."""
-        if not self.world.is_first:
+        if not self.group.is_rank0:
             return None
         self._saved_at = time.monotonic()
         return self._save(
@@ -210,19 +210,19 @@ class SharedFolder:
 
     def save_snapshot(self, model: nn.Module, samples: int) -> None:
         """Keep the model at the end of a cycle."""
-        if self.world.is_first:
+        if self.group.is_rank0:
             self._save(model_tensors(model), lambda tensors: self._snapshots.save(tensors, samples))
 
     def save_best(self, model: nn.Module, progress: Progress) -> None:
         """Keep the model as the best so far."""
-        if self.world.is_first:
+        if self.group.is_rank0:
             best = {"progress": progress.best_progress, "validation_loss": progress.best_loss}
             path = self.path / "best.safetensors"
             self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, best))
 
     def save_average(self, model: nn.Module, snapshots: int) -> None:
         """Keep the mean of so many snapshots."""
-        if self.world.is_first:
+        if self.group.is_rank0:
             path, metadata = self.path / "swa.safetensors", {"snapshots": snapshots}
             self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, metadata))
 

@@ -24,7 +24,7 @@ from clr_hpc.models.task_model import BinaryClassifier, TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.training.checkpoint import Progress, all_finite, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.data import LabelledRows, Stream, TaskData, generator, make_sampler, seed_dropout, task_data
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.metrics import Evaluation, evaluate
 from clr_hpc.training.optimizers import build_optimizer
 from clr_hpc.training.step import EAGER_STEPS, CapturedPasses, compiled, pays_back
@@ -55,7 +55,7 @@ class PreparedRun:
         self,
         spec: RunSpec,
         pack: Pack,
-        world: World,
+        group: ProcessGroup,
         micro_batches: int = 1,
         phases: Phases = untimed,
         as_written: bool = False,
@@ -65,7 +65,7 @@ class PreparedRun:
         Args:
             spec: what is trained.
             pack: what it is trained on.
-            world: the processes that train it.
+            group: the processes that train it.
             micro_batches: parts that a batch is trained in, one after the other.
             phases: told of the parts of a step.
             as_written: launch each operation by itself also where steps are captured and compiled otherwise,
@@ -82,16 +82,16 @@ class PreparedRun:
                 f"image_size={spec.training.image_size} is larger than the pack's {pack.manifest.size} pixels; "
                 "lower image_size or pack the source again with a larger --size"
             )
-        self.spec, self.pack, self.world, self.device = spec, pack, world, world.device
+        self.spec, self.pack, self.group, self.device = spec, pack, group, group.device
         self.micro_batches, self.phases = micro_batches, phases
         self._pixels = device_pixels(pack, self.device)
         self._evaluation_batch = EVALUATION_BATCH if self.device.type == "cpu" else EVALUATION_BATCH_ON_GPU
         self.data: TaskData = task_data(spec.task, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
-        if self.batch_size < world.size * micro_batches:
+        if self.batch_size < group.size * micro_batches:
             raise ValueError(
-                f"a batch of {self.batch_size} images can't be shared by {world.size} processes in "
+                f"a batch of {self.batch_size} images can't be shared by {group.size} processes in "
                 f"{micro_batches} micro-batches; raise batch_size or train with fewer processes"
             )
         self.model = _build_model(spec, self.data.training).to(self.device)
@@ -104,7 +104,7 @@ class PreparedRun:
         self._clipped_norm: Tensor | None = None
         self._network: Callable[[Tensor], Tensor] = self.model
         self._is_captured = (
-            self.device.type == "cuda" and world.size == 1 and micro_batches == 1 and not as_written
+            self.device.type == "cuda" and group.size == 1 and micro_batches == 1 and not as_written
         )
         self._steps_taken = 0
         self.passes: CapturedPasses | None = None
@@ -125,8 +125,10 @@ class PreparedRun:
                 restore_optimizer(self.optimizer, baseline)
         with self._autocast():
             self.model.prepare(_Again(self), self.data.training_patients)
-        if self.world.size > 1:
-            self.restore(self.world.tensors_from_first(lambda: state_tensors(self.model, self.optimizer)))
+        if self.group.size > 1:
+            self.restore(
+                self.group.broadcast_tensors_from_rank0(lambda: state_tensors(self.model, self.optimizer))
+            )
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take the state of a checkpoint."""
@@ -143,9 +145,9 @@ class PreparedRun:
         if self.optimizer is None:
             return
         self._rate_factor = rate_factor * self.spec.training.rate_scale
-        if self.world.size > 1 or self.micro_batches > 1:
-            network = sharing_copy(self.model, self._part, self.world.size)
-            self._network = averaging_gradients(network) if self.world.size > 1 else network
+        if self.group.size > 1 or self.micro_batches > 1:
+            network = sharing_copy(self.model, self._part, self.group.size)
+            self._network = averaging_gradients(network) if self.group.size > 1 else network
         if self._is_captured and pays_back(self.spec, self.samples_per_epoch):
             self._network = compiled(self.model)
 
@@ -255,7 +257,7 @@ class PreparedRun:
         parts = []
         for number in range(self.micro_batches):
             first, end = (self.batch_size * (number + more) // self.micro_batches for more in (0, 1))
-            share = self.world.share(end - first)
+            share = self.group.share(end - first)
             parts.append(slice(first + share.start, first + share.stop))
         return tuple(parts)
 
@@ -276,7 +278,7 @@ class PreparedRun:
         with self._autocast():
             outputs = self._network(images)
         # gradients are averaged over processes, and the shares of a batch need not be equal
-        return self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.world.size)
+        return self.model.losses(outputs, images, labels).sum() / (self.batch_size / self.group.size)
 
     def _changes(self, samples_seen: int) -> Tensor | None:
         random = generator(self.spec.seed, Stream.AUGMENTATION, samples_seen)
@@ -292,7 +294,7 @@ class PreparedRun:
 
     def state_is_finite(self) -> bool:
         """Say whether all that a checkpoint would hold is finite in all processes; waits for the device."""
-        (broken,) = self.world.any(not all_finite(state_tensors(self.model, self.optimizer).values()))
+        (broken,) = self.group.any(not all_finite(state_tensors(self.model, self.optimizer).values()))
         return not broken
 
     def evaluate(self, *splits: SplitName) -> dict[SplitName, Evaluation]:
@@ -304,7 +306,7 @@ class PreparedRun:
                     self.data.splits[split],
                     self.load,
                     self.decision,
-                    self.world,
+                    self.group,
                     self._evaluation_batch,
                     self.device.type == "cuda",
                 )

@@ -85,7 +85,7 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import World
+    from clr_hpc.training.distributed import ProcessGroup
     from clr_hpc.training.trainer import PreparedRun
 
     torch.set_num_threads(sharing.threads)
@@ -95,7 +95,7 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     at_rest = 0
     answer: object
     try:
-        run = PreparedRun(spec, Pack.open(pack_folder), World.alone(device))
+        run = PreparedRun(spec, Pack.open(pack_folder), ProcessGroup.alone(device))
         run.make_ready(rate_factor=1.0)
         at_rest = _peak_bytes()
         if question == "images":

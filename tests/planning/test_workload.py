@@ -16,7 +16,7 @@ from clr_hpc.planning.throughput import Rate
 from clr_hpc.planning.workload import Kind, work_of
 from clr_hpc.training import metrics, trainer
 from clr_hpc.training.data import LabelledRows
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
@@ -62,7 +62,13 @@ def test_images_are_counted_as_a_run_counts_them(
     (item,) = work_of([spec], small_pack.manifest.counts)
     assert (
         train_run(
-            spec, small_pack, tmp_path / spec.name, World.alone(torch.device("cpu")), bool, RunSettings(1e9), ""
+            spec,
+            small_pack,
+            tmp_path / spec.name,
+            ProcessGroup.alone(torch.device("cpu")),
+            bool,
+            RunSettings(1e9),
+            "",
         )
         == "done"
     )
@@ -70,7 +76,7 @@ def test_images_are_counted_as_a_run_counts_them(
     seen["trained"] = result["samples"]
     entries = [json.loads(line) for line in (tmp_path / spec.name / "metrics.jsonl").read_text().splitlines()]
     seen["on the way"] = sum(entry["images"] for entry in entries if entry["kind"] == "epoch")
-    prepared = PreparedRun(spec, small_pack, World.alone(torch.device("cpu")))
+    prepared = PreparedRun(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
     learned = len(prepared.data.training)
     assert item.load.training_images == seen["trained"]
     first_look = learned if spec.task.name.endswith("deep_svdd") else 0

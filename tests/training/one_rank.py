@@ -20,7 +20,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training import trainer
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
 
@@ -46,7 +46,7 @@ def in_step(stop_after: int, does: str) -> Callable[[], bool]:
 def train(order: dict[str, Any], rank: int, store: TCPStore, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Train a run together with the other ranks; return the outcome, or the error, and every step's rate."""
     own_store = PrefixStore(order["name"], store)
-    world = World(rank, order["size"], CPU, own_store, timeout_seconds=order["timeout_seconds"])
+    group = ProcessGroup(rank, order["size"], CPU, own_store, timeout_seconds=order["timeout_seconds"])
     mine = order["ranks"].get(str(rank), {})
     if order["double"]:
         use_double_precision(patch)
@@ -58,7 +58,7 @@ def train(order: dict[str, Any], rank: int, store: TCPStore, patch: pytest.Monke
             RunSpec.model_validate(order["spec"]),
             Pack.open(Path(order["pack"])),
             Path(order["folder"]),
-            world,
+            group,
             in_step(mine.get("step", 10**9), mine.get("does", "")),
             RunSettings(order["checkpoint_seconds"]),
             "test",

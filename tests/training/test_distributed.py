@@ -1,37 +1,37 @@
-"""A world's small messages, between threads of one process where that is enough."""
+"""A group's small messages, between threads of one process where that is enough."""
 
 import numpy as np
 import pytest
 import torch
 from torch.distributed import HashStore
 
-from clr_hpc.training.distributed import Cause, RankFailedError, World, is_lost_connection
+from clr_hpc.training.distributed import Cause, ProcessGroup, RankFailedError, is_lost_connection
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (2, 3), (0, 2), (7, 7), (100, 8)])
 def test_shares_are_disjoint_complete_and_even_to_one(count: int, size: int) -> None:
-    shares = [World(rank, size, CPU, HashStore()).share(count) for rank in range(size)]
+    shares = [ProcessGroup(rank, size, CPU, HashStore()).share(count) for rank in range(size)]
     assert [index for share in shares for index in range(count)[share]] == list(range(count))
     lengths = [share.stop - share.start for share in shares]
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_a_single_process_talks_to_itself_without_a_group() -> None:
-    world = World.alone(CPU)
-    with world.together(0):
+    group = ProcessGroup.alone(CPU)
+    with group.joined(0):
         assert not torch.distributed.is_initialized()
-        assert world.any(True, False) == (True, False)
-        assert world.gather([1.0, 2.0]).tolist() == [[1.0, 2.0]]
-        assert world.from_first(lambda: "said") == "said"
-        assert world.concatenate(np.ones((2, 3), np.float32), 3).shape == (2, 3)
-        world.agree("anything", object())
+        assert group.any(True, False) == (True, False)
+        assert group.gather([1.0, 2.0]).tolist() == [[1.0, 2.0]]
+        assert group.broadcast_from_rank0(lambda: "said") == "said"
+        assert group.concatenate(np.ones((2, 3), np.float32), 3).shape == (2, 3)
+        group.assert_same_on_all_ranks("anything", object())
 
 
 def test_a_failure_says_its_kind_and_keeps_its_traceback() -> None:
     for error, kind in ((FloatingPointError("a"), "diverged"), (torch.OutOfMemoryError("b"), "out of memory")):
-        with pytest.raises(RankFailedError) as raised, World.alone(CPU).together(0):
+        with pytest.raises(RankFailedError) as raised, ProcessGroup.alone(CPU).joined(0):
             raise error
         assert raised.value.cause.kind == kind
         assert "test_distributed.py" in raised.value.cause.traceback
@@ -45,7 +45,7 @@ def test_what_is_raised_on_top_of_a_lack_of_memory_does_not_hide_it() -> None:
         finally:
             raise RuntimeError("the capture could not be ended")
 
-    with pytest.raises(RankFailedError) as raised, World.alone(CPU).together(0):
+    with pytest.raises(RankFailedError) as raised, ProcessGroup.alone(CPU).joined(0):
         capture()
     assert raised.value.cause.kind == "out of memory"
     assert raised.value.cause.reason == "RuntimeError: the capture could not be ended"
@@ -54,12 +54,12 @@ def test_what_is_raised_on_top_of_a_lack_of_memory_does_not_hide_it() -> None:
 @pytest.mark.parametrize(("rank", "size"), [(2, 2), (-1, 2)])
 def test_a_rank_outside_is_a_mistake(rank: int, size: int) -> None:
     with pytest.raises(ValueError, match="must be from 0 to size - 1 = 1"):
-        World(rank, size, CPU, HashStore())
+        ProcessGroup(rank, size, CPU, HashStore())
 
 
 def test_several_need_a_store() -> None:
     with pytest.raises(ValueError, match="give a torch TCPStore"):
-        World(0, 2, CPU)
+        ProcessGroup(0, 2, CPU)
 
 
 def test_only_a_lost_connection_counts_as_one() -> None:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training.data import LabelledRows
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.metrics import areas, evaluate
 
-ALONE = World.alone(torch.device("cpu"))
+ALONE = ProcessGroup.alone(torch.device("cpu"))
 
 
 class ReadsTheLogit(nn.Module):

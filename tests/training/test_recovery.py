@@ -19,12 +19,12 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BackgroundWriter
 from clr_hpc.training.trainer import PreparedRun
 
-ALONE = World.alone(torch.device("cpu"))
+ALONE = ProcessGroup.alone(torch.device("cpu"))
 
 
 def run(spec: RunSpec, pack: Pack, folder: Path, stop_after: int = 10**9, checkpoint_seconds: float = 1e9) -> str:

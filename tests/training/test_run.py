@@ -19,7 +19,7 @@ from clr_hpc.schedule.policies import learning_rate, momentum
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
 from clr_hpc.training.checkpoint import load_tensors
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def after(steps: int) -> Callable[[], bool]:
 def run(
     spec: RunSpec, pack: Pack, folder: Path, should_stop: Callable[[], bool] = never, seconds: float = 1e9
 ) -> str:
-    return train_run(spec, pack, folder, World.alone(CPU), should_stop, RunSettings(seconds), "test")
+    return train_run(spec, pack, folder, ProcessGroup.alone(CPU), should_stop, RunSettings(seconds), "test")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clr_hpc.data.pack import Pack
 from clr_hpc.training import saver
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BackgroundWriter
 
@@ -77,7 +77,7 @@ def test_a_run_whose_files_could_not_be_written_has_failed(
 
     monkeypatch.setattr(saver, "save_tensors", fill_the_disk)
     spec = make_spec(small_pack)
-    alone = World.alone(torch.device("cpu"))
+    alone = ProcessGroup.alone(torch.device("cpu"))
     assert train_run(spec, small_pack, tmp_path / "run", alone, bool, RunSettings(1e9), "") == "failed"
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert "no space left" in result["reason"]

@@ -182,7 +182,7 @@ def test_a_killed_rank_costs_nothing_but_the_steps_since_the_checkpoint(
     death = {killed: {"step": 3, "does": "dies"}}
     replies = ranks.train(spec, tiny_pack, tmp_path / "run", checkpoint_seconds=0, ranks=death)
     assert outcomes(replies)[killed] == "died"
-    assert outcomes(replies)[1 - killed] == "WorldBrokenError"
+    assert outcomes(replies)[1 - killed] == "RankLostError"
     assert not (tmp_path / "run" / "result.json").exists()
     assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run")) == ["done", "done"]
     assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "undisturbed")) == ["done", "done"]

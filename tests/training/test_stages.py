@@ -18,7 +18,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.models.one_class.base import threshold
 from clr_hpc.places.job import ListedRuns
 from clr_hpc.training.checkpoint import load_tensors
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def runs_of(pack: Pack, **of_retraining: str) -> list[RunSpec]:
 
 def train(spec: RunSpec, pack: Pack, runs_folder: Path) -> str:
     return train_run(
-        spec, pack, runs_folder / spec.name, World.alone(CPU), lambda: False, RunSettings(1e9), "test"
+        spec, pack, runs_folder / spec.name, ProcessGroup.alone(CPU), lambda: False, RunSettings(1e9), "test"
     )
 
 
@@ -76,7 +76,13 @@ def test_retraining_starts_from_what_was_chosen(
     baseline, _, retrained, *_ = runs_of(small_pack, weights=weights, optimizer=optimizer)
     shutil.copytree(finished / baseline.name, tmp_path / baseline.name)
     outcome = train_run(
-        retrained, small_pack, tmp_path / retrained.name, World.alone(CPU), lambda: True, RunSettings(1e9), "test"
+        retrained,
+        small_pack,
+        tmp_path / retrained.name,
+        ProcessGroup.alone(CPU),
+        lambda: True,
+        RunSettings(1e9),
+        "test",
     )
     assert outcome == "stopped"
     (first_checkpoint,) = (tmp_path / retrained.name / "checkpoints").glob("*.safetensors")
@@ -102,7 +108,7 @@ def test_continued_momenta_make_another_first_step(finished: Path, small_pack: P
         baseline, _, retrained, *_ = runs_of(small_pack, optimizer=optimizer)
         shutil.copytree(finished / baseline.name, tmp_path / optimizer / baseline.name)
         folder = tmp_path / optimizer / retrained.name
-        train_run(retrained, small_pack, folder, World.alone(CPU), lambda: True, RunSettings(1e9), "test")
+        train_run(retrained, small_pack, folder, ProcessGroup.alone(CPU), lambda: True, RunSettings(1e9), "test")
         stems.append(load_tensors(baseline_file(folder, "last"))[0]["model.backbone.conv_stem.weight"])
     assert not torch.equal(*stems)
 

@@ -10,7 +10,7 @@ from tiny_run import compile_at_once, make_spec
 
 from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.step import pays_back
 from clr_hpc.training.trainer import PreparedRun
 
@@ -35,7 +35,7 @@ def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch:
     """The bytes of a run on a CPU are laws of this project, which compiled code would not keep."""
     spec = make_spec(small_pack)
     compile_at_once(monkeypatch, spec.architecture)
-    run = PreparedRun(spec, small_pack, World.alone(torch.device("cpu")))
+    run = PreparedRun(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
     run.make_ready(rate_factor=1.0)
     run.set_rate(0.0)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]

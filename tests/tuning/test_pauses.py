@@ -9,12 +9,12 @@ import torch
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.store.run_folder import RunFolder, read_metrics
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.trainer import PreparedRun
 from clr_hpc.tuning.trial_queue import cost_of, value_after
 
-ALONE = World.alone(torch.device("cpu"))
+ALONE = ProcessGroup.alone(torch.device("cpu"))
 
 
 def spec_of(pack: Pack, batch_size: int = 16) -> RunSpec:

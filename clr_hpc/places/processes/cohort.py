@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import World
+    from clr_hpc.training.distributed import ProcessGroup
 
 WAKE_SECONDS = 1.0
 """Only the main thread acts on signals, and one that the system gave to another thread doesn't wake it."""
@@ -44,11 +44,11 @@ class CohortRun:
 def train_cohort(
     runs: Sequence[CohortRun],
     pack: "Pack",
-    world: "World",
+    group: "ProcessGroup",
     settings: RunSettings,
     place: str,
 ) -> list[Outcome]:
-    """Train runs side by side in this process, which is alone in its world, and return the outcome of each.
+    """Train runs side by side in this process, which is alone in its group, and return the outcome of each.
 
     What becomes of one run touches no other: see ``train_run``. Returns when the last has ended. A single run is
     trained in the calling thread, and it alone can be profiled.
@@ -59,11 +59,11 @@ def train_cohort(
     """
 
     def train(run: CohortRun, should_stop: Callable[[], bool]) -> Outcome:
-        return train_run(run.spec, pack, run.folder, world, should_stop, settings, place, run.until_epochs)
+        return train_run(run.spec, pack, run.folder, group, should_stop, settings, place, run.until_epochs)
 
     if len(runs) == 1:
         return [train(runs[0], runs[0].should_stop)]
-    take_turn = partial(_train_in_turns, train, Turns(), interrupted := threading.Event(), world.device)
+    take_turn = partial(_train_in_turns, train, Turns(), interrupted := threading.Event(), group.device)
     with ThreadPoolExecutor(len(runs), "cohort") as threads:
         endings = [threads.submit(take_turn, run) for run in runs]
         try:

@@ -84,7 +84,7 @@ class _Probe:
     def __init__(self, spec: RunSpec, pack: "Pack", device: "torch.device", disk: Path) -> None:
         import torch
 
-        from clr_hpc.training.distributed import World
+        from clr_hpc.training.distributed import ProcessGroup
         from clr_hpc.training.trainer import PreparedRun
 
         self._torch, self._device, self._disk = torch, device, disk
@@ -93,7 +93,7 @@ class _Probe:
             torch.cuda.reset_peak_memory_stats(device)
         with self._timed() as building:
             # of a fitted run the network alone counts: its passes over the images
-            self._run = PreparedRun(spec, pack, World.alone(device))
+            self._run = PreparedRun(spec, pack, ProcessGroup.alone(device))
             self._run.make_ready(rate_factor=1.0)
             self._samples = 0
             self._takes_steps = self._run.optimizer is not None

@@ -45,13 +45,13 @@ def _open_what_runs_share(task: WorkerTask) -> None:
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import World
+    from clr_hpc.training.distributed import ProcessGroup
 
     torch.set_num_threads(_worker["threads"])
     number = _worker["number"]
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", number % torch.cuda.device_count()) if cuda else torch.device("cpu")
-    _worker.update(pack=Pack.open(task.pack_folder), world=World.alone(device))
+    _worker.update(pack=Pack.open(task.pack_folder), group=ProcessGroup.alone(device))
 
 
 def _on_terminate(_number: int, _frame: FrameType | None) -> None:
@@ -83,8 +83,8 @@ def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:
                 _open_what_runs_share(task)
             except Exception as error:  # the device or the disk; the next run tries again
                 return [leave_failure(run.folder, error) for run in runs]
-        pack, world = _worker["pack"], _worker["world"]
-        return train_cohort(runs, pack, world, task.settings, place)
+        pack, group = _worker["pack"], _worker["group"]
+        return train_cohort(runs, pack, group, task.settings, place)
     finally:
         _worker["busy"] = False
         if _worker.get("terminated"):

@@ -20,7 +20,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.store.atomic import atomic_write, write_json
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.data import make_sampler, task_data
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.profiling.limits import RehearsedRun, measure_limits
 from clr_hpc.training.timeline import PARTS, REST, Part, Timeline, untimed
 from clr_hpc.training.trainer import PreparedRun
@@ -67,7 +67,7 @@ class Profile:
     """The profile of one attempt at a run."""
 
     def __init__(
-        self, spec: RunSpec, pack: Pack, folder: RunFolder, world: World, attempt: int, started: float
+        self, spec: RunSpec, pack: Pack, folder: RunFolder, group: ProcessGroup, attempt: int, started: float
     ) -> None:
         """Begin the timeline.
 
@@ -75,20 +75,20 @@ class Profile:
             spec: of the run.
             pack: what it is trained on.
             folder: of the run.
-            world: of one process.
+            group: of one process.
             attempt: of this start of the run, from 0: it may go back after a divergence.
             started: when the attempt did, of ``time.perf_counter``.
 
         Raises:
             ValueError: several processes train the run.
         """
-        if world.size > 1:
+        if group.size > 1:
             raise ValueError(
-                f"a profile is of a run that one process trains, not {world.size}; profile it with --on here"
+                f"a profile is of a run that one process trains, not {group.size}; profile it with --on here"
             )
-        self._spec, self._pack, self._folder, self._world = spec, pack, folder, world
+        self._spec, self._pack, self._folder, self._group = spec, pack, folder, group
         self._attempt = attempt
-        self.timeline = Timeline.of(world.device, started)
+        self.timeline = Timeline.of(group.device, started)
 
     def write_stopped(self) -> None:
         """Write the profile of a run that was stopped; its limits are measured when it is done."""
@@ -116,7 +116,7 @@ class Profile:
         self._write("done", rehearsal)
 
     def _rehearse(self, rehearsal: "_Rehearsal", micro_batches: int) -> None:
-        run = PreparedRun(self._spec, self._pack, self._world, micro_batches)
+        run = PreparedRun(self._spec, self._pack, self._group, micro_batches)
         if run.optimizer is None:
             rehearsal.missing = "limits and trace: the model is fitted and takes no steps"
             return
@@ -127,7 +127,7 @@ class Profile:
 
     def _write(self, ended: str, rehearsal: "_Rehearsal") -> None:
         seconds, times = self.timeline.seconds, self.timeline.times
-        total, spec, device = sum(seconds.values()), self._spec, self._world.device
+        total, spec, device = sum(seconds.values()), self._spec, self._group.device
         batch_size = make_sampler(spec, task_data(spec.task, self._pack).training).batch_size
         step_seconds = sum(seconds[part] for part in STEP_PARTS)
         steps = times["optimizer"]

@@ -22,11 +22,11 @@ from clr_hpc.data.splits import SeededSplit
 from clr_hpc.places.job import ListedRuns
 from clr_hpc.places.processes.cohort import CohortRun, ready_cohorts, train_cohort
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.turns import Turns, own_seconds
 
-WORLD = World.alone(torch.device("cpu"))
+WORLD = ProcessGroup.alone(torch.device("cpu"))
 WAVE = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
 
 

@@ -18,14 +18,14 @@ from trial_study import TrialStudy
 from clr_hpc.cli.display.profile import profile_table
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.distributed import World
+from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.profiling import limits
 from clr_hpc.training.profiling.limits import DevicePeaks, StepWork, roofline, step_work
 from clr_hpc.training.profiling.profile import TRACED_STEPS
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.timeline import PARTS, REST, Timeline, untimed
 
-ALONE = World.alone(torch.device("cpu"))
+ALONE = ProcessGroup.alone(torch.device("cpu"))
 
 
 def train(
@@ -146,9 +146,9 @@ def test_a_trace_that_cannot_be_written_is_said_and_spoils_nothing(tiny_pack: Pa
 
 def test_several_processes_are_refused(tiny_pack: Pack, tmp_path: Path) -> None:
     store = torch.distributed.HashStore()
-    world = World(0, 2, torch.device("cpu"), store)
+    group = ProcessGroup(0, 2, torch.device("cpu"), store)
     with pytest.raises(ValueError, match="one process trains, not 2; profile it with --on here"):
-        train_run(make_spec(tiny_pack), tiny_pack, tmp_path, world, bool, RunSettings(1e9, profile=True), "test")
+        train_run(make_spec(tiny_pack), tiny_pack, tmp_path, group, bool, RunSettings(1e9, profile=True), "test")
 
 
 class LaggingClock:
