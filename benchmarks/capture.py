@@ -31,7 +31,7 @@ from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.step import EAGER_STEPS
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
 
@@ -46,10 +46,10 @@ class TimedRun:
         pays_from = 0 if way == "compiled" else float("inf")
         network = NETWORKS[setting.architecture]
         NETWORKS[setting.architecture] = replace(network, compiling_pays_from_pixels=pays_from)
-        self._run = PreparedRun(
+        self._run = Trainer(
             our_spec(setting, pack), pack, ProcessGroup.alone(setting.device), as_written=way == "written"
         )
-        self._run.make_ready(rate_factor=1.0)
+        self._run.wrap_model(rate_factor=1.0)
         self._samples = 0
         self.first_seconds = self.seconds(EAGER_STEPS + 1)
         """Of the first steps: what they compile and capture."""

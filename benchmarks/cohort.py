@@ -52,7 +52,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 from parts.loops import Steps, in_turns
 
 WANTED = 1.3
@@ -90,9 +90,9 @@ def turn_by_turn(specs: list[RunSpec], pack: Pack, as_written: bool = True) -> S
 
     On a GPU with passes captured, on a stream a run, unless they are to be launched as they are written.
     """
-    runs = [PreparedRun(spec, pack, ProcessGroup.alone(DEVICE), as_written=as_written) for spec in specs]
+    runs = [Trainer(spec, pack, ProcessGroup.alone(DEVICE), as_written=as_written) for spec in specs]
     for run in runs:
-        run.make_ready(rate_factor=1.0)
+        run.wrap_model(rate_factor=1.0)
     streams = [torch.cuda.Stream() if CUDA and not as_written else None for _ in runs]
     samples = itertools.count(0, runs[0].batch_size)
 

@@ -31,7 +31,7 @@ from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
 
@@ -75,9 +75,9 @@ def seconds_a_step(order: Order, pack: Pack, group: ProcessGroup) -> float:
     setting = Setting(order.architecture, order.image_size, order.batch, order.precision, group.device)
     turns = []
     with group.joined(0):
-        run = PreparedRun(our_spec(setting, pack), pack, group)
+        run = Trainer(our_spec(setting, pack), pack, group)
         run.begin(None)
-        run.make_ready(1.0)
+        run.wrap_model(1.0)
         samples = 0
         for _ in range(order.turns + 1):
             start = time.perf_counter()

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
 
@@ -41,7 +41,7 @@ def reading_share(setting: Setting, images: int, rounds: int) -> float:
     """Return the share of an evaluation's time that goes into the pixels."""
     with tempfile.TemporaryDirectory() as folder:
         pack = noise_pack(Path(folder) / "pack", images * 5 // 4, setting.size)
-        run = PreparedRun(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
+        run = Trainer(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
         shares = []
         for _round in range(rounds + 1):
             start = time.perf_counter()

@@ -98,7 +98,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
 
     from clr_hpc.data.pack import Pack
     from clr_hpc.training.distributed import ProcessGroup
-    from clr_hpc.training.trainer import PreparedRun
+    from clr_hpc.training.trainer import Trainer
     from parts.loops import Setting, our_spec
     from parts.processes import OwnMemory
 
@@ -107,8 +107,8 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
     with OwnMemory() as memory:
         took = timer()
         pack = Pack.open(folder)
-        run = PreparedRun(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
-        run.make_ready(1.0)
+        run = Trainer(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
+        run.wrap_model(1.0)
         costs = {"run made ready, s": took()}
         run.step(0)
         took()

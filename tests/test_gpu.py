@@ -23,7 +23,7 @@ from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -91,10 +91,10 @@ def test_a_gpu_trains_what_a_cpu_trains(architecture: str, small_pack: Pack, tmp
     assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=0.01)
 
 
-def first_losses(run: PreparedRun, count: int) -> list[float]:
+def first_losses(run: Trainer, count: int) -> list[float]:
     """Take the first steps of a run."""
     run.begin(None)
-    run.make_ready(rate_factor=1.0)
+    run.wrap_model(rate_factor=1.0)
     found = []
     for step in range(count):
         run.set_rate(run.epochs(step * run.batch_size))
@@ -117,8 +117,7 @@ def first_losses(run: PreparedRun, count: int) -> list[float]:
 def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_pack: Pack) -> None:
     spec = make_spec(small_pack, **changes)
     captured, written = (
-        PreparedRun(spec, small_pack, ProcessGroup.alone(GPU), as_written=as_written)
-        for as_written in (False, True)
+        Trainer(spec, small_pack, ProcessGroup.alone(GPU), as_written=as_written) for as_written in (False, True)
     )
     assert first_losses(captured, 8) == pytest.approx(first_losses(written, 8), rel=0.02)
     assert captured.passes is not None
@@ -128,9 +127,9 @@ def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_
 
 def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, alone = make_spec(small_pack), ProcessGroup.alone(GPU)
-    as_it_is = first_losses(PreparedRun(spec, small_pack, alone), 6)
+    as_it_is = first_losses(Trainer(spec, small_pack, alone), 6)
     tiny_run.compile_at_once(monkeypatch, spec.architecture)
-    run = PreparedRun(spec, small_pack, alone)
+    run = Trainer(spec, small_pack, alone)
     compiled_before = counters["stats"]["unique_graphs"]
     # compiled code rounds otherwise, and each step multiplies the difference
     assert first_losses(run, 6)[:2] == pytest.approx(as_it_is[:2], rel=0.02)

@@ -26,7 +26,7 @@ from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.recorder import StepLog
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 RESIDENT_BATCHES = 16
@@ -91,9 +91,9 @@ def our_spec(setting: Setting, pack: Pack) -> RunSpec:
 def ours(setting: Setting, pack: Pack, folder: Path) -> Steps:
     """Train as ``clr_hpc.training.loop`` does between two evaluations."""
     spec = our_spec(setting, pack)
-    run = PreparedRun(spec, pack, ProcessGroup.alone(setting.device))
+    run = Trainer(spec, pack, ProcessGroup.alone(setting.device))
     run_folder = RunFolder(folder).open(spec, describe_environment(setting.device), "benchmark")
-    run.make_ready(rate_factor=1.0)
+    run.wrap_model(rate_factor=1.0)
     log = StepLog(run, run_folder, run_folder.resume_at(0))
     samples = 0
 

@@ -17,7 +17,7 @@ from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.recorder import RECORDS_PER_EPOCH, StepLog
 from clr_hpc.training.results import outcome
 from clr_hpc.training.saver import SharedFolder
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 
 class Course:
@@ -26,7 +26,7 @@ class Course:
     records_per_epoch = RECORDS_PER_EPOCH
     records_may_be_late = True
 
-    def __init__(self, run: PreparedRun, folder: SharedFolder, already_elapsed: float) -> None:
+    def __init__(self, run: Trainer, folder: SharedFolder, already_elapsed: float) -> None:
         """Follow a run in its folder, which took ``already_elapsed`` seconds in earlier starts."""
         self._run, self._folder = run, folder
         self._log = StepLog(run, folder.folder, already_elapsed, self.records_per_epoch, self.records_may_be_late)
@@ -122,7 +122,7 @@ class RangeTestCourse(Course):
     records_per_epoch = 200
     records_may_be_late = False
 
-    def __init__(self, run: PreparedRun, folder: SharedFolder, already_elapsed: float) -> None:
+    def __init__(self, run: Trainer, folder: SharedFolder, already_elapsed: float) -> None:
         """Follow a test; ``already_elapsed`` as in ``Course``."""
         super().__init__(run, folder, already_elapsed)
         self._losses: list[float] = []

@@ -15,7 +15,7 @@ from clr_hpc.training.checkpoint import Progress, is_cycle_end
 from clr_hpc.training.hooks import Course, RangeTestCourse
 from clr_hpc.training.saver import SharedFolder
 from clr_hpc.training.timeline import Phases, untimed
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 SHOWN_INPUTS = 8
 COURSES: dict[str, type[Course]] = {"range_test": RangeTestCourse}
@@ -54,7 +54,7 @@ def train(
     with phases("start-up"):
         latest = folder.latest_checkpoint()
         progress, group = latest.progress, folder.group
-        run = PreparedRun(spec, pack, group, progress.micro_batches, phases)
+        run = Trainer(spec, pack, group, progress.micro_batches, phases)
         elapsed = folder.resume_at(progress.samples)
         course = COURSES.get(spec.stage, Course)(run, folder, elapsed)
         _start(run, folder, progress, latest.tensors)
@@ -92,7 +92,7 @@ def train(
     }
 
 
-def _start(run: PreparedRun, folder: SharedFolder, progress: Progress, tensors: dict[str, Tensor]) -> None:
+def _start(run: Trainer, folder: SharedFolder, progress: Progress, tensors: dict[str, Tensor]) -> None:
     """Bring the run to where it was, or to its beginning."""
     if progress.samples or tensors:
         run.restore(tensors)
@@ -102,4 +102,4 @@ def _start(run: PreparedRun, folder: SharedFolder, progress: Progress, tensors: 
             layers = describe_layers(run.model, run.spec.training.image_size)
             write_json(folder.path / "architecture.json", layers)
             folder.folder.record_inputs(run.first_inputs(SHOWN_INPUTS), samples=0)
-    run.make_ready(progress.rate_factor)
+    run.wrap_model(progress.rate_factor)

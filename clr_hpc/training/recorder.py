@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.distributed import DisagreementError
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 from clr_hpc.training.turns import own_seconds
 
 RECORDS_PER_EPOCH = 20
@@ -37,7 +37,7 @@ class StepLog:
 
     def __init__(
         self,
-        run: PreparedRun,
+        run: Trainer,
         folder: RunFolder,
         already_elapsed: float,
         records_per_epoch: int = RECORDS_PER_EPOCH,

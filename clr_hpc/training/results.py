@@ -17,7 +17,7 @@ from clr_hpc.training.checkpoint import Progress, load_average
 from clr_hpc.training.metrics import Evaluation, measure
 from clr_hpc.training.recorder import StepLog
 from clr_hpc.training.saver import SharedFolder, baseline_result
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 PREDICTION_COLUMNS = ["image", "patient", "split", "view", "age_years", "sex"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -25,7 +25,7 @@ Evaluations = dict[SplitName, Evaluation]
 
 
 def outcome(
-    run: PreparedRun, folder: SharedFolder, progress: Progress, log: StepLog, known: Evaluations
+    run: Trainer, folder: SharedFolder, progress: Progress, log: StepLog, known: Evaluations
 ) -> dict[str, Any]:
     """Evaluate the run's models, once on the test split, write their predictions, and return the result.
 
@@ -61,7 +61,7 @@ def outcome(
 
 
 def _models(
-    run: PreparedRun, folder: SharedFolder, samples: int, known: Evaluations
+    run: Trainer, folder: SharedFolder, samples: int, known: Evaluations
 ) -> Iterator[tuple[str, Evaluations]]:
     """Yield the last model and, where two cycles ended or more, the snapshot ensemble and the averaged weights."""
     missing = [split for split in SPLITS if split not in known]
@@ -85,7 +85,7 @@ def _models(
     yield "swa", run.evaluate(*SPLITS)
 
 
-def _mean(run: PreparedRun, split: SplitName, members: list[Evaluation]) -> Evaluation:
+def _mean(run: Trainer, split: SplitName, members: list[Evaluation]) -> Evaluation:
     """Return the ensemble whose score is the mean of its members'; it has no loss of its own."""
     scores = np.stack([member.scores for member in members]).mean(axis=0)
     seconds = sum(member.metrics.seconds for member in members)
@@ -93,7 +93,7 @@ def _mean(run: PreparedRun, split: SplitName, members: list[Evaluation]) -> Eval
     return Evaluation(measure(scores, rows, run.decision, np.empty(0, np.float32), seconds), scores)
 
 
-def _with_held_out_scores(run: PreparedRun, evaluations: Evaluations) -> Evaluations:
+def _with_held_out_scores(run: Trainer, evaluations: Evaluations) -> Evaluations:
     """Use, where the model has them, scores of the training images by models that did not see them."""
     held_out = run.model.held_out_training_scores
     if held_out is None:
@@ -104,21 +104,21 @@ def _with_held_out_scores(run: PreparedRun, evaluations: Evaluations) -> Evaluat
     return evaluations | {"train": Evaluation(train.metrics, scores)}
 
 
-def _draw_answers(run: PreparedRun, folder: SharedFolder, samples: int, validation: Evaluation) -> None:
+def _draw_answers(run: Trainer, folder: SharedFolder, samples: int, validation: Evaluation) -> None:
     """Record what a precision-recall curve is drawn from; a one-class score is no probability."""
     labels = run.data.splits["validation"].labels
     if isinstance(run.spec.task, BinaryTask) and len(labels):
         folder.folder.record_answers(samples, "validation", labels, validation.scores)
 
 
-def _threshold(run: PreparedRun, train: Evaluation) -> float | None:
+def _threshold(run: Trainer, train: Evaluation) -> float | None:
     """Return the score from which an image counts as anomalous, which only a one-class model needs."""
     if not isinstance(run.spec.task, OneClassTask):
         return None
     return threshold(train.scores[run.data.trained_on], run.spec.task.threshold_quantile)
 
 
-def _predictions(run: PreparedRun, model: str, evaluations: Evaluations) -> pd.DataFrame:
+def _predictions(run: Trainer, model: str, evaluations: Evaluations) -> pd.DataFrame:
     """Return a row an image: validation and test, and of a one-class model the images it learned from."""
     parts = []
     for split in SPLITS:
@@ -134,7 +134,7 @@ def _predictions(run: PreparedRun, model: str, evaluations: Evaluations) -> pd.D
     return pd.concat(parts, ignore_index=True)
 
 
-def _cost(run: PreparedRun, samples: int, seconds: float) -> dict[str, float]:
+def _cost(run: Trainer, samples: int, seconds: float) -> dict[str, float]:
     on_gpu = run.device.type == "cuda"
     hours = seconds * run.group.size / 3600
     return {
@@ -146,7 +146,7 @@ def _cost(run: PreparedRun, samples: int, seconds: float) -> dict[str, float]:
     }
 
 
-def _target(run: PreparedRun, folder: Path) -> dict[str, Any] | None:
+def _target(run: Trainer, folder: Path) -> dict[str, Any] | None:
     """Return when this run first was as good on the validation split as its baseline at its best."""
     if run.spec.start is None or not run.model.takes_steps:
         return None

@@ -48,7 +48,7 @@ class _Batch:
     changes: Tensor | None
 
 
-class PreparedRun:
+class Trainer:
     """A run before its first step."""
 
     def __init__(
@@ -136,7 +136,7 @@ class PreparedRun:
         if self.optimizer is not None:
             restore_optimizer(self.optimizer, tensors)
 
-    def make_ready(self, rate_factor: float) -> None:
+    def wrap_model(self, rate_factor: float) -> None:
         """Make the network that steps go through, from the weights that it has now.
 
         Args:
@@ -339,7 +339,7 @@ class PreparedRun:
 class _Again:
     """The training images as an iterable that can be gone through again."""
 
-    def __init__(self, run: PreparedRun) -> None:
+    def __init__(self, run: Trainer) -> None:
         self._run = run
 
     def __iter__(self) -> Iterator[Tensor]:

@@ -86,7 +86,7 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
 
     from clr_hpc.data.pack import Pack
     from clr_hpc.training.distributed import ProcessGroup
-    from clr_hpc.training.trainer import PreparedRun
+    from clr_hpc.training.trainer import Trainer
 
     torch.set_num_threads(sharing.threads)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -95,8 +95,8 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     at_rest = 0
     answer: object
     try:
-        run = PreparedRun(spec, Pack.open(pack_folder), ProcessGroup.alone(device))
-        run.make_ready(rate_factor=1.0)
+        run = Trainer(spec, Pack.open(pack_folder), ProcessGroup.alone(device))
+        run.wrap_model(rate_factor=1.0)
         at_rest = _peak_bytes()
         if question == "images":
             answer = len(run.data.training)

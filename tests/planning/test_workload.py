@@ -19,7 +19,7 @@ from clr_hpc.training.data import LabelledRows
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.run import RunSettings, train_run
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 TRIANGULAR = Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=0.5)
 SOFT = {"name": "deep_svdd", "boundary": "soft"}
@@ -76,7 +76,7 @@ def test_images_are_counted_as_a_run_counts_them(
     seen["trained"] = result["samples"]
     entries = [json.loads(line) for line in (tmp_path / spec.name / "metrics.jsonl").read_text().splitlines()]
     seen["on the way"] = sum(entry["images"] for entry in entries if entry["kind"] == "epoch")
-    prepared = PreparedRun(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
+    prepared = Trainer(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
     learned = len(prepared.data.training)
     assert item.load.training_images == seen["trained"]
     first_look = learned if spec.task.name.endswith("deep_svdd") else 0

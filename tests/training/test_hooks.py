@@ -15,7 +15,7 @@ from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 AUTOENCODER = {"kind": "one_class", "method": {"name": "autoencoder"}}
 
@@ -87,7 +87,7 @@ def test_the_loss_of_each_step_is_recorded_with_its_rate_and_nothing_else_is_mea
 def test_the_best_constant_answer_is_left_beside_the_curve(train: Train, tiny_pack: Pack) -> None:
     spec = range_test(tiny_pack, task={"kind": "binary", "pathology": "cardiomegaly"})
     train(spec)
-    labels = PreparedRun(spec, tiny_pack, ProcessGroup.alone(torch.device("cpu"))).data.training.labels
+    labels = Trainer(spec, tiny_pack, ProcessGroup.alone(torch.device("cpu"))).data.training.labels
     # positives weigh as much as all the others together: the best constant is a coin's
     expected = 2 * (1 - labels.mean()) * math.log(2)
     assert train.result(spec)["constant_answer_loss"] == pytest.approx(expected, rel=0.1)

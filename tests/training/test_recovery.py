@@ -22,7 +22,7 @@ from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BackgroundWriter
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 ALONE = ProcessGroup.alone(torch.device("cpu"))
 
@@ -48,9 +48,9 @@ def diverges_above(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Make every step whose rate lies above a limit give weights and a loss that are not finite."""
 
     def above(limit: float) -> None:
-        step = PreparedRun.step
+        step = Trainer.step
 
-        def diverging(prepared: PreparedRun, samples_seen: int) -> Tensor:
+        def diverging(prepared: Trainer, samples_seen: int) -> Tensor:
             loss = step(prepared, samples_seen)
             if prepared.optimizer is not None and prepared.optimizer.param_groups[0]["lr"] > limit:
                 loss = loss * math.nan
@@ -58,7 +58,7 @@ def diverges_above(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
                     next(prepared.model.parameters()).fill_(math.inf)
             return loss
 
-        monkeypatch.setattr(PreparedRun, "step", diverging)
+        monkeypatch.setattr(Trainer, "step", diverging)
 
     return above
 
@@ -135,16 +135,16 @@ def test_the_best_model_is_the_one_on_disk_after_going_back(
     """It goes back to the middle of the first epoch, and best.safetensors is that of the epoch's end."""
     spec = make_spec(small_pack)
     assert run(spec, small_pack, tmp_path / "run", stop_after=3) == "stopped"
-    step, lost = PreparedRun.step, [False]
+    step, lost = Trainer.step, [False]
 
-    def diverges_once(prepared: PreparedRun, samples_seen: int) -> Tensor:
+    def diverges_once(prepared: Trainer, samples_seen: int) -> Tensor:
         loss = step(prepared, samples_seen)
         if samples_seen >= prepared.samples_per_epoch and not lost[0]:
             lost[0] = True
             return loss * math.nan
         return loss
 
-    monkeypatch.setattr(PreparedRun, "step", diverges_once)
+    monkeypatch.setattr(Trainer, "step", diverges_once)
     assert run(spec, small_pack, tmp_path / "run") == "done"
     found = result(tmp_path / "run")
     assert found["divergences"][0]["samples"] == 3 * BATCH_SIZE
@@ -153,14 +153,14 @@ def test_the_best_model_is_the_one_on_disk_after_going_back(
 
 
 def with_memory_for(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    accumulate = PreparedRun._accumulate
+    accumulate = Trainer._accumulate
 
-    def limited(prepared: PreparedRun, inputs: Tensor, labels: Tensor) -> Tensor:
+    def limited(prepared: Trainer, inputs: Tensor, labels: Tensor) -> Tensor:
         if len(inputs) > images:
             raise torch.OutOfMemoryError(f"{len(inputs)} images are too many")
         return accumulate(prepared, inputs, labels)
 
-    monkeypatch.setattr(PreparedRun, "_accumulate", limited)
+    monkeypatch.setattr(Trainer, "_accumulate", limited)
 
 
 def test_short_memory_halves_micro_batches_until_they_fit(
@@ -198,9 +198,9 @@ def test_gradients_of_micro_batches_are_those_of_the_batch(small_pack: Pack) -> 
     spec = make_spec(small_pack, architecture="alexnet", training=training)
     gradients = []
     for parts in (1, 4):
-        prepared = PreparedRun(spec, small_pack, ALONE, parts)
+        prepared = Trainer(spec, small_pack, ALONE, parts)
         prepared.begin(None)
-        prepared.make_ready(rate_factor=1.0)
+        prepared.wrap_model(rate_factor=1.0)
         prepared.set_rate(0.0)
         prepared.step(0)
         gradients.append(np.concatenate([p.grad.flatten().numpy() for p in prepared.model.parameters()]))

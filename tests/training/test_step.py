@@ -12,7 +12,7 @@ from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.step import pays_back
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -35,8 +35,8 @@ def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch:
     """The bytes of a run on a CPU are laws of this project, which compiled code would not keep."""
     spec = make_spec(small_pack)
     compile_at_once(monkeypatch, spec.architecture)
-    run = PreparedRun(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
-    run.make_ready(rate_factor=1.0)
+    run = Trainer(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
+    run.wrap_model(rate_factor=1.0)
     run.set_rate(0.0)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     for step in range(4):

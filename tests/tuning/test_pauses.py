@@ -11,7 +11,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.store.run_folder import RunFolder, read_metrics
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 from clr_hpc.tuning.trial_queue import cost_of, value_after
 
 ALONE = ProcessGroup.alone(torch.device("cpu"))
@@ -64,8 +64,8 @@ def test_the_batch_size_does_not_change_what_the_schedule_means(small_pack: Pack
     """Rates follow epochs, not steps: at each epoch's begin and middle they are the same whatever the batch."""
     rates = {}
     for batch_size in (8, 16, 64):
-        run = PreparedRun(spec_of(small_pack, batch_size), small_pack, ALONE)
-        run.make_ready(rate_factor=1.0)
+        run = Trainer(spec_of(small_pack, batch_size), small_pack, ALONE)
+        run.wrap_model(rate_factor=1.0)
         assert run.samples_per_epoch % run.batch_size == 0
         rates[batch_size] = [run.set_rate(run.epochs(half * run.samples_per_epoch // 2))[0] for half in range(6)]
     assert rates[16] == pytest.approx(rates[8])

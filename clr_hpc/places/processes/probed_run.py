@@ -85,7 +85,7 @@ class _Probe:
         import torch
 
         from clr_hpc.training.distributed import ProcessGroup
-        from clr_hpc.training.trainer import PreparedRun
+        from clr_hpc.training.trainer import Trainer
 
         self._torch, self._device, self._disk = torch, device, disk
         if device.type == "cuda":
@@ -93,8 +93,8 @@ class _Probe:
             torch.cuda.reset_peak_memory_stats(device)
         with self._timed() as building:
             # of a fitted run the network alone counts: its passes over the images
-            self._run = PreparedRun(spec, pack, ProcessGroup.alone(device))
-            self._run.make_ready(rate_factor=1.0)
+            self._run = Trainer(spec, pack, ProcessGroup.alone(device))
+            self._run.wrap_model(rate_factor=1.0)
             self._samples = 0
             self._takes_steps = self._run.optimizer is not None
         self._start_seconds = building[0]

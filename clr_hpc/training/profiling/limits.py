@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from clr_hpc.training.data import make_sampler
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 MEASURED_SECONDS, FEWEST_REPEATS = 1.0, 5
 """The fastest one counts: what else the machine does only takes away."""
@@ -165,13 +165,13 @@ MEASURED_SECONDS = 6.0
 FEWEST_TURNS, MOST_TURNS = 7, 200
 
 
-class RehearsedRun:
+class RehearsedTrainer:
     """A run that takes steps and is then forgotten: nothing of it reaches the disk."""
 
-    def __init__(self, run: PreparedRun) -> None:
+    def __init__(self, run: Trainer) -> None:
         """Take a run that takes steps, before its first one."""
         self.run = run
-        run.make_ready(rate_factor=1.0)
+        run.wrap_model(rate_factor=1.0)
         self._samples = 0
         self._whole_samples = run.spec.training.epochs * run.samples_per_epoch
 
@@ -189,7 +189,7 @@ class BareStep:
     Where the run's passes are captured, and perhaps compiled, so are these.
     """
 
-    def __init__(self, run: PreparedRun) -> None:
+    def __init__(self, run: Trainer) -> None:
         """Load the first batch of a run, without augmentation."""
         rows, labels = make_sampler(run.spec, run.data.training).batch(0)
         on_device = torch.from_numpy(labels).to(run.device)
@@ -224,7 +224,7 @@ class BareStep:
         return run.model.losses(outputs, images, labels).sum() / run.batch_size
 
 
-def measure_limits(rehearsed: RehearsedRun) -> dict[str, Any]:
+def measure_limits(rehearsed: RehearsedTrainer) -> dict[str, Any]:
     """Measure the loop's step, the bare step and the roofline of a run.
 
     Returns:

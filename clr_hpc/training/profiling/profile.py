@@ -21,16 +21,16 @@ from clr_hpc.store.atomic import atomic_write, write_json
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.data import make_sampler, task_data
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.profiling.limits import RehearsedRun, measure_limits
+from clr_hpc.training.profiling.limits import RehearsedTrainer, measure_limits
 from clr_hpc.training.timeline import PARTS, REST, Part, Timeline, untimed
-from clr_hpc.training.trainer import PreparedRun
+from clr_hpc.training.trainer import Trainer
 
 WARM_STEPS = 2
 TRACED_STEPS = 5
 """A trace grows with its steps: DenseNet-121 takes 1.2 MiB for these."""
 
 
-def trace_steps(rehearsed: RehearsedRun, path: Path) -> None:
+def trace_steps(rehearsed: RehearsedTrainer, path: Path) -> None:
     """Write a compressed trace of a few steps, with the parts of a step under their names, to ``path``."""
     activities = [ProfilerActivity.CPU]
     if rehearsed.run.device.type == "cuda":
@@ -116,11 +116,11 @@ class Profile:
         self._write("done", rehearsal)
 
     def _rehearse(self, rehearsal: "_Rehearsal", micro_batches: int) -> None:
-        run = PreparedRun(self._spec, self._pack, self._group, micro_batches)
+        run = Trainer(self._spec, self._pack, self._group, micro_batches)
         if run.optimizer is None:
             rehearsal.missing = "limits and trace: the model is fitted and takes no steps"
             return
-        rehearsed = RehearsedRun(run)
+        rehearsed = RehearsedTrainer(run)
         rehearsal.limits = measure_limits(rehearsed)
         trace_steps(rehearsed, self._folder.path / TRACE)
         rehearsal.trace = TRACE.as_posix()
