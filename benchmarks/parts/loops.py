@@ -25,7 +25,7 @@ from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.recorder import StepLog
+from clr_hpc.training.recorder import StepRecorder
 from clr_hpc.training.trainer import Trainer
 
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
@@ -94,7 +94,7 @@ def ours(setting: Setting, pack: Pack, folder: Path) -> Steps:
     run = Trainer(spec, pack, ProcessGroup.alone(setting.device))
     run_folder = RunFolder(folder).open(spec, describe_environment(setting.device), "benchmark")
     run.wrap_model(rate_factor=1.0)
-    log = StepLog(run, run_folder, run_folder.resume_at(0))
+    log = StepRecorder(run, run_folder, run_folder.resume_at(0))
     samples = 0
 
     def steps(count: int) -> None:

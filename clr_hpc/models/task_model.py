@@ -46,7 +46,7 @@ class TaskModel(nn.Module, ABC):
             patients: ``(N,)`` a number for the patient of each of these images.
         """
 
-    def constant_answer_loss(self, labels: Tensor) -> float | None:  # noqa: ARG002
+    def constant_prediction_loss(self, labels: Tensor) -> float | None:  # noqa: ARG002
         """Return the mean loss over labels ``(N,)`` of the best answer that is the same for all images.
 
         None where the task has no such answer.
@@ -90,7 +90,7 @@ class BinaryClassifier(TaskModel):
         """Return each image's weighted cross-entropy ``(B,)`` for labels ``(B,)`` 0 or 1."""
         return binary_cross_entropy_with_logits(outputs, labels, pos_weight=self.positive_weight, reduction="none")
 
-    def constant_answer_loss(self, labels: Tensor) -> float | None:
+    def constant_prediction_loss(self, labels: Tensor) -> float | None:
         """Return the mean loss over labels ``(N,)`` of the best answer that is the same for all images."""
         weight, share = float(self.positive_weight), float(labels.mean())
         if share in (0.0, 1.0):

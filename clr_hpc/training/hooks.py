@@ -14,22 +14,24 @@ from clr_hpc.schedule.lr_range import has_diverged
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.metrics import Evaluation
-from clr_hpc.training.recorder import RECORDS_PER_EPOCH, StepLog
+from clr_hpc.training.recorder import RECORDS_PER_EPOCH, StepRecorder
 from clr_hpc.training.results import outcome
-from clr_hpc.training.saver import SharedFolder
+from clr_hpc.training.saver import Saver
 from clr_hpc.training.trainer import Trainer
 
 
-class Course:
+class Hooks:
     """Measure at the end of each epoch, keep the best weights, and evaluate the model at the end."""
 
     records_per_epoch = RECORDS_PER_EPOCH
     records_may_be_late = True
 
-    def __init__(self, run: Trainer, folder: SharedFolder, already_elapsed: float) -> None:
+    def __init__(self, run: Trainer, folder: Saver, already_elapsed: float) -> None:
         """Follow a run in its folder, which took ``already_elapsed`` seconds in earlier starts."""
         self._run, self._folder = run, folder
-        self._log = StepLog(run, folder.folder, already_elapsed, self.records_per_epoch, self.records_may_be_late)
+        self._log = StepRecorder(
+            run, folder.folder, already_elapsed, self.records_per_epoch, self.records_may_be_late
+        )
         self._measured: tuple[int, dict[SplitName, Evaluation]] = (-1, {})
         """After how many samples the model was last evaluated, and what it answered where that is still so."""
 
@@ -111,7 +113,7 @@ class Course:
         return result | {"checkpoint_sha256": checksum and checksum.result()}
 
 
-class RangeTestCourse(Course):
+class LrRangeHooks(Hooks):
     """Record the loss of nearly every step, measure nothing else, and end where the loss diverges.
 
     What is known of the losses is read from the run's folder, so that a test that was killed ends where it would
@@ -122,8 +124,8 @@ class RangeTestCourse(Course):
     records_per_epoch = 200
     records_may_be_late = False
 
-    def __init__(self, run: Trainer, folder: SharedFolder, already_elapsed: float) -> None:
-        """Follow a test; ``already_elapsed`` as in ``Course``."""
+    def __init__(self, run: Trainer, folder: Saver, already_elapsed: float) -> None:
+        """Follow a test; ``already_elapsed`` as in ``Hooks``."""
         super().__init__(run, folder, already_elapsed)
         self._losses: list[float] = []
         """Of all records so far, in the first process."""
@@ -171,7 +173,7 @@ class RangeTestCourse(Course):
             "epochs": epochs,
             "stopped_early": epochs < self._run.spec.training.epochs,
             "diverged": diverged,
-            "constant_answer_loss": self._run.constant_answer_loss(),
+            "constant_answer_loss": self._run.constant_prediction_loss(),
             "train": None,
             "validation": None,
             "models": {},

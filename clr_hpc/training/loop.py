@@ -12,13 +12,13 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.models.summary import describe_layers
 from clr_hpc.store.atomic import write_json
 from clr_hpc.training.checkpoint import Progress, is_cycle_end
-from clr_hpc.training.hooks import Course, RangeTestCourse
-from clr_hpc.training.saver import SharedFolder
+from clr_hpc.training.hooks import Hooks, LrRangeHooks
+from clr_hpc.training.saver import Saver
 from clr_hpc.training.timeline import Phases, untimed
 from clr_hpc.training.trainer import Trainer
 
 SHOWN_INPUTS = 8
-COURSES: dict[str, type[Course]] = {"range_test": RangeTestCourse}
+HOOKS: dict[str, type[Hooks]] = {"range_test": LrRangeHooks}
 """By stage; all other runs come to a model."""
 
 
@@ -29,7 +29,7 @@ class StoppedError(Exception):
 def train(
     spec: RunSpec,
     pack: Pack,
-    folder: SharedFolder,
+    folder: Saver,
     should_stop: Callable[[], bool],
     until_epochs: float = math.inf,
     phases: Phases = untimed,
@@ -56,7 +56,7 @@ def train(
         progress, group = latest.progress, folder.group
         run = Trainer(spec, pack, group, progress.micro_batches, phases)
         elapsed = folder.resume_at(progress.samples)
-        course = COURSES.get(spec.stage, Course)(run, folder, elapsed)
+        course = HOOKS.get(spec.stage, Hooks)(run, folder, elapsed)
         _start(run, folder, progress, latest.tensors)
         course.begin()
 
@@ -92,7 +92,7 @@ def train(
     }
 
 
-def _start(run: Trainer, folder: SharedFolder, progress: Progress, tensors: dict[str, Tensor]) -> None:
+def _start(run: Trainer, folder: Saver, progress: Progress, tensors: dict[str, Tensor]) -> None:
     """Bring the run to where it was, or to its beginning."""
     if progress.samples or tensors:
         run.restore(tensors)

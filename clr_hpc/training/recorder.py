@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.distributed import DisagreementError
+from clr_hpc.training.round_robin import own_seconds
 from clr_hpc.training.trainer import Trainer
-from clr_hpc.training.turns import own_seconds
 
 RECORDS_PER_EPOCH = 20
 
@@ -28,7 +28,7 @@ class _Due:
     arrived: torch.cuda.Event | None
 
 
-class StepLog:
+class StepRecorder:
     """Sums losses on the device and records their mean some times an epoch.
 
     A GPU that one process trains on would idle while the host waits for its numbers, so there a record may be

@@ -18,16 +18,16 @@ from clr_hpc.training.checkpoint import (
 )
 from clr_hpc.training.distributed import Kind
 
-DIVERGENCES_BORNE = 3
+MOST_DIVERGENCES = 3
 SMALLEST_MICRO_BATCH = 2
 """Images: batch norm can't take a single one."""
 
 
-class NoWayOnError(Exception):
+class UnrecoverableError(Exception):
     """There is nothing left to try; the message says what was tried and what may help."""
 
 
-def go_back(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes: int) -> None:
+def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes: int) -> None:
     """Let the run in ``folder`` go on from its newest usable checkpoint, or from its beginning, in another way.
 
     After a divergence every rate is divided by three, so a wave keeps its shape. After memory ran out the
@@ -41,7 +41,7 @@ def go_back(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
         processes: that train the run together.
 
     Raises:
-        NoWayOnError: the rates were lowered three times, or the micro-batches are as small as they can be.
+        UnrecoverableError: the rates were lowered three times, or the micro-batches are as small as they can be.
     """
     checkpoints = Checkpoints(folder / "checkpoints")
     latest = checkpoints.latest()
@@ -54,9 +54,9 @@ def go_back(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
 
 
 def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:
-    if len(progress.divergences) == DIVERGENCES_BORNE:
-        raise NoWayOnError(
-            f"it went back to a checkpoint {DIVERGENCES_BORNE} times and divided its rates by {RATE_CUT} each time"
+    if len(progress.divergences) == MOST_DIVERGENCES:
+        raise UnrecoverableError(
+            f"it went back to a checkpoint {MOST_DIVERGENCES} times and divided its rates by {RATE_CUT} each time"
         )
     lr_max = spec.policy.lr_max * spec.training.rate_scale * progress.rate_factor / RATE_CUT
     return replace(progress, divergences=(*progress.divergences, Divergence(progress.samples, lr_max)))
@@ -65,7 +65,7 @@ def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:
 def _with_smaller_micro_batches(progress: Progress, batch_size: int, processes: int) -> Progress:
     parts = 2 * progress.micro_batches
     if batch_size // parts < max(SMALLEST_MICRO_BATCH, processes):
-        raise NoWayOnError(
+        raise UnrecoverableError(
             f"not even micro-batches of {batch_size // progress.micro_batches} images fit into memory; "
             "lower image_size, take a smaller architecture or a device with more memory"
         )

@@ -15,8 +15,8 @@ from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress, load_average
 from clr_hpc.training.metrics import Evaluation, measure
-from clr_hpc.training.recorder import StepLog
-from clr_hpc.training.saver import SharedFolder, baseline_result
+from clr_hpc.training.recorder import StepRecorder
+from clr_hpc.training.saver import Saver, baseline_result
 from clr_hpc.training.trainer import Trainer
 
 PREDICTION_COLUMNS = ["image", "patient", "split", "view", "age_years", "sex"]
@@ -25,7 +25,7 @@ Evaluations = dict[SplitName, Evaluation]
 
 
 def outcome(
-    run: Trainer, folder: SharedFolder, progress: Progress, log: StepLog, known: Evaluations
+    run: Trainer, folder: Saver, progress: Progress, log: StepRecorder, known: Evaluations
 ) -> dict[str, Any]:
     """Evaluate the run's models, once on the test split, write their predictions, and return the result.
 
@@ -60,9 +60,7 @@ def outcome(
     }
 
 
-def _models(
-    run: Trainer, folder: SharedFolder, samples: int, known: Evaluations
-) -> Iterator[tuple[str, Evaluations]]:
+def _models(run: Trainer, folder: Saver, samples: int, known: Evaluations) -> Iterator[tuple[str, Evaluations]]:
     """Yield the last model and, where two cycles ended or more, the snapshot ensemble and the averaged weights."""
     missing = [split for split in SPLITS if split not in known]
     last = known | run.evaluate(*missing)
@@ -104,7 +102,7 @@ def _with_held_out_scores(run: Trainer, evaluations: Evaluations) -> Evaluations
     return evaluations | {"train": Evaluation(train.metrics, scores)}
 
 
-def _draw_answers(run: Trainer, folder: SharedFolder, samples: int, validation: Evaluation) -> None:
+def _draw_answers(run: Trainer, folder: Saver, samples: int, validation: Evaluation) -> None:
     """Record what a precision-recall curve is drawn from; a one-class score is no probability."""
     labels = run.data.splits["validation"].labels
     if isinstance(run.spec.task, BinaryTask) and len(labels):

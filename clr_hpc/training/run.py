@@ -123,13 +123,13 @@ def _attempt(
 ) -> Outcome:
     from clr_hpc.training.checkpoint import Checkpoints
     from clr_hpc.training.loop import StoppedError, train
-    from clr_hpc.training.saver import SharedFolder
+    from clr_hpc.training.saver import Saver
     from clr_hpc.training.timeline import untimed
 
     group.assert_same_on_all_ranks("their run and its pack", (spec.run_id, pack.manifest.checksum))
     phases = profile.timeline if profile else untimed
     try:
-        with SharedFolder(run_folder, group, settings.checkpoint_seconds) as shared:
+        with Saver(run_folder, group, settings.checkpoint_seconds) as shared:
             result = train(spec, pack, shared, should_stop, until_epochs, phases)
     except StoppedError:
         if profile:
@@ -150,7 +150,7 @@ def _after_failure(
     """Let the run go back to where it can go on, or write down that it failed."""
     from clr_hpc.store.lease import LeaseLostError
     from clr_hpc.training.data import make_sampler, task_data
-    from clr_hpc.training.recovery import NoWayOnError, go_back
+    from clr_hpc.training.recovery import UnrecoverableError, recover
 
     if cause.kind == "lease lost":
         return "in use"
@@ -158,8 +158,8 @@ def _after_failure(
     if cause.kind != "error":
         try:
             batch_size = make_sampler(spec, task_data(spec.task, pack).training).batch_size
-            go_back(cause.kind, run_folder.path, spec, batch_size, group.size)
-        except NoWayOnError as tried:
+            recover(cause.kind, run_folder.path, spec, batch_size, group.size)
+        except UnrecoverableError as tried:
             reason = f"{reason}; {tried}"
         else:
             return None

@@ -145,7 +145,7 @@ def _copied(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-class SharedFolder:
+class Saver:
     """The checkpoints and models of a run. What reads is called by all processes together.
 
     A thread writes what is saved, in that order; ``wait_until_written`` says when all of it is. Whatever saves or

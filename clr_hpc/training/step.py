@@ -102,7 +102,7 @@ class CapturedPasses:
             self._generator.graphsafe_set_state(others)
 
 
-def pays_back(spec: RunSpec, samples_per_epoch: int) -> bool:
+def worth_compiling(spec: RunSpec, samples_per_epoch: int) -> bool:
     """Say whether compiling a run's network takes less time on a GPU than it saves.
 
     ``torch.compile`` takes a fraction of a minute, once for all runs of a process with the same network and batch,

@@ -27,7 +27,7 @@ from clr_hpc.training.data import LabelledRows, Stream, TaskData, generator, mak
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.metrics import Evaluation, evaluate
 from clr_hpc.training.optimizers import build_optimizer
-from clr_hpc.training.step import EAGER_STEPS, CapturedPasses, compiled, pays_back
+from clr_hpc.training.step import EAGER_STEPS, CapturedPasses, compiled, worth_compiling
 from clr_hpc.training.sync_layers import Part, averaging_gradients, sharing_copy
 from clr_hpc.training.timeline import Phases, untimed
 
@@ -148,7 +148,7 @@ class Trainer:
         if self.group.size > 1 or self.micro_batches > 1:
             network = sharing_copy(self.model, self._part, self.group.size)
             self._network = averaging_gradients(network) if self.group.size > 1 else network
-        if self._is_captured and pays_back(self.spec, self.samples_per_epoch):
+        if self._is_captured and worth_compiling(self.spec, self.samples_per_epoch):
             self._network = compiled(self.model)
 
     def epochs(self, samples: int) -> float:
@@ -238,11 +238,11 @@ class Trainer:
 
         self._pixels.expect(parts)
 
-    def constant_answer_loss(self) -> float | None:
+    def constant_prediction_loss(self) -> float | None:
         """Return the loss of the best answer that is the same for all images, over the first epoch's batches."""
         firsts = range(0, self.samples_per_epoch, self.batch_size)
         labels = np.concatenate([self._sampler.batch(first)[1] for first in firsts])
-        return self.model.constant_answer_loss(torch.from_numpy(labels))
+        return self.model.constant_prediction_loss(torch.from_numpy(labels))
 
     def gradient_norm(self) -> Tensor:
         """Return the L2 norm ``()`` of the last step's gradient, before clipping, on the device."""

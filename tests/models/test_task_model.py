@@ -31,9 +31,9 @@ def test_the_best_constant_answer_is_the_best_of_all_constants(weight: float) ->
     labels = torch.tensor([1.0] * 3 + [0.0] * 17)
     constants = torch.linspace(-4, 4, 2001)[:, None].expand(-1, len(labels))
     losses = torch.stack([model.losses(answers, answers, labels).mean() for answers in constants])
-    assert model.constant_answer_loss(labels) == pytest.approx(losses.min().item(), abs=1e-5)
+    assert model.constant_prediction_loss(labels) == pytest.approx(losses.min().item(), abs=1e-5)
 
 
 def test_where_all_images_are_alike_a_constant_answer_is_right() -> None:
     model = BinaryClassifier(nn.Identity(), 3.0)
-    assert model.constant_answer_loss(torch.zeros(5)) == model.constant_answer_loss(torch.ones(5)) == 0
+    assert model.constant_prediction_loss(torch.zeros(5)) == model.constant_prediction_loss(torch.ones(5)) == 0

@@ -11,7 +11,7 @@ from tiny_run import compile_at_once, make_spec
 from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.step import pays_back
+from clr_hpc.training.step import worth_compiling
 from clr_hpc.training.trainer import Trainer
 
 
@@ -22,13 +22,13 @@ def test_a_run_is_compiled_if_it_sees_enough_pixels(architecture: str, small_pac
         make_spec(small_pack, {"epochs": epochs, "image_size": size}, architecture=architecture)
         for epochs, size in ((40, 224), (1, 64))
     )
-    assert pays_back(long, 78_000)
-    assert not pays_back(short, 78_000)
+    assert worth_compiling(long, 78_000)
+    assert not worth_compiling(short, 78_000)
 
 
 def test_one_class_models_are_not_compiled(small_pack: Pack) -> None:
     task = {"kind": "one_class", "method": {"name": "autoencoder"}}
-    assert not pays_back(make_spec(small_pack, {"epochs": 10_000}, task=task), 10**9)
+    assert not worth_compiling(make_spec(small_pack, {"epochs": 10_000}, task=task), 10**9)
 
 
 def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:

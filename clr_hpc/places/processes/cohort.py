@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import RunQueue
+from clr_hpc.training.round_robin import RoundRobinLock
 from clr_hpc.training.run import Outcome, RunSettings, train_run
-from clr_hpc.training.turns import Turns
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ def train_cohort(
 
     if len(runs) == 1:
         return [train(runs[0], runs[0].should_stop)]
-    take_turn = partial(_train_in_turns, train, Turns(), interrupted := threading.Event(), group.device)
+    take_turn = partial(_train_in_turns, train, RoundRobinLock(), interrupted := threading.Event(), group.device)
     with ThreadPoolExecutor(len(runs), "cohort") as threads:
         endings = [threads.submit(take_turn, run) for run in runs]
         try:
@@ -77,7 +77,7 @@ def train_cohort(
 
 def _train_in_turns(
     train: Callable[[CohortRun, Callable[[], bool]], Outcome],
-    turns: Turns,
+    turns: RoundRobinLock,
     interrupted: threading.Event,
     device: "torch.device",
     run: CohortRun,
@@ -91,7 +91,7 @@ def _train_in_turns(
             # what the first run lays out for all, such as the pack's pixels, is there before another reads it
             _wait_for(device)
             has_stepped = True
-        turns.pass_on()
+        turns.yield_to_others()
         return interrupted.is_set() or run.should_stop()
 
     with turns, _own_stream(device):

@@ -23,8 +23,8 @@ from clr_hpc.places.job import ListedRuns
 from clr_hpc.places.processes.cohort import CohortRun, ready_cohorts, train_cohort
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.distributed import ProcessGroup
+from clr_hpc.training.round_robin import RoundRobinLock, own_seconds
 from clr_hpc.training.run import RunSettings, train_run
-from clr_hpc.training.turns import Turns, own_seconds
 
 WORLD = ProcessGroup.alone(torch.device("cpu"))
 WAVE = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
@@ -195,7 +195,7 @@ def test_the_keyboard_saves_all(pack: Pack, tmp_path: Path) -> None:
 
 
 def test_turns_go_round_one_at_a_time_and_a_thread_that_raises_passes_on() -> None:
-    turns, order, working = Turns(), list[int](), list[int]()
+    turns, order, working = RoundRobinLock(), list[int](), list[int]()
 
     def work(number: int) -> None:
         with turns:
@@ -206,7 +206,7 @@ def test_turns_go_round_one_at_a_time_and_a_thread_that_raises_passes_on() -> No
                 working.remove(number)
                 if number == 1 and order.count(1) == 5:
                     raise InterruptedError
-                turns.pass_on()
+                turns.yield_to_others()
 
     with ThreadPoolExecutor(3) as threads:
         with turns:  # until all wait

@@ -17,7 +17,7 @@ def own_seconds() -> float:
     return time.monotonic() - getattr(_away, "seconds", 0.0)
 
 
-class Turns:
+class RoundRobinLock:
     """A baton: who holds it works, and those who wait get it in the order in which they came.
 
     ``with turns:`` holds it, and gives it away however the block ends.
@@ -29,7 +29,7 @@ class Turns:
         self._is_held = False
         self._waiting: deque[threading.Event] = deque()
 
-    def pass_on(self) -> None:
+    def yield_to_others(self) -> None:
         """Let all who wait have their turns, one each, and go on after them."""
         self._give()
         self._take()
