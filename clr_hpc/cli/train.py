@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clr_hpc.places.job import WorkerTask
     from clr_hpc.planning.plan import Plan
     from clr_hpc.store.study_folder import StudyFolder
-    from clr_hpc.training.run import Outcome
+    from clr_hpc.training.run import ExitStatus
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Job:
     task: "WorkerTask"
     make_plan: "Callable[[Place, Resources, Sequence[LaneShape] | None], Plan | None]"
     display: "RunDisplay"
-    on_end: "Callable[[RunSpec, Outcome], None]"
+    on_end: "Callable[[RunSpec, ExitStatus], None]"
 
 
 def train_study(
@@ -110,7 +110,7 @@ def train_study(
     failed = 0
     display = RunDisplay(console, folder.runs, done_before, len(runs))
 
-    def on_end(spec: "RunSpec", outcome: "Outcome") -> None:
+    def on_end(spec: "RunSpec", outcome: "ExitStatus") -> None:
         nonlocal failed
         failed += outcome != "done"
         display.ended(spec, outcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.training.run import Outcome, RunSettings
+from clr_hpc.training.run import ExitStatus, RunSettings
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RunQueue(Protocol):
     def next_run(self, under_way: Collection[RunSpec]) -> RunSpec | None:
         """Return a run to start beside those under way; None where there is none at this moment."""
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         """Hear what became of a run; of those that the end of all stopped nothing is heard."""
 
     def until_epochs(self, spec: RunSpec) -> float:
@@ -105,7 +105,7 @@ class ListedRuns:
         """Let every run go on to its end."""
         return math.inf
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: ARG002
+    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:  # noqa: ARG002
         """Strike a run off, whatever became of it."""
         del self._left[spec.run_id]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import GivenRun, StopOrCancelled, WorkerTask
-from clr_hpc.training.run import Outcome, train_run
+from clr_hpc.training.run import ExitStatus, train_run
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +135,7 @@ class _Desk:
 
         return None if self._store is None else PrefixStore(f"group/{self._number}", self._store)
 
-    def run_ended(self, outcome: Outcome) -> None:
+    def run_ended(self, outcome: ExitStatus) -> None:
         """Report what became of the run that was given last."""
         if self._worker.rank == 0:
             self._worker.call("run_ended", self._lane, outcome)

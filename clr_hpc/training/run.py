@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clr_hpc.training.distributed import Cause, ProcessGroup
     from clr_hpc.training.profiling.profile import Profile
 
-Outcome = Literal["done", "failed", "stopped", "in use"]
+ExitStatus = Literal["done", "failed", "stopped", "in use"]
 """``stopped``: a checkpoint is saved and nothing is lost. ``in use``: another process trains it."""
 
 
@@ -41,7 +41,7 @@ def train_run(
     settings: RunSettings,
     place: str,
     until_epochs: float = math.inf,
-) -> Outcome:
+) -> ExitStatus:
     """Train a run, or go on with it, or do nothing where its result is there.
 
     Several processes call it together, each with its own group of the same store, and get the same outcome. Only
@@ -61,7 +61,7 @@ def train_run(
     from clr_hpc.training.distributed import RankFailedError
 
     run_folder, started = RunFolder(folder), time.monotonic()
-    ended: Outcome | None = None
+    ended: ExitStatus | None = None
     is_open = False
     with run_folder:
         for attempt in itertools.count():
@@ -96,7 +96,7 @@ def _begin_profile(
     return Profile(spec, pack, run_folder, group, attempt, started)
 
 
-def _open(run_folder: "RunFolder", spec: RunSpec, group: "ProcessGroup", place: str) -> Outcome | None:
+def _open(run_folder: "RunFolder", spec: RunSpec, group: "ProcessGroup", place: str) -> ExitStatus | None:
     """Open the folder, or return the outcome where there is nothing to train."""
     from clr_hpc.store.provenance import describe_environment
     from clr_hpc.store.run_folder import RunInUseError
@@ -120,7 +120,7 @@ def _attempt(
     settings: RunSettings,
     until_epochs: float,
     profile: "Profile | None",
-) -> Outcome:
+) -> ExitStatus:
     from clr_hpc.training.checkpoint import Checkpoints
     from clr_hpc.training.loop import StoppedError, train
     from clr_hpc.training.saver import Saver
@@ -146,7 +146,7 @@ def _attempt(
 
 def _after_failure(
     cause: "Cause", spec: RunSpec, pack: "Pack", run_folder: "RunFolder", group: "ProcessGroup", seconds: float
-) -> Outcome | None:
+) -> ExitStatus | None:
     """Let the run go back to where it can go on, or write down that it failed."""
     from clr_hpc.store.lease import LeaseLostError
     from clr_hpc.training.data import make_sampler, task_data

@@ -12,7 +12,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import trial_runs
 from clr_hpc.store.metrics import read_metrics
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 from clr_hpc.tuning.tuner import Trial, Tuner
 
 ROUNDING = 1e-6
@@ -136,7 +136,7 @@ class TrialQueue:
                 return None
             self._begin(trial)
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         """Take a run's value, and where it was the last of its trial's runs, write the trial's down."""
         if outcome == "in use":
             self._not_before[spec.name] = self._clock() + IN_USE_SECONDS

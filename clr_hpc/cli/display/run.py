@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
 from clr_hpc.store.run_folder import RunFolder, latest_metrics
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 
 class RunDisplay:
@@ -60,7 +60,7 @@ class RunDisplay:
                 epochs = round(newest["step"]["progress"], 1)
                 self._progress.update(self._lines[spec], completed=epochs, detail=_detail(newest))
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         """Print the line of a run that ended."""
         if spec in self._lines:
             self._progress.remove_task(self._lines.pop(spec))

@@ -16,7 +16,7 @@ from clr_hpc.data.build import usable_cores
 from clr_hpc.places.job import ListedRuns, RunQueue, WorkerTask
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.signals import stop_on_interrupt
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def train_here(
     task: WorkerTask,
     processes: Processes,
     on_poll: Callable[[set[RunSpec]], None],
-    on_end: Callable[[RunSpec, Outcome], None],
+    on_end: Callable[[RunSpec, ExitStatus], None],
 ) -> bool:
     """Train runs in worker processes until all have ended: see ``drain_here``; ``runs`` are without those done."""
     return drain_here(ListedRuns(runs), task, processes, on_poll, on_end)
@@ -62,7 +62,7 @@ def drain_here(
     task: WorkerTask,
     processes: Processes,
     on_poll: Callable[[set[RunSpec]], None],
-    on_end: Callable[[RunSpec, Outcome], None],
+    on_end: Callable[[RunSpec, ExitStatus], None],
 ) -> bool:
     """Train what a queue gives in worker processes until it is finished.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import RunQueue
 from clr_hpc.training.round_robin import RoundRobinLock
-from clr_hpc.training.run import Outcome, RunSettings, train_run
+from clr_hpc.training.run import ExitStatus, RunSettings, train_run
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ def train_cohort(
     group: "ProcessGroup",
     settings: RunSettings,
     place: str,
-) -> list[Outcome]:
+) -> list[ExitStatus]:
     """Train runs side by side in this process, which is alone in its group, and return the outcome of each.
 
     What becomes of one run touches no other: see ``train_run``. Returns when the last has ended. A single run is
@@ -58,7 +58,7 @@ def train_cohort(
         KeyboardInterrupt: the keyboard said so; every run is saved.
     """
 
-    def train(run: CohortRun, should_stop: Callable[[], bool]) -> Outcome:
+    def train(run: CohortRun, should_stop: Callable[[], bool]) -> ExitStatus:
         return train_run(run.spec, pack, run.folder, group, should_stop, settings, place, run.until_epochs)
 
     if len(runs) == 1:
@@ -76,12 +76,12 @@ def train_cohort(
 
 
 def _train_in_turns(
-    train: Callable[[CohortRun, Callable[[], bool]], Outcome],
+    train: Callable[[CohortRun, Callable[[], bool]], ExitStatus],
     turns: RoundRobinLock,
     interrupted: threading.Event,
     device: "torch.device",
     run: CohortRun,
-) -> Outcome:
+) -> ExitStatus:
     """Train a run in this thread, and let the others have their turns after each of its steps."""
     has_stepped = False
 

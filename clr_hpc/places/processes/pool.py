@@ -14,7 +14,7 @@ from clr_hpc.places.job import ListedRuns, RunQueue, WorkerTask
 from clr_hpc.places.processes.cohort import ready_cohorts
 from clr_hpc.places.processes.forkserver import fresh_processes
 from clr_hpc.places.processes.worker import leave_failure, start_worker, train_in_worker
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 POLL_SECONDS = 0.5
 
@@ -26,7 +26,7 @@ def drain(
     threads: int,
     should_stop: Callable[[], bool],
     on_poll: Callable[[set[RunSpec]], None],
-    on_end: Callable[[RunSpec, Outcome], None],
+    on_end: Callable[[RunSpec, ExitStatus], None],
     cohort: int = 1,
 ) -> bool:
     """Train what a queue gives until it is finished.
@@ -92,9 +92,9 @@ class _Workers:
         until_epochs: Callable[[RunSpec], float],
         should_stop: Callable[[], bool],
         on_poll: Callable[[set[RunSpec]], None],
-    ) -> Iterator[tuple[RunSpec, Outcome | Literal["process died"]]]:
+    ) -> Iterator[tuple[RunSpec, ExitStatus | Literal["process died"]]]:
         """Yield each run as it ends, with its outcome or ``process died``; stop where the pool can't go on."""
-        pending: dict[Future[list[Outcome]], list[RunSpec]] = {}
+        pending: dict[Future[list[ExitStatus]], list[RunSpec]] = {}
         broken = False
         while pending or not (queue.is_finished or self.stopped or broken or queue.wants_fresh_processes):
             if not self.stopped and should_stop():
@@ -135,7 +135,7 @@ class _Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_result_of_dead_process(folder: Path) -> Outcome:
+def _leave_result_of_dead_process(folder: Path) -> ExitStatus:
     return leave_failure(
         folder,
         ChildProcessError(

@@ -12,7 +12,7 @@ from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.places.processes.forkserver import begin, die_with_parent
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.run_folder import failure
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 EXIT_SECONDS = 3
 """After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""
@@ -61,7 +61,7 @@ def _on_terminate(_number: int, _frame: FrameType | None) -> None:
         signal.alarm(EXIT_SECONDS)
 
 
-def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[Outcome]:
+def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[ExitStatus]:
     """Train runs side by side in this process, each until so many epochs; see ``train_run``."""
     task: WorkerTask = _worker["task"]
     runs = [
@@ -95,7 +95,7 @@ def _told_to_stop() -> bool:
     return bool(_worker.get("terminated")) or bool(_worker["stop"].is_set())
 
 
-def leave_failure(folder: Path, error: Exception) -> Outcome:
+def leave_failure(folder: Path, error: Exception) -> ExitStatus:
     """Leave an error as the result of a run in its folder, for a run whose own process could not."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "result.json", failure(error, 0.0))

@@ -16,7 +16,7 @@ from clr_hpc.places.job import GivenRun, LaneQueue, is_cancelled
 from clr_hpc.places.ray.lane_queue import HandedRuns
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.run_folder import failure, newest_checkpoint
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 DEATHS_WITHOUT_PROGRESS = 3
 """After so many, a run counts as the cause and fails."""
@@ -26,7 +26,7 @@ DEATHS_WITHOUT_PROGRESS = 3
 class News:
     """What happened since it was last asked for."""
 
-    ended: tuple[tuple[RunSpec, Outcome], ...]
+    ended: tuple[tuple[RunSpec, ExitStatus], ...]
     under_way: dict[int, str]
     """The name of the run that each lane trains."""
     is_finished: bool
@@ -68,7 +68,7 @@ class Dispatcher:
         self._deaths: dict[str, _Deaths] = {}
         self._handed_back: set[str] = set()
         self._gone_nodes: set[str] = set()
-        self._ended: list[tuple[RunSpec, Outcome]] = []
+        self._ended: list[tuple[RunSpec, ExitStatus]] = []
         self._stopping = False
 
     def lane_started(self, lane: int, nodes: tuple[str, ...]) -> None:
@@ -114,7 +114,7 @@ class Dispatcher:
             self._queue.ended(lane)
         return "finished" if self._queue.is_finished else "wait"
 
-    def run_ended(self, lane: int, outcome: Outcome) -> None:
+    def run_ended(self, lane: int, outcome: ExitStatus) -> None:
         """Hear what became of the run that a lane has.
 
         A run that was handed back because a node is gone can still be held by a process that has not noticed yet:

@@ -31,7 +31,7 @@ from clr_hpc.places.ray.run_supply import RunSupply
 from clr_hpc.places.signals import stop_on_interrupt
 from clr_hpc.places.worker import LaneTask, LaneWorker, drain_queue
 from clr_hpc.planning.queue import StudyQueue
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 POLL_SECONDS = 0.5
 GOODBYE_SECONDS = 20.0
@@ -117,7 +117,7 @@ def train_on_ray(
     grow: bool,
     task: WorkerTask,
     on_poll: Callable[[dict[int, str]], None],
-    on_end: Callable[[RunSpec, Outcome], None],
+    on_end: Callable[[RunSpec, ExitStatus], None],
     should_stop: Callable[[], bool] = lambda: False,
     storage: Path | None = None,
     in_use_seconds: float = 0.0,
@@ -153,7 +153,7 @@ def drain_on_ray(
     grow: bool,
     task: WorkerTask,
     on_poll: Callable[[dict[int, str]], None],
-    on_end: Callable[[RunSpec, Outcome], None],
+    on_end: Callable[[RunSpec, ExitStatus], None],
 ) -> bool:
     """Train what a queue gives in the lanes of the cluster that this process has joined until it is finished.
 
@@ -172,7 +172,7 @@ def _drain(
     grow: bool,
     task: WorkerTask,
     on_poll: Callable[[dict[int, str]], None],
-    on_end: Callable[[RunSpec, Outcome], None],
+    on_end: Callable[[RunSpec, ExitStatus], None],
     should_stop: Callable[[], bool] = lambda: False,
     storage: Path | None = None,
     in_use_seconds: float = 0.0,

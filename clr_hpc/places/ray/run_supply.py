@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import GivenRun, RunQueue
 from clr_hpc.places.ray.dispatcher import News
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunSupply:
         self._queue = queue
         self._given: dict[str, RunSpec] = {}
 
-    def ended(self, ended: Sequence[tuple[RunSpec, Outcome]]) -> None:
+    def ended(self, ended: Sequence[tuple[RunSpec, ExitStatus]]) -> None:
         """Tell the queue what became of runs."""
         for spec, outcome in ended:
             self._queue.ended(spec, outcome)

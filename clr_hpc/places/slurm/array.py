@@ -8,7 +8,7 @@ from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.slurm.array_queue import SharedRuns
 from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedElement, run_start, say
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _drain(element: StartedElement, queue: SharedRuns) -> bool:
     )
     say(f"element {element.index} of job {element.job_name} on {element.node}")
 
-    def on_end(spec: RunSpec, outcome: Outcome) -> None:
+    def on_end(spec: RunSpec, outcome: ExitStatus) -> None:
         say(f"{outcome}: {spec.name}")
         if outcome == "in use":
             element.note_in_use(spec.name)

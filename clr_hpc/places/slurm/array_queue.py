@@ -23,7 +23,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.places.slurm.node_faults import MOST_NODES_AT_FAULT, is_machine_fault
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 RESCAN_SECONDS = 5.0
 """Between two looks at the folders of the runs that were not to be had."""
@@ -94,7 +94,7 @@ class SharedRuns:
         self._is_finished = not (undecided or (waits and self._may_wait()))
         return None
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         """Hear what became of a run, after which others may be free."""
         self._scanned_at, self._is_finished = float("-inf"), False
         if outcome == "in use":

@@ -12,7 +12,7 @@ from clr_hpc.places.job import GivenRun, ListedRuns
 from clr_hpc.places.ray.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher
 from clr_hpc.places.ray.lane_queue import HandedRuns
 from clr_hpc.places.ray.run_supply import RunSupply
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 SPEC = RunSpec.model_validate(
     {
@@ -34,13 +34,13 @@ class PausingRuns(ListedRuns):
 
     def __init__(self, runs: tuple[RunSpec, ...]) -> None:
         super().__init__(runs)
-        self.heard: list[tuple[int, Outcome]] = []
+        self.heard: list[tuple[int, ExitStatus]] = []
         self._paused: set[str] = set()
 
     def until_epochs(self, spec: RunSpec) -> float:
         return math.inf if spec.name in self._paused else 1.0
 
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         self.heard.append((spec.seed, outcome))
         if outcome == "stopped":
             self._paused.add(spec.name)

@@ -18,7 +18,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.forkserver import die_with_parent
 from clr_hpc.places.signals import deaf_children
-from clr_hpc.training.run import Outcome
+from clr_hpc.training.run import ExitStatus
 
 NODES_SECONDS = 180.0
 """After the head is up, for the other nodes; then those that are there begin, and the others may still join."""
@@ -54,7 +54,7 @@ class Ended:
     """A run ended."""
 
     spec: RunSpec
-    outcome: Outcome
+    outcome: ExitStatus
 
 
 @dataclass(frozen=True)
