@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from clr_hpc.config.pathologies import PATHOLOGIES, title
-from clr_hpc.data.sources.base import ImageRecord
+from clr_hpc.data.source import ImageRecord
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.sources.phantom.anatomy import LEFT, RIGHT
 from clr_hpc.data.sources.phantom.patients import Examination, Lesion, Patient

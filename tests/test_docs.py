@@ -50,8 +50,8 @@ def commands() -> dict[str, set[str]]:
         found[name] = {
             option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
         }
-        for child, inner in getattr(command, "commands", {}).items():
-            add(inner, f"{name} {child}".strip())
+        for child in command.list_commands(None) if hasattr(command, "list_commands") else ():
+            add(command.get_command(None, child), f"{name} {child}".strip())
 
     add(typer.main.get_command(app), "")
     return found

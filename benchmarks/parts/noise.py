@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
-from clr_hpc.data.sources.base import ImageRecord, SourceTable
+from clr_hpc.data.source import ImageRecord, SourceTable
 from clr_hpc.data.splits import SeededSplit
 
 

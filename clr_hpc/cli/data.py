@@ -1,159 +1,109 @@
-"""``clr-hpc pack``: a command for each kind of source.
+"""``clr-hpc pack``: one command per source, made of what its class says of itself.
 
-Imports that cost time stand inside the commands, as in ``clr_hpc.cli.app``.
+Imports that cost time stand inside the functions, as in ``clr_hpc.cli.app``.
 """
 
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from clr_hpc.data.sources.base import ImageSource
-    from clr_hpc.data.splits import Split
-
-pack_app = typer.Typer(help="Read a source once into a pack.", no_args_is_help=True)
-
-Output = Annotated[Path, typer.Option(help="Folder of the new pack.")]
-Size = Annotated[int, typer.Option(min=16, max=4096, help="Pixels a side.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; all cores if not given.")]
-Subset = Annotated[bool, typer.Option("--subset", help="The folder holds a part of the images only.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail when anything is rejected.")]
-SplitSeed = Annotated[int, typer.Option(help="Seed of the split by patient.")]
-ValidationFraction = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the patients for validation.")]
-TestFraction = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the patients for testing.")]
+    from clr_hpc.data.source import ImageSource
 
 
-@pack_app.command("nih")
-def pack_nih(
-    images: Annotated[Path, typer.Option(help="Folder with NIH's PNG files, nested ones too.")],
-    labels: Annotated[Path, typer.Option(help="NIH's label table, either edition, .csv or .csv.gz.")],
-    output: Output,
-    size: Size = 256,
-    train_val_list: Annotated[Path | None, typer.Option(help="NIH's train_val_list.txt.")] = None,
-    test_list: Annotated[Path | None, typer.Option(help="NIH's test_list.txt.")] = None,
-    boxes: Annotated[Path | None, typer.Option(help="NIH's BBox_List_2017.csv.")] = None,
-    subset: Subset = False,
-    split_seed: SplitSeed = 0,
-    validation_fraction: ValidationFraction = 0.1,
-    test_fraction: TestFraction = 0.2,
-    workers: Workers = None,
-    strict: Strict = False,
-) -> None:
-    """Pack NIH ChestX-ray14.
+class _Commands(TyperGroup):
+    """The sources, each imported when its command is used or listed."""
 
-    With both of NIH's lists their test images stay test, and validation patients are drawn from train_val; without
-    them patients are drawn for all three.
-    """
-    from clr_hpc.data.sources.nih import NihSource
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Return the names of all sources."""
+        from clr_hpc.data.sources import source_names
 
-    source = NihSource(images, labels, train_val_list, test_list, boxes, subset)
-    split = SplitChoice(train_val_list is not None, split_seed, validation_fraction, test_fraction)
-    _build(source, output, size, split, workers, strict)
+        return source_names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a source, None for another name."""
+        from clr_hpc.data.sources import source_class
+
+        return _command(cmd_name, source_class(cmd_name)) if cmd_name in self.list_commands(ctx) else None
 
 
-@pack_app.command("table")
-def pack_table(
-    images: Annotated[Path, typer.Option(help="Folder that the table's image names are in.")],
-    labels: Annotated[Path, typer.Option(help="CSV with a row an image, .gz or not.")],
-    output: Output,
-    image_column: Annotated[str, typer.Option(help="Column with the image's name or path.")],
-    size: Size = 256,
-    patient_column: Annotated[str | None, typer.Option(help="Column that names the patient.")] = None,
-    label_columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label",
-            help="A column and its pathology; repeat. Columns named as a pathology need none.",
-            metavar="COLUMN=PATHOLOGY",
-        ),
-    ] = None,
-    view_column: Annotated[str | None, typer.Option(help="Column with PA, AP, ...")] = None,
-    age_column: Annotated[str | None, typer.Option(help="Column with the age in years.")] = None,
-    sex_column: Annotated[str | None, typer.Option(help="Column with F or M.")] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column with train, validation, test, train_val.")
-    ] = None,
-    subset: Subset = False,
-    split_seed: SplitSeed = 0,
-    validation_fraction: ValidationFraction = 0.1,
-    test_fraction: TestFraction = 0.2,
-    workers: Workers = None,
-    strict: Strict = False,
-) -> None:
-    """Pack any CSV with its folder of images."""
-    from clr_hpc.data.sources.table import TableSource
-
-    named = dict(_column_and_pathology(given) for given in label_columns or ())
-    source = TableSource(
-        images,
-        labels,
-        image_column,
-        patient_column,
-        named,
-        view_column,
-        age_column,
-        sex_column,
-        split_column,
-        subset,
-    )
-    split = SplitChoice(split_column is not None, split_seed, validation_fraction, test_fraction)
-    _build(source, output, size, split, workers, strict)
+pack_app = typer.Typer(cls=_Commands, help="Read a source once into a pack.", no_args_is_help=True)
 
 
-def _column_and_pathology(given: str) -> tuple[str, str]:
-    column, equals, pathology = given.rpartition("=")
+def _command(name: str, kind: "type[ImageSource]") -> Any:
+    hints = get_type_hints(kind, include_extras=True)
+    own = {field.name: _parameter(field, hints[field.name]) for field in fields(kind)}  # type: ignore[arg-type]
+    defaults = {"size": kind.default_size, "validation_fraction": kind.default_validation_fraction}
+    shared = [
+        parameter.replace(default=defaults.get(parameter.name, parameter.default))
+        for parameter in list(signature(_pack).parameters.values())[1:]
+    ]
+
+    def run(**values: Any) -> None:
+        given = {name: values.pop(name) for name in own}
+        for field in own:
+            if get_origin(get_args(hints[field])[0]) is Mapping:
+                given[field] = dict(_pair(text, hints[field]) for text in given[field] or ())
+        _pack(kind(**given), **values)
+
+    run.__doc__ = kind.__doc__
+    run.__signature__ = signature(run).replace(parameters=[*own.values(), *shared])  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command(name)(run)
+    return typer.main.get_command(app)
+
+
+def _parameter(field: "Field[Any]", hint: Any) -> Parameter:
+    """Return the option of a source's field, whose type is annotated with a ``clr_hpc.data.source.Option``."""
+    kind, option = get_args(hint)
+    flag = option.flag or (f"--{field.name.replace('_', '-')}" if kind is bool else None)
+    default = Parameter.empty if field.default is MISSING else field.default
+    if get_origin(kind) is Mapping:
+        kind, default = list[str] | None, None
+    names = [] if flag is None else [flag]
+    about = typer.Option(*names, help=option.help, metavar=option.metavar, min=option.minimum)
+    return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
+
+
+def _pair(text: str, hint: Any) -> tuple[str, str]:
+    option = get_args(hint)[1]
+    key, equals, value = text.rpartition("=")
     if not equals:
-        raise typer.BadParameter(f"--label {given}: must be COLUMN=PATHOLOGY, such as --label 'Lung mass=mass'")
-    return column, pathology
+        raise typer.BadParameter(f"{option.flag} {text}: must be {option.metavar}")
+    return key, value
 
 
-@pack_app.command("phantom")
-def pack_phantom(
-    output: Output,
-    images: Annotated[int, typer.Option(min=1, help="How many to draw.")] = 3000,
-    seed: Annotated[int, typer.Option(help="Seed of patients, findings and exposure.")] = 0,
-    size: Size = 64,
-    split_seed: SplitSeed = 0,
-    validation_fraction: ValidationFraction = 0.2,
-    test_fraction: TestFraction = 0.2,
-    workers: Workers = None,
+def _pack(
+    source: "ImageSource",
+    *,
+    output: Annotated[Path, typer.Option(help="Folder of the new pack.")],
+    size: Annotated[int, typer.Option(min=16, max=4096, help="Pixels a side.")],
+    split_seed: Annotated[int, typer.Option(help="Seed of the split by patient.")] = 0,
+    validation_fraction: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of the patients for validation.")
+    ],
+    test_fraction: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the patients for testing.")] = 0.2,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores if not given.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when anything is rejected.")] = False,
 ) -> None:
-    """Draw the built-in phantom, which needs no download."""
-    from clr_hpc.data.sources.phantom import PhantomSource
-
-    split = SplitChoice(False, split_seed, validation_fraction, test_fraction)
-    _build(PhantomSource(images=images, seed=seed), output, size, split, workers, strict=False)
-
-
-class SplitChoice(NamedTuple):
-    """The options about splits; which of them count depends on whether the publisher made a split."""
-
-    official: bool
-    seed: int
-    validation_fraction: float
-    test_fraction: float
-
-    def spec(self) -> "Split":
-        """Return them as data; raises ``ValueError`` where the fractions leave nothing to train on."""
-        from clr_hpc.data.splits import OfficialSplit, SeededSplit
-
-        if self.official:
-            return OfficialSplit(seed=self.seed, validation_fraction=self.validation_fraction)
-        return SeededSplit(
-            seed=self.seed, validation_fraction=self.validation_fraction, test_fraction=self.test_fraction
-        )
-
-
-def _build(
-    source: "ImageSource", output: Path, size: int, split: SplitChoice, workers: int | None, strict: bool
-) -> None:
+    """Build a pack with a progress bar, and say what it holds."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from clr_hpc.data.build import build_pack
     from clr_hpc.data.shards import PackProgress
+    from clr_hpc.data.splits import OfficialSplit, SeededSplit
 
+    split: OfficialSplit | SeededSplit = (
+        OfficialSplit(seed=split_seed, validation_fraction=validation_fraction)
+        if source.has_official_split
+        else SeededSplit(seed=split_seed, validation_fraction=validation_fraction, test_fraction=test_fraction)
+    )
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("packing")
@@ -163,7 +113,7 @@ def _build(
                 bar.console.print(f"resumed: {progress.resumed:,} images were read before")
             bar.update(task, completed=progress.done, total=progress.total)
 
-        manifest = build_pack(source, output, size, split.spec(), workers, strict, report)
+        manifest = build_pack(source, output, size, split, workers, strict, report)
     counts = manifest.counts
     typer.echo(f"{output}: {counts.images:,} images of {counts.patients:,} patients at {size} × {size}")
     if counts.rejected:

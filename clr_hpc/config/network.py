@@ -78,7 +78,8 @@ def _of_another_package(name: str) -> Network:
     others = plugins(GROUP)
     if name not in others:
         raise ValueError(unknown("architecture", name, [*NETWORKS, *others]))
-    return load_plugin(others[name], Network)
+    found: Network = load_plugin(others[name], lambda value: isinstance(value, Network), "a Network")
+    return found
 
 
 def _known(name: str) -> str:

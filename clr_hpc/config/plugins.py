@@ -1,13 +1,14 @@
 """What other packages add, found by entry points: read when it is asked for, imported when it is used."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from clr_hpc.config.base import UserError
 
 
-class PluginError(ValueError):
+class PluginError(UserError, ValueError):
     """An entry point does not lead to what it should; the message names its package."""
 
 
@@ -17,23 +18,24 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 
-def load_plugin(point: EntryPoint, expected: type[T]) -> T:
-    """Import what an entry point leads to, an instance of ``expected``.
+def load_plugin(point: EntryPoint, is_right: Callable[[Any], bool], rule: str) -> Any:
+    """Import what an entry point leads to.
+
+    Args:
+        point: of ``plugins``.
+        is_right: whether something is what the group asks for.
+        rule: what that is, for the error.
 
     Raises:
         PluginError: it can't be imported, or is something else.
     """
-    where = f"{point.value} (entry point {point.name} of {point.group}, package {_package(point)})"
+    package = "an unknown package" if point.dist is None else point.dist.name
+    where = f"{point.value}, entry point {point.name} ({point.group}) of {package}"
     try:
         found = point.load()
     except Exception as error:
-        raise PluginError(
-            f"{where} can't be loaded: {type(error).__name__}: {error}; fix or uninstall it"
-        ) from error
-    if not isinstance(found, expected):
-        raise PluginError(f"{where} is {found!r}; it must be a {expected.__name__}")
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{where}, can't be loaded: {reason}; fix or uninstall it") from error
+    if not is_right(found):
+        raise PluginError(f"{where}, is {found!r}; it must be {rule}; fix or uninstall it")
     return found
-
-
-def _package(point: EntryPoint) -> str:
-    return "unknown" if point.dist is None else point.dist.name

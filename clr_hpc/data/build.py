@@ -25,7 +25,7 @@ from clr_hpc.data.manifest import (
     file_sha256,
 )
 from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_shards
-from clr_hpc.data.sources.base import Box, ImageRecord, ImageSource, Rejection
+from clr_hpc.data.source import Box, ImageRecord, ImageSource, Rejection
 from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
 from clr_hpc.store.atomic import atomic_write, sync_folder
 

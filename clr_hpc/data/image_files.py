@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clr_hpc.data.sources.base import RejectedImageError
+from clr_hpc.data.source import RejectedImageError
 
 RESAMPLING = "area average; an image that is not square is centred in a black square"
 

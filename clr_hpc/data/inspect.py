@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
+from clr_hpc.data.label_table import LabelTable, read_label_table
 from clr_hpc.data.manifest import LabelCounts, Manifest, SplitCounts, count_labels, read_manifest
-from clr_hpc.data.sources.label_table import LabelTable, read_label_table
 from clr_hpc.data.sources.nih import FINDINGS_COLUMN, read_nih_records
 from clr_hpc.data.sources.table import find_label_columns, read_labels
 

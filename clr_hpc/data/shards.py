@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clr_hpc.data.manifest import PackError, ShardEntry, file_sha256
-from clr_hpc.data.sources.base import ImageRecord, ImageSource, RejectedImageError
+from clr_hpc.data.source import ImageRecord, ImageSource, RejectedImageError
 from clr_hpc.store.atomic import atomic_write, sync_folder
 
 SHARD_BYTES = 1 << 27

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from clr_hpc.config.base import FrozenSpec
-from clr_hpc.data.sources.base import ImageRecord, Rejection
+from clr_hpc.data.source import ImageRecord, Rejection
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)

@@ -20,7 +20,7 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.manifest import PackError
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.shards import PackProgress
-from clr_hpc.data.sources.base import ImageRecord, SourceError, SourceTable
+from clr_hpc.data.source import ImageRecord, SourceError, SourceTable
 from clr_hpc.data.sources.nih import NihSource
 from clr_hpc.data.sources.table import TableSource
 from clr_hpc.data.splits import OfficialSplit, SeededSplit

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from clr_hpc.data.image_files import decode, fit_square, read_image_file, to_gray
-from clr_hpc.data.sources.base import RejectedImageError
+from clr_hpc.data.source import RejectedImageError
 
 GRAY = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
 SMOOTH = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)

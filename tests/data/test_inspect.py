@@ -8,7 +8,7 @@ from rich.console import Console
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.inspect import render, save_label_chart, summarise
 from clr_hpc.data.manifest import PackError
-from clr_hpc.data.sources.base import SourceError
+from clr_hpc.data.source import SourceError
 
 
 def shown(path: Path) -> str:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clr_hpc.data.sources.base import ImageRecord
+from clr_hpc.data.source import ImageRecord
 from clr_hpc.data.splits import OfficialSplit, SeededSplit, assign_splits, patient_draw
 
 PATIENTS = st.lists(st.integers(0, 40).map(str), min_size=1, max_size=120)

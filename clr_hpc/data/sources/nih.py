@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
 from clr_hpc.data.image_files import RESAMPLING, read_image_file
-from clr_hpc.data.sources.base import Box, ImageRecord, Rejection, SourceError, SourceTable
-from clr_hpc.data.sources.image_folder import locate
-from clr_hpc.data.sources.label_table import (
+from clr_hpc.data.image_folder import locate
+from clr_hpc.data.label_table import (
     LabelTable,
     parse_age_years,
     parse_sex,
@@ -24,6 +24,7 @@ from clr_hpc.data.sources.label_table import (
     read_names,
     unique_rows,
 )
+from clr_hpc.data.source import Box, ImageRecord, ImageSource, Option, Rejection, SourceError, SourceTable
 
 FINDINGS_COLUMN = "Finding Labels"
 """By it a table is known for NIH's."""
@@ -33,19 +34,24 @@ _BOX_PIXELS = 1024
 
 
 @dataclass(frozen=True)
-class NihSource:
-    """The images of a folder that the label table knows."""
+class NihSource(ImageSource):
+    """Pack NIH ChestX-ray14.
 
-    images: Path
-    """Folder of the PNG files; ``images_001/images/`` and the like below it are found."""
-    labels: Path
-    """``Data_Entry_2017_v2020.csv`` or ``Data_Entry_2017.csv``, ``.gz`` or not."""
-    train_val_list: Path | None = None
-    test_list: Path | None = None
-    boxes: Path | None = None
-    """``BBox_List_2017.csv``."""
-    subset: bool = False
-    """The folder holds only a part of NIH's images: rows without a file are counted, not rejected one by one."""
+    With both of NIH's lists their test images stay test, and validation patients are drawn from train_val; without
+    them patients are drawn for all three.
+    """
+
+    images: Annotated[Path, Option("Folder with NIH's PNG files, nested ones too.")]
+    labels: Annotated[Path, Option("NIH's label table, either edition, .csv or .csv.gz.")]
+    train_val_list: Annotated[Path | None, Option("NIH's train_val_list.txt.")] = None
+    test_list: Annotated[Path | None, Option("NIH's test_list.txt.")] = None
+    boxes: Annotated[Path | None, Option("NIH's BBox_List_2017.csv.")] = None
+    subset: Annotated[bool, Option("The folder holds a part of the images only.")] = False
+    """Rows without a file are counted, not rejected one by one."""
+
+    @property
+    def has_official_split(self) -> bool:
+        return self.train_val_list is not None
 
     def table(self) -> SourceTable:
         """Read the tables and look which images are there.
@@ -179,3 +185,6 @@ def read_nih_boxes(table: LabelTable) -> tuple[Box, ...]:
             raise SourceError(f"{table.path}, row {number}: unknown finding {row[label]!r}")
         boxes.append(Box(row[image], pathology, x, y, width, height))
     return tuple(boxes)
+
+
+SOURCE = NihSource

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,8 @@ from numpy.typing import NDArray
 from clr_hpc.config.base import unknown
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
 from clr_hpc.data.image_files import RESAMPLING, read_image_file
-from clr_hpc.data.sources.base import ImageRecord, Rejection, SourceError, SourceTable
-from clr_hpc.data.sources.image_folder import locate
-from clr_hpc.data.sources.label_table import (
+from clr_hpc.data.image_folder import locate
+from clr_hpc.data.label_table import (
     LabelTable,
     Row,
     parse_age_years,
@@ -20,6 +20,7 @@ from clr_hpc.data.sources.label_table import (
     read_label_table,
     unique_rows,
 )
+from clr_hpc.data.source import ImageRecord, ImageSource, Option, Rejection, SourceError, SourceTable
 
 _LABEL_VALUES = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), POSITIVE),
@@ -37,25 +38,34 @@ _SPLIT_VALUES = {
 
 
 @dataclass(frozen=True)
-class TableSource:
-    """The images of a folder that a table knows."""
+class TableSource(ImageSource):
+    """Pack any CSV with its folder of images."""
 
-    images: Path
-    """Folder to which the table's image names are relative; a bare file name is also found in folders below it."""
-    labels: Path
-    """A CSV file, ``.gz`` or not."""
-    image_column: str
-    patient_column: str | None = None
+    images: Annotated[Path, Option("Folder that the table's image names are in.")]
+    """A bare file name is also found in folders below it."""
+    labels: Annotated[Path, Option("CSV with one row per image, .gz or not.")]
+    image_column: Annotated[str, Option("Column with the image's name or path.")]
+    patient_column: Annotated[str | None, Option("Column that names the patient.")] = None
     """Without it each image counts as a patient of its own."""
-    label_columns: Mapping[str, str] = field(default_factory=dict)
-    """Column to pathology, for columns that don't have the name of one of the 14 themselves."""
-    view_column: str | None = None
-    age_column: str | None = None
-    sex_column: str | None = None
-    split_column: str | None = None
-    """``train``, ``validation`` (or ``val``), ``test``, or ``train_val`` for what is yet to be divided."""
-    subset: bool = False
-    """The folder holds only a part of the images: rows without a file are counted, not rejected one by one."""
+    label_columns: Annotated[
+        Mapping[str, str],
+        Option(
+            "A column and its pathology; repeat. Columns named as a pathology need none.",
+            flag="--label",
+            metavar="COLUMN=PATHOLOGY",
+        ),
+    ] = field(default_factory=dict)
+    view_column: Annotated[str | None, Option("Column with PA, AP, ...")] = None
+    age_column: Annotated[str | None, Option("Column with the age in years.")] = None
+    sex_column: Annotated[str | None, Option("Column with F or M.")] = None
+    split_column: Annotated[str | None, Option("Column with train, validation, test, train_val.")] = None
+    """``train_val``: for what is yet to be divided."""
+    subset: Annotated[bool, Option("The folder holds a part of the images only.")] = False
+    """Rows without a file are counted, not rejected one by one."""
+
+    @property
+    def has_official_split(self) -> bool:
+        return self.split_column is not None
 
     def table(self) -> SourceTable:
         """Read the table and look which images are there.
@@ -185,3 +195,6 @@ def _parse_split(table: LabelTable, row: Row, text: str) -> str | None:
     if (side := _SPLIT_VALUES.get(text.casefold())) is None:
         raise SourceError(f"{table.path}, row {row.number}: {unknown('split', text, list(_SPLIT_VALUES))}")
     return side
+
+
+SOURCE = TableSource

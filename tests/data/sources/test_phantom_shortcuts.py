@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.data.sources.base import ImageRecord
+from clr_hpc.data.source import ImageRecord
 from clr_hpc.data.sources.phantom import PhantomSource
 
 CHANCE = 0.62

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
-from clr_hpc.data.sources.base import ImageRecord, RejectedImageError
+from clr_hpc.data.source import ImageRecord, RejectedImageError
 from clr_hpc.data.sources.phantom import PhantomSource
 
 SOURCE = PhantomSource(images=40, seed=7)

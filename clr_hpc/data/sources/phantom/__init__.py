@@ -6,3 +6,5 @@ Its pictures teach a classifier what each finding looks like by definition. A re
 from clr_hpc.data.sources.phantom.source import PhantomSource
 
 __all__ = ["PhantomSource"]
+
+SOURCE = PhantomSource

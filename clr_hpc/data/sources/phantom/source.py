@@ -4,13 +4,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from itertools import count
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
-from clr_hpc.data.sources.base import ImageRecord, RejectedImageError, SourceTable
+from clr_hpc.data.source import ImageRecord, ImageSource, Option, RejectedImageError, SourceTable
 from clr_hpc.data.sources.phantom.anatomy import draw_anatomy, pose
 from clr_hpc.data.sources.phantom.canvas import FILM_PIXELS
 from clr_hpc.data.sources.phantom.chest import Chest, draw_devices
@@ -24,11 +25,17 @@ _NAME = re.compile(r"phantom_(?P<patient>\d{5,})_(?P<follow_up>\d{3})\.png")
 
 
 @dataclass(frozen=True, slots=True)
-class PhantomSource:
-    """Drawn chest films with all labels known. One seed gives the same films, however many are asked for."""
+class PhantomSource(ImageSource):
+    """Draw the built-in phantom, which needs no download.
 
-    images: int
-    seed: int = 0
+    One seed gives the same films, however many are drawn.
+    """
+
+    default_size = 64
+    default_validation_fraction = 0.2
+
+    images: Annotated[int, Option("How many to draw.", minimum=1)] = 3000
+    seed: Annotated[int, Option("Seed of patients, findings and exposure.")] = 0
 
     def __post_init__(self) -> None:
         if self.images < 1:

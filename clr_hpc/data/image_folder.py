@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clr_hpc.data.sources.base import ImageRecord, Rejection, SourceError
+from clr_hpc.data.source import ImageRecord, Rejection, SourceError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 """Files of other names in an images folder are not looked at."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clr_hpc.config.base import unknown
-from clr_hpc.data.sources.base import Rejection, SourceError
+from clr_hpc.data.source import Rejection, SourceError
 
 AGE_YEARS_MAX = 120
 """NIH's first edition has ages up to 414; above this an age counts as unknown."""

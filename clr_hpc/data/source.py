@@ -1,8 +1,9 @@
-"""What a source is: records that name images, and a way to read one of them. One file here a source."""
+"""What a source is: records that name images, and a way to read one of them."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,17 +77,42 @@ class SourceTable:
     """
 
 
-class ImageSource(Protocol):
-    """A data set as its publisher ships it. Picklable and small: worker processes get copies and call ``read``."""
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How the command line asks for a field of a source: ``images: Annotated[Path, Option("Folder of images.")]``.
 
+    A ``bool`` becomes a flag, a ``Mapping`` of texts an option that is repeated as ``KEY=VALUE``.
+    """
+
+    help: str
+    flag: str | None = None
+    """None: the field's name."""
+    metavar: str | None = None
+    minimum: int | None = None
+
+
+class ImageSource(ABC):
+    """A data set as its publisher ships it: a frozen dataclass, whose fields are the options of its command.
+
+    Picklable and small: worker processes get copies and call ``read``. The docstring is the command's help.
+    """
+
+    default_size: ClassVar[int] = 256
+    default_validation_fraction: ClassVar[float] = 0.1
+
+    @property
+    def has_official_split(self) -> bool:
+        """Whether the publisher's split is followed, by ``official_split`` of the records."""
+        return False
+
+    @abstractmethod
     def table(self) -> SourceTable:
         """Read the tables, look which images are there, and return what can be packed."""
-        ...
 
+    @abstractmethod
     def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:
         """Return pixels ``(size, size)`` uint8 and the SHA-256 of the bytes they came from.
 
         Raises:
             RejectedImageError: the image can't be read correctly; the message says why.
         """
-        ...

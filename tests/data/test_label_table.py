@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.data.sources.base import SourceError
-from clr_hpc.data.sources.label_table import (
+from clr_hpc.data.label_table import (
     parse_age_years,
     parse_sex,
     read_label_table,
     read_names,
     unique_rows,
 )
+from clr_hpc.data.source import SourceError
 
 
 def written(folder: Path, text: str) -> Path:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.data.sources.base import ImageRecord, Rejection, SourceError
-from clr_hpc.data.sources.image_folder import LocatedRecords, image_paths, locate
+from clr_hpc.data.image_folder import LocatedRecords, image_paths, locate
+from clr_hpc.data.source import ImageRecord, Rejection, SourceError
 
 
 def touch(folder: Path, *paths: str) -> None:
