@@ -111,7 +111,7 @@ def test_no_folder_holds_more_than_a_reader_takes_in(repository: Path) -> None:
 
 def test_the_root_holds_folders_alone(repository: Path) -> None:
     files = {path.name for path in (repository / "clr_hpc").iterdir() if path.is_file()}
-    assert files == {"__init__.py", "__main__.py", "py.typed"}
+    assert files == {"__init__.py", "__init__.pyi", "__main__.py", "py.typed"}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,8 @@ print(*(name for name in {heavy!r} if name in sys.modules))
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
+        ("import clr_hpc", ["torch", "numpy", "pydantic"]),
+        ("from clr_hpc import Triangular, load_study, expand", ["torch", "numpy", "pandas"]),
         (
             "import clr_hpc.cli.app",
             ["torch", "numpy", "pandas", "pydantic", "sklearn", "matplotlib", "tensorboard"],

@@ -1,7 +1,11 @@
+import ast
 import tomllib
 from pathlib import Path
 
 import yaml
+
+import clr_hpc
+from clr_hpc.config.policy import POLICIES
 
 
 def test_environment_yml_says_what_pyproject_says(repository: Path) -> None:
@@ -15,9 +19,28 @@ def test_environment_yml_says_what_pyproject_says(repository: Path) -> None:
 
 
 def test_version_is_written_once(repository: Path) -> None:
-    import clr_hpc
-
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     assert "version" not in project
     assert project["dynamic"] == ["version"]
     assert clr_hpc.__version__ in (repository / "CHANGELOG.md").read_text()
+
+
+def test_every_export_is_there_and_known_to_type_checkers(repository: Path) -> None:
+    from clr_hpc import PolicyScheduler, Triangular
+    from clr_hpc.schedule.scheduler import PolicyScheduler as Named
+
+    assert PolicyScheduler is Named
+    assert Triangular is POLICIES["triangular"]
+    assert [name for name in clr_hpc.__all__ if getattr(clr_hpc, name).__name__ != name] == []
+    stub = ast.parse((repository / "clr_hpc" / "__init__.pyi").read_text())
+    imported = {
+        f"{node.module}.{alias.name}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == {f"{getattr(clr_hpc, name).__module__}.{name}" for name in clr_hpc.__all__}
+
+
+def test_every_policy_is_exported() -> None:
+    assert {kind.__name__ for kind in POLICIES.values()} <= set(clr_hpc.__all__)
