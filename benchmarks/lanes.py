@@ -24,8 +24,8 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.places.job import WorkerTask
+from clr_hpc.places.queue import ListedRuns
 from clr_hpc.places.ray.place import cluster, train_on_ray
-from clr_hpc.planning.queue import QueuedRun, StudyQueue
 from clr_hpc.training.run import RunSettings
 
 RUNS_OF_WARM_LANE = 12
@@ -90,8 +90,7 @@ def train(pack: Pack, runs_folder: Path, runs: list[RunSpec]) -> tuple[float, Wa
     shape = LaneShape()
     started = time.monotonic()
     train_on_ray(
-        StudyQueue([[QueuedRun(run.name, 1.0) for run in runs]]),
-        {run.name: run for run in runs},
+        ListedRuns(runs),
         [shape],
         grow=False,
         task=WorkerTask(pack.folder, runs_folder, RunSettings()),

@@ -37,7 +37,7 @@ from clr_hpc.config.expand import expand
 
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
-    from clr_hpc.places.job import RunQueue
+    from clr_hpc.places.queue import Queue
 
 COMMAND = [sys.executable, "-m", "clr_hpc"]
 SIZE, BATCH, STEPS = 32, 32, 30
@@ -222,7 +222,7 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     """Return what planning a study and handing out its runs costs; nothing is trained."""
     from clr_hpc.config.load import load_study
     from clr_hpc.config.resources import Resources
-    from clr_hpc.places.job import ListedRuns
+    from clr_hpc.places.queue import ListedRuns
     from clr_hpc.planning.plan import make_plan
     from clr_hpc.planning.throughput import Forecast, Rate, RateTable
     from clr_hpc.planning.workload import work_of
@@ -253,13 +253,16 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     return costs
 
 
-def take_all(queue: "RunQueue", processes: int) -> None:
+def take_all(queue: "Queue", processes: int) -> None:
     """Take runs as warm processes do, each of which ends its run when all have one."""
-    under_way: list[RunSpec] = []
-    while not queue.is_finished:
-        while len(under_way) < processes and (spec := queue.next_run(under_way)) is not None:
-            under_way.append(spec)
-        queue.ended(under_way.pop(0), "done")
+    from clr_hpc.places.queue import Assignment
+
+    busy: list[RunSpec] = []
+    while (answer := queue.next(0, busy)) != "finished":
+        if isinstance(answer, Assignment):
+            busy.append(answer.spec)
+        if answer == "wait" or len(busy) == processes:
+            queue.ended(busy.pop(0), "done")
 
 
 # Tables

@@ -180,7 +180,8 @@ def _run_here(job: Job, processes: int | None, cohort: int) -> bool:
 
 def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOptions) -> bool:
     from clr_hpc.cli.plan import resources_of
-    from clr_hpc.places.lanes import LaneError, queue_without_plan, shapes_without_plan
+    from clr_hpc.places.lanes import LaneError, shapes_without_plan
+    from clr_hpc.places.queue import ListedRuns, PlannedRuns, Queue
     from clr_hpc.places.ray.cluster import ClusterError
     from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray
     from clr_hpc.planning.plan import write_plan
@@ -199,22 +200,21 @@ def _run_on_ray(job: Job, cpus: int | None, gpus: int | None, options: RayOption
             if options.address is None:  # what it runs would be in the way of what the plan measures
                 dashboard = stack.enter_context(cluster(None, own.cpus, own.gpus))
             if plan is not None:
-                shapes, queue = [lane.shape for lane in plan.lanes], plan.queue()
+                shapes = [lane.shape for lane in plan.lanes]
+                queue: Queue = PlannedRuns(plan.queue(), job.missing)
                 write_plan(job.folder.path, plan, Place.RAY)
             else:
                 shapes = shapes or shapes_without_plan(own, None, None)
-                queue = queue_without_plan(job.missing)
+                queue = ListedRuns(job.missing)
             told = f"dashboard: {dashboard}, which asks for the token in {os.environ.get('RAY_AUTH_TOKEN_PATH')}"
             job.console.print(f"starting {len(shapes)} lanes; {told}", highlight=False, soft_wrap=True)
-            specs = {spec.name: spec for spec in job.missing}
             with job.display as display:
                 return train_on_ray(
                     queue,
-                    specs,
                     shapes,
                     grow=options.address is not None and options.lanes is None,
                     task=job.task,
-                    on_poll=lambda names: display.under_way({specs[name] for name in names.values()}),
+                    on_poll=display.under_way,
                     on_end=job.on_end,
                 )
     except (ClusterError, LaneError) as error:

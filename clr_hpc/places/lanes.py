@@ -1,12 +1,10 @@
 """How many lanes a cluster has room for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.config.run import RunSpec
-from clr_hpc.planning.queue import QueuedRun, StudyQueue
 
 
 class LaneError(UserError):
@@ -77,17 +75,3 @@ def shapes_without_plan(
             f"there are {resources.gpus}: ask for fewer, or for lanes of one worker"
         )
     return [LaneShape(workers=workers, cpus_per_worker=resources.cpus // total, gpus_per_worker=gpus)] * wanted
-
-
-def queue_without_plan(runs: Sequence[RunSpec]) -> StudyQueue:
-    """Return a queue of runs in the order given, which any lane takes from."""
-    names = {spec.name for spec in runs}
-    baselines = (spec.start.baseline.name if spec.start else None for spec in runs)
-    queued = [
-        QueuedRun(spec.name, 1.0, baseline if baseline in names else None)
-        for spec, baseline in zip(runs, baselines, strict=True)
-    ]
-    # planned for a lane that is not there, so that they are anybody's
-    queue = StudyQueue([queued])
-    queue.lost(0)
-    return queue

@@ -1,20 +1,23 @@
-"""What SLURM tells a job by signals."""
+"""What stops a run: signals of SLURM, Ctrl-C, and files that cancel single runs."""
 
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 SENT_TO_ALL = {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP}
-"""Signals that come to all processes of a job, or of a terminal, and of which one alone knows what to do."""
+"""Signals that a job's or terminal's processes all receive, though only one of them is to act."""
+CANCELLED_SECONDS = 5.0
+"""Between two looks for the file that cancels a run."""
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
-    """Have ``SENT_TO_ALL`` wait in processes that are started within, and in those that they start."""
+def blocked_signals() -> Iterator[None]:
+    """Block ``SENT_TO_ALL`` in processes that are started within the block, and in their children."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SENT_TO_ALL)
     try:
         yield
@@ -23,11 +26,11 @@ def deaf_children() -> Iterator[None]:
 
 
 class StopSignals:
-    """What SLURM has told this job; only flags are set in the middle of whatever goes on."""
+    """The signals that SLURM has sent to this job. Handlers only set flags."""
 
     def __init__(self) -> None:
-        """Hear SIGUSR2 and SIGTERM from now on, in the place of submitit."""
-        self.time_is_up = self.told_to_end = False
+        """Handle SIGUSR2 and SIGTERM from now on, in place of submitit."""
+        self.time_is_up = self.is_terminated = False
         self._terminated_at = math.inf
         signal.signal(signal.SIGUSR2, self._on_usr2)
         signal.signal(signal.SIGTERM, self._on_term)
@@ -35,40 +38,62 @@ class StopSignals:
     @property
     def any(self) -> bool:
         """Whether to save and stop."""
-        return self.time_is_up or self.told_to_end
+        return self.time_is_up or self.is_terminated
 
     @property
     def seconds_since_term(self) -> float:
-        """How long ago the first SIGTERM came; below zero where none did."""
+        """Seconds since the first SIGTERM; negative where none came."""
         return time.monotonic() - self._terminated_at
 
     def _on_usr2(self, _number: int, _frame: FrameType | None) -> None:
         self.time_is_up = True
 
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
-        self.told_to_end = True
+        self.is_terminated = True
         self._terminated_at = min(self._terminated_at, time.monotonic())
 
 
 @dataclass
 class StopRequest:
-    """Whether somebody has asked to stop."""
+    """Whether Ctrl-C was pressed."""
 
-    asked: bool = False
+    is_set: bool = False
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[StopRequest]:
-    """Have Ctrl-C ask to stop; where that was asked before, it raises ``KeyboardInterrupt``."""
+    """Have Ctrl-C request a stop; a second Ctrl-C raises ``KeyboardInterrupt``."""
     request = StopRequest()
 
-    def hear(_number: int, _frame: object) -> None:
-        if request.asked:
+    def handle(_number: int, _frame: object) -> None:
+        if request.is_set:
             raise KeyboardInterrupt
-        request.asked = True
+        request.is_set = True
 
-    old_handler = signal.signal(signal.SIGINT, hear)
+    old_handler = signal.signal(signal.SIGINT, handle)
     try:
         yield request
     finally:
         signal.signal(signal.SIGINT, old_handler)
+
+
+def is_cancelled(cancelled_folder: Path | None, name: str) -> bool:
+    """Return whether a file in the folder has a run's name."""
+    return cancelled_folder is not None and (cancelled_folder / name).exists()
+
+
+class StopOrCancelled:
+    """Whether to save and leave a run. Cheap enough for each step: it looks at the disk only now and then."""
+
+    def __init__(self, stop: Callable[[], bool], cancelled_folder: Path | None, name: str) -> None:
+        """Watch a run; ``stop`` returns whether all runs are to stop."""
+        self._stop, self._folder, self._name = stop, cancelled_folder, name
+        self._looked = -math.inf
+        self._is_cancelled = False
+
+    def __call__(self) -> bool:
+        """Return whether to save and leave the run."""
+        if time.monotonic() - self._looked >= CANCELLED_SECONDS:
+            self._looked = time.monotonic()
+            self._is_cancelled = is_cancelled(self._folder, self._name)
+        return self._is_cancelled or self._stop()

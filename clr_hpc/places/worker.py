@@ -1,4 +1,4 @@
-"""One worker of a lane, whatever started it: it trains what the dispatcher gives until the study has ended."""
+"""One worker of a lane, whatever started it: it trains what the dispatcher assigns until the study has ended."""
 
 import json
 import os
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import GivenRun, StopOrCancelled, WorkerTask
+from clr_hpc.places.job import WorkerTask
+from clr_hpc.places.queue import Assignment
+from clr_hpc.places.signals import StopOrCancelled
 from clr_hpc.training.run import ExitStatus, train_run
 
 if TYPE_CHECKING:
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
 STOP_POLL_SECONDS = 1.0
-"""How often each worker asks whether to stop: a question a second, not one a step."""
-WAIT_SECONDS = 0.2
-"""Between two questions of a lane for which nothing is ready, and before it tries a run again that was in use."""
+"""Between two requests of a worker whether to stop, which are not made in each step."""
+IN_USE_SECONDS = 0.2
+"""Before a lane requests another run, or the same one, after a run that was in use."""
 
 
 @dataclass(frozen=True)
 class LaneTask:
-    """What a lane's workers are given."""
+    """What the workers of a lane are given."""
 
     lane: int
     shape: LaneShape
@@ -37,26 +39,26 @@ class LaneTask:
 
 @dataclass(frozen=True)
 class LaneWorker:
-    """What a worker knows of itself, and how it talks to the dispatcher and the other workers of its lane."""
+    """A worker's own part of its lane, and its connections to the dispatcher and the other workers."""
 
     rank: int
     size: int
     device: "torch.device"
     node: str
-    """An id, as the dispatcher is told which nodes are alive."""
+    """Id of its node in the cluster."""
     address: str
-    """By which the other workers of the lane reach this node."""
+    """Address by which the other workers of the lane reach this node."""
     call: Callable[..., Any]
-    """``call("next_run", lane)`` returns what ``Dispatcher.next_run(lane)`` does."""
+    """``call("run_ended", lane, outcome)`` returns what ``DispatcherActor.run_ended(lane, outcome)`` does."""
     from_first: Callable[[str], str]
-    """Called by all workers of the lane together, returns what the first one gave."""
+    """Called by all workers of the lane together, returns the argument of the first one."""
 
 
 def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
-    """Train what the dispatcher gives until the study has ended.
+    """Train what the dispatcher assigns until the study has ended.
 
     Raises:
-        RankLostError: another worker of the lane was lost; start the lane anew, and the run goes on.
+        RankLostError: another worker of the lane was lost; start the lane again to resume the run.
     """
     import torch
     import torch.distributed as dist
@@ -70,20 +72,20 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
     should_stop = _stop_signal(worker)
     pack = Pack.open(task.worker.pack_folder)
     place = (task.worker.place or "lane {number}").format(number=task.lane)
-    desk = _Desk(worker, task.lane)
-    desk.arrive()
-    while (run := desk.next_run()) is not None:
+    queue = _QueueClient(worker, task.lane)
+    queue.report_start()
+    while (run := queue.next()) is not None:
         group = ProcessGroup(
-            worker.rank, worker.size, worker.device, desk.store_of_run(), task.group_timeout_seconds
+            worker.rank, worker.size, worker.device, queue.store_of_run(), task.group_timeout_seconds
         )
-        folder = task.worker.runs_folder / run.spec.name
-        leave = StopOrCancelled(should_stop, task.worker.cancelled_folder, run.spec.name)
-        outcome = train_run(run.spec, pack, folder, group, leave, task.worker.settings, place, run.until_epochs)
-        desk.run_ended(outcome)
+        spec, folder = run.spec, task.worker.runs_folder / run.spec.name
+        leave = StopOrCancelled(should_stop, task.worker.cancelled_folder, spec.name)
+        outcome = train_run(spec, pack, folder, group, leave, task.worker.settings, place, run.until_epochs)
+        queue.ended(outcome)
 
 
 def _stop_signal(worker: LaneWorker) -> Callable[[], bool]:
-    """Return a function that says whether to stop, answered from memory: a thread asks the dispatcher."""
+    """Return a function that returns whether to stop, from memory: a thread asks the dispatcher."""
     stop = threading.Event()
 
     def ask() -> None:
@@ -98,16 +100,16 @@ def _stop_signal(worker: LaneWorker) -> Callable[[], bool]:
     return stop.is_set
 
 
-class _Desk:
-    """Where a lane's workers learn what they train next: rank 0 asks the dispatcher and tells the others."""
+class _QueueClient:
+    """A lane's connection to the queue: rank 0 asks the dispatcher and shares the answers with the other ranks."""
 
     def __init__(self, worker: LaneWorker, lane: int) -> None:
         self._worker, self._lane = worker, lane
         self._number = 0
         self._store = _lane_store(worker) if worker.size > 1 else None
 
-    def arrive(self) -> None:
-        """Report this lane and the nodes it is on."""
+    def report_start(self) -> None:
+        """Report this lane and its nodes to the dispatcher."""
         nodes = [self._worker.node]
         if self._store is not None:
             self._store.set(f"node/{self._worker.rank}", self._worker.node)
@@ -115,52 +117,42 @@ class _Desk:
         if self._worker.rank == 0:
             self._worker.call("lane_started", self._lane, tuple(nodes))
 
-    def next_run(self) -> GivenRun | None:
+    def next(self) -> Assignment | None:
         """Wait for the next run; None when the study has ended."""
         self._number += 1
         if self._worker.rank == 0:
-            run = self._ask()
-            self._tell("" if run is None else json.dumps([run.spec.model_dump_json(), run.until_epochs]))
+            while (answer := self._worker.call("wait_for_next", self._lane)) == "wait":
+                continue
+            run: Assignment | None = None if answer == "finished" else answer
+            if self._store is not None:
+                text = "" if run is None else json.dumps([run.spec.model_dump_json(), run.until_epochs])
+                self._store.set(f"run/{self._number}", text)
             return run
         assert self._store is not None
         text = self._store.get(f"run/{self._number}").decode()
         if not text:
             return None
         spec, until_epochs = json.loads(text)
-        return GivenRun(RunSpec.model_validate_json(spec), until_epochs)
+        return Assignment(RunSpec.model_validate_json(spec), until_epochs)
 
     def store_of_run(self) -> "Store | None":
-        """Return a store in which the ranks of the run that was given last find each other."""
+        """Return the store in which the ranks find each other for the current run."""
         from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
         return None if self._store is None else PrefixStore(f"group/{self._number}", self._store)
 
-    def run_ended(self, outcome: ExitStatus) -> None:
-        """Report what became of the run that was given last."""
+    def ended(self, outcome: ExitStatus) -> None:
+        """Report the outcome of the current run."""
         if self._worker.rank == 0:
             self._worker.call("run_ended", self._lane, outcome)
             if outcome == "in use":
-                time.sleep(WAIT_SECONDS)
-
-    def _ask(self) -> GivenRun | None:
-        while True:
-            answer = self._worker.call("next_run", self._lane)
-            if answer == "finished":
-                return None
-            if answer != "wait":
-                run: GivenRun = answer
-                return run
-            time.sleep(WAIT_SECONDS)
-
-    def _tell(self, text: str) -> None:
-        if self._store is not None:
-            self._store.set(f"run/{self._number}", text)
+                time.sleep(IN_USE_SECONDS)
 
 
 def _lane_store(worker: LaneWorker) -> "Store":
     """Return the store that the workers of a lane share while it lives; rank 0 serves it.
 
-    It listens on the address alone by which the lane's workers reach each other.
+    It listens only on the address by which the lane's workers reach each other.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 

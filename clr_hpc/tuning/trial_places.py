@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.places.job import RunQueue, WorkerTask
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.local.place import Processes, drain_here, visible_gpus
+from clr_hpc.places.queue import Queue
 
 Processor = Literal["GPU", "CPU"]
 
@@ -31,7 +32,7 @@ class TrialPlace(Protocol):
 
     def train(
         self,
-        queue: RunQueue,
+        queue: Queue,
         task: WorkerTask,
         say: Callable[[str], None],
     ) -> bool:
@@ -56,7 +57,7 @@ class ThisMachine:
 
     def train(
         self,
-        queue: RunQueue,
+        queue: Queue,
         task: WorkerTask,
         say: Callable[[str], None],
     ) -> bool:
@@ -95,7 +96,7 @@ class RayLanes:
 
     def train(
         self,
-        queue: RunQueue,
+        queue: Queue,
         task: WorkerTask,
         say: Callable[[str], None],
     ) -> bool:
@@ -104,14 +105,14 @@ class RayLanes:
         Raises:
             ClusterError: the cluster can't be started, has no room for a lane, or every lane was given up.
         """
-        from clr_hpc.places.ray.place import drain_on_ray
+        from clr_hpc.places.ray.place import train_on_ray
 
-        if queue.next_run(()) is None and queue.is_finished:
+        if queue.next(0, ()) == "finished":
             return True  # a cluster takes seconds to start; a run that it gave is given again
         dashboard = self.enter()
         token = os.environ.get("RAY_AUTH_TOKEN_PATH")
         say(f"starting {len(self.shapes)} lanes; dashboard: {dashboard}, which asks for the token in {token}")
-        return drain_on_ray(queue, self.shapes, self.may_grow, task, lambda _: None, lambda *_: None)
+        return train_on_ray(queue, self.shapes, self.may_grow, task, lambda _: None, lambda *_: None)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The runs of trials, as the queue from which warm processes take what they train next."""
+"""The queue of the runs of trials."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from typing import Any
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import trial_runs
+from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.training.run import ExitStatus
 from clr_hpc.tuning.tuner import Trial, Tuner
@@ -85,10 +86,8 @@ class _Stretch:
     by_seed: dict[int, float] = field(default_factory=dict)
 
 
-class TrialQueue:
-    """Gives out runs of the trials under way, and asks for another trial where all of these are taken."""
-
-    wants_fresh_processes = False
+class TrialQueue(Queue):
+    """Assigns runs of the current trials, and asks the search for another trial where all of these are taken."""
 
     def __init__(
         self,
@@ -99,7 +98,7 @@ class TrialQueue:
         on_end: Callable[[Trial], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on with the trials that are under way.
+        """Resume the current trials.
 
         Args:
             tuner: decides on trials.
@@ -116,28 +115,26 @@ class TrialQueue:
         self._trial_of: dict[str, int] = {}
         self._baselines_ended: set[str] = set()
         self._not_before: dict[str, float] = {}
-        self._is_finished = False
         for trial in tuner.under_way():
             self._begin(trial)
 
-    def next_run(self, under_way: Collection[RunSpec]) -> RunSpec | None:
-        """Return a run of a trial that is under way or of a new one; None where others must end before."""
-        taken = {spec.name for spec in under_way}
+    def next(self, _worker: int, busy: Collection[RunSpec], /) -> Assignment | Wait | Finished:
+        """Return a run of a current trial or of a new one, up to the trial's next rung."""
+        taken = {spec.name for spec in busy}
         while True:
             for stretch in self._stretches.values():
                 for spec in stretch.missing.values():
                     wanted = self._first_wanted(spec)
                     if wanted.name not in taken and self._not_before.get(wanted.name, 0.0) <= self._clock():
-                        return wanted
+                        return Assignment(wanted, self._until_epochs(wanted))
             is_idle = not self._stretches
             trial = self._tuner.next(nothing_is_under_way=is_idle)
             if trial is None:
-                self._is_finished = is_idle
-                return None
+                return "finished" if is_idle else "wait"
             self._begin(trial)
 
-    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
-        """Take a run's value, and where it was the last of its trial's runs, write the trial's down."""
+    def ended(self, spec: RunSpec, outcome: ExitStatus, /) -> None:
+        """Read a run's value, and record the trial's where this was the last of its runs."""
         if outcome == "in use":
             self._not_before[spec.name] = self._clock() + IN_USE_SECONDS
             return
@@ -149,19 +146,10 @@ class TrialQueue:
             self._look_at(stretch, spec)
             self._close_if_complete(stretch)
 
-    def until_epochs(self, spec: RunSpec) -> float:
-        """Return where a run pauses."""
+    def _until_epochs(self, spec: RunSpec) -> float:
         stretch = self._stretches.get(self._trial_of.get(spec.name, -1))
         target = None if stretch is None else stretch.trial.target
         return math.inf if target is None or target >= self._tuner.plan.epochs else float(target)
-
-    def processes_started(self) -> None:
-        """Do nothing."""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every trial has ended and the search has no more."""
-        return self._is_finished
 
     def _begin(self, trial: Trial) -> None:
         try:
@@ -181,7 +169,7 @@ class TrialQueue:
         """Take a run's value where it has come as far as it is to come; fail the trial where it never will."""
         folder = self._runs_folder / spec.name
         try:
-            value = value_after(folder, self.until_epochs(spec), self._metric)
+            value = value_after(folder, self._until_epochs(spec), self._metric)
             reason = failure_of(folder) if value is None and is_begun else None
         except ValueError as error:
             value, reason = None, str(error)

@@ -16,7 +16,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.one_class.base import threshold
-from clr_hpc.places.job import ListedRuns
+from clr_hpc.places.queue import Assignment, ListedRuns
 from clr_hpc.training.checkpoint import load_tensors
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
@@ -204,8 +204,8 @@ def test_a_run_waits_for_its_baseline_and_the_others_do_not(small_pack: Pack) ->
     runs = runs_of(small_pack)
     baseline, control, _, svdd, *_ = runs
     queue = ListedRuns(runs)
-    assert queue.next_run([]) == baseline
-    assert queue.next_run([baseline]) == svdd, "what needs no weights of a baseline goes first"
-    assert ListedRuns([baseline, control]).next_run([baseline]) is None
+    assert queue.next(0, []) == Assignment(baseline)
+    assert queue.next(0, [baseline]) == Assignment(svdd), "what needs no weights of a baseline goes first"
+    assert ListedRuns([baseline, control]).next(0, [baseline]) == "wait"
     queue.ended(baseline, "failed")
-    assert queue.next_run([]) == control, "which says for itself that its baseline failed"
+    assert queue.next(0, []) == Assignment(control), "which says for itself that its baseline failed"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.places.queue import Assignment
 from clr_hpc.store.atomic import write_json
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import dimensions_of
@@ -53,11 +54,16 @@ class Bench:
             self.tuner, self.study, CHECKSUM, self.runs, self.ended.append, clock=lambda: self.now
         )
 
-    def train(self, spec: RunSpec, auroc: float | None = 0.8) -> None:
+    def next(self, *busy: RunSpec) -> Assignment:
+        """Return the next assignment, of which there must be one."""
+        answer = self.queue.next(0, busy)
+        assert isinstance(answer, Assignment)
+        return answer
+
+    def train(self, run: Assignment, auroc: float | None = 0.8) -> None:
         """Train a run as far as the queue says."""
-        until = self.queue.until_epochs(spec)
-        self.write(spec, int(min(until, 4)), auroc)
-        self.queue.ended(spec, "done" if until == math.inf else "stopped")
+        self.write(run.spec, int(min(run.until_epochs, 4)), auroc)
+        self.queue.ended(run.spec, "done" if run.until_epochs == math.inf else "stopped")
 
     def write(self, spec: RunSpec, epochs: int, auroc: float | None = 0.8) -> None:
         """Leave what training leaves after so many epochs."""
@@ -72,12 +78,10 @@ class Bench:
 
 def test_every_seed_of_a_trial_is_trained_and_their_mean_counts(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    first = bench.queue.next_run([])
-    assert first is not None
-    second = bench.queue.next_run([first])
-    assert second is not None
-    assert [first.seed, second.seed] == [0, 1]
-    assert first.training.batch_size == second.training.batch_size == 16
+    first = bench.next()
+    second = bench.next(first.spec)
+    assert [first.spec.seed, second.spec.seed] == [0, 1]
+    assert first.spec.training.batch_size == second.spec.training.batch_size == 16
     bench.train(second, auroc=0.9)
     assert not bench.ended
     bench.train(first, auroc=0.7)
@@ -88,31 +92,28 @@ def test_a_free_process_gets_the_next_trial_while_others_are_busy(tmp_path: Path
     bench = Bench(tmp_path)
     under_way: list[RunSpec] = []
     for _ in range(6):
-        spec = bench.queue.next_run(under_way)
-        assert spec is not None
-        under_way.append(spec)
+        under_way.append(bench.next(*under_way).spec)
     assert [spec.training.batch_size for spec in under_way] == [16, 16, 32, 32, 64, 64]
     assert len({spec.run_id for spec in under_way}) == 6
 
 
 def test_a_run_that_is_done_already_is_not_trained_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    first = bench.queue.next_run([])
-    assert first is not None
+    first = bench.next().spec
     bench.write(first, 4)
     again = Bench(tmp_path)
-    second = again.queue.next_run([])
-    assert second is not None
+    second = again.next().spec
     assert (second.seed, second.training.batch_size) == (1, 16)
 
 
 def test_runs_pause_at_rungs_and_the_best_go_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, early_stopping={"min_epochs": 1, "reduction": 2})
     trained = []
-    while (spec := bench.queue.next_run([])) is not None:
-        trained.append((spec.training.batch_size, spec.seed, bench.queue.until_epochs(spec)))
-        bench.train(spec, auroc=0.5 + spec.training.batch_size / 1000)
-    assert bench.queue.is_finished
+    while isinstance(run := bench.queue.next(0, []), Assignment):
+        batch_size = run.spec.training.batch_size
+        trained.append((batch_size, run.spec.seed, run.until_epochs))
+        bench.train(run, auroc=0.5 + batch_size / 1000)
+    assert run == "finished"
     ends = {batch_size for batch_size, _, until in trained if until == math.inf}
     assert 128 in ends
     assert 16 not in ends
@@ -121,40 +122,36 @@ def test_runs_pause_at_rungs_and_the_best_go_on(tmp_path: Path) -> None:
 
 def test_a_run_that_another_search_has_is_tried_again_later(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    first = bench.queue.next_run([])
-    assert first is not None
+    first = bench.next().spec
     bench.queue.ended(first, "in use")
-    assert bench.queue.next_run([]) != first
+    assert bench.next().spec != first
     bench.now += IN_USE_SECONDS
-    assert bench.queue.next_run([]) == first
+    assert bench.next().spec == first
 
 
 def test_a_failed_run_fails_its_trial_and_no_other(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    first = bench.queue.next_run([])
-    assert first is not None
+    first = bench.next().spec
     folder = bench.runs / first.name
     folder.mkdir()
     write_json(folder / "result.json", {"status": "failed", "reason": "FloatingPointError: too high"})
     bench.queue.ended(first, "failed")
     assert [trial.failure for trial in bench.ended] == ["seed 0: FloatingPointError: too high"]
-    while (spec := bench.queue.next_run([])) is not None:
-        bench.train(spec)
+    while isinstance(run := bench.queue.next(0, []), Assignment):
+        bench.train(run)
     assert [trial.failure is None for trial in bench.tuner.trials] == [False, True, True, True]
 
 
 def test_a_stopped_run_is_given_out_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    first = bench.queue.next_run([])
-    assert first is not None
+    first = bench.next().spec
     bench.queue.ended(first, "stopped")
-    assert bench.queue.next_run([]) == first
+    assert bench.next().spec == first
 
 
 def test_a_metric_that_is_not_defined_fails_the_trial_with_that_reason(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    first = bench.queue.next_run([])
-    assert first is not None
+    first = bench.next()
     bench.train(first, auroc=None)
     assert "has one class only" in str(bench.ended[0].failure)
 

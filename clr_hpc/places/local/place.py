@@ -13,8 +13,9 @@ from pathlib import Path
 from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.build import usable_cores
-from clr_hpc.places.job import ListedRuns, RunQueue, WorkerTask
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.pool import drain
+from clr_hpc.places.queue import ListedRuns, Queue
 from clr_hpc.places.signals import stop_on_interrupt
 from clr_hpc.training.run import ExitStatus
 
@@ -58,7 +59,7 @@ def train_here(
 
 
 def drain_here(
-    queue: RunQueue,
+    queue: Queue,
     task: WorkerTask,
     processes: Processes,
     on_poll: Callable[[set[RunSpec]], None],
@@ -78,7 +79,7 @@ def drain_here(
     """
     count, threads, cohort = processes.count, processes.threads, processes.cohort
     with stop_on_interrupt() as stop:
-        return drain(queue, task, count, threads, lambda: stop.asked, on_poll, on_end, cohort)
+        return drain(queue, task, count, threads, lambda: stop.is_set, on_poll, on_end, cohort)
 
 
 def resources_here() -> Resources:

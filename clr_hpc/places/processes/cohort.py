@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import RunQueue
+from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
 from clr_hpc.training.round_robin import RoundRobinLock
 from clr_hpc.training.run import ExitStatus, RunSettings, train_run
 
@@ -123,30 +123,35 @@ def _wait_for(device: "torch.device") -> None:
 
 
 def ready_cohorts(
-    queue: RunQueue, under_way: Collection[RunSpec], free: int, processes: int, most: int
-) -> list[list[RunSpec]]:
-    """Take runs from a queue for the processes that are free: a list for each, none empty.
+    queue: Queue, busy: Collection[RunSpec], free: int, processes: int, most: int
+) -> tuple[list[list[Assignment]], Wait | Finished]:
+    """Return a list of assignments for each free process, none empty, and the queue's answer when it had no more.
 
     The runs of a list share architecture and image size. Processes get equal shares of what is ready, so that none
     takes all and leaves the others idle.
 
     Args:
         queue: asked for what is ready.
-        under_way: what is being trained.
-        free: processes that wait for runs.
-        processes: all of them.
-        most: runs of a list.
+        busy: runs that are being trained.
+        free: number of processes that wait for runs.
+        processes: number of all processes.
+        most: length of a list.
     """
-    ready: list[RunSpec] = []
+    ready: list[Assignment] = []
+    answer: Wait | Finished = "wait"
     wanted = free if most == 1 else processes * most
-    while len(ready) < wanted and (spec := queue.next_run([*under_way, *ready])) is not None:
-        ready.append(spec)
+    while len(ready) < wanted:
+        found = queue.next(0, [*busy, *(assignment.spec for assignment in ready)])
+        if not isinstance(found, Assignment):
+            answer = found
+            break
+        ready.append(found)
     share = min(most, math.ceil(len(ready) / processes))
-    cohorts: list[list[RunSpec]] = []
+    cohorts: list[list[Assignment]] = []
     while ready and len(cohorts) < free:
-        cohorts.append([spec for spec in ready if _shape(spec) == _shape(ready[0])][:share])
-        ready = [spec for spec in ready if spec not in cohorts[-1]]
-    return cohorts
+        cohorts.append([one for one in ready if _shape(one.spec) == _shape(ready[0].spec)][:share])
+        ready = [one for one in ready if one not in cohorts[-1]]
+    return cohorts, answer
 
 
 def _shape(spec: RunSpec) -> tuple[str, int]:

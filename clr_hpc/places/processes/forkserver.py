@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from threading import Thread
 
-from clr_hpc.places.signals import SENT_TO_ALL, deaf_children
+from clr_hpc.places.signals import SENT_TO_ALL, blocked_signals
 
 
 def fresh_processes() -> ForkServerContext:
@@ -25,9 +25,9 @@ def fresh_processes() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["clr_hpc.places.processes.preload"])
-    with deaf_children():
+    with blocked_signals():
         resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
-    with deaf_children():
+    with blocked_signals():
         forkserver.ensure_running()
     return context
 

@@ -4,65 +4,71 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import ListedRuns, RunQueue, WorkerTask
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.cohort import ready_cohorts
 from clr_hpc.places.processes.forkserver import fresh_processes
 from clr_hpc.places.processes.worker import leave_failure, start_worker, train_in_worker
+from clr_hpc.places.queue import Assignment, ListedRuns, Queue
 from clr_hpc.training.run import ExitStatus
 
 POLL_SECONDS = 0.5
+DIED_ALONE = (
+    "the process that trained it died twice, once with nothing beside it; when memory is short the kernel "
+    "kills processes: look into the system log, or lower training.batch_size"
+)
 
 
 def drain(
-    queue: RunQueue,
+    queue: Queue,
     task: WorkerTask,
     count: int,
     threads: int,
     should_stop: Callable[[], bool],
     on_poll: Callable[[set[RunSpec]], None],
-    on_end: Callable[[RunSpec, ExitStatus], None],
+    on_end: Callable[[RunSpec, ExitStatus], bool | None],
     cohort: int = 1,
 ) -> bool:
-    """Train what a queue gives until it is finished.
+    """Train what a queue assigns until it is finished.
 
     Args:
         queue: asked for the next run whenever a process is free.
-        task: what all processes are told.
-        count: of the processes.
+        task: the same for all processes.
+        count: number of processes.
         threads: CPU threads of each.
-        should_stop: asked about twice a second.
+        should_stop: called about twice a second.
         on_poll: called about twice a second with the runs that are being trained.
-        on_end: called when a run ends; of a cohort, when all its runs have.
-        cohort: runs that a process trains side by side, at most.
+        on_end: called when a run ends; of a cohort, when all its runs have. Where it returns True, the processes
+            are replaced by fresh ones before another run starts.
+        cohort: most runs that a process trains side by side.
 
     Returns:
         False where ``should_stop`` ended it; every run then under way is saved.
     """
-    suspects: list[RunSpec] = []
-    while suspects or not queue.is_finished:
+    suspects: list[Assignment] = []
+    is_finished = False
+    while suspects or not is_finished:
         # when a process dies, all that were under way are suspects: each then runs alone, and the guilty one shows
-        source, at_once, most = (ListedRuns(suspects[:1]), 1, 1) if suspects else (queue, count, cohort)
-        with _Workers(task, at_once, threads, most) as workers:
-            queue.processes_started()
-            for spec, outcome in workers.train(source, queue.until_epochs, should_stop, on_poll):
+        alone = [ListedRuns([one.spec], one.until_epochs) for one in suspects[:1]]
+        with _Workers(task, *((1, threads, 1) if alone else (count, threads, cohort))) as workers:
+            for assignment, outcome in workers.train(alone[0] if alone else queue, should_stop, on_poll):
+                spec = assignment.spec
                 if outcome == "process died":
-                    if spec not in suspects:
-                        suspects.append(spec)
+                    if not alone:
+                        suspects.append(assignment)
                         continue
-                    outcome = _leave_result_of_dead_process(task.runs_folder / spec.name)
-                if spec in suspects:
-                    suspects.remove(spec)
-                    source.ended(spec, outcome)
+                    outcome = leave_failure(task.runs_folder / spec.name, ChildProcessError(DIED_ALONE))
+                if alone:
+                    suspects.remove(assignment)
+                    alone[0].ended(spec, outcome)
                 queue.ended(spec, outcome)
-                on_end(spec, outcome)
-            if workers.stopped:
+                workers.is_closed |= on_end(spec, outcome) is True
+            if workers.is_stopped:
                 return False
+            is_finished = workers.is_finished and not alone
     return True
 
 
@@ -73,7 +79,11 @@ class _Workers:
         self._task, self._count, self._threads, self._cohort = task, count, threads, cohort
         self._pool: ProcessPoolExecutor | None = None
         self._stop: Event | None = None
-        self.stopped = False
+        self.is_stopped = False
+        self.is_closed = False
+        """Whether they take no further run: one died, or they are to be replaced."""
+        self.is_finished = False
+        """Whether the queue was finished when they had ended their last run."""
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -87,45 +97,46 @@ class _Workers:
         return self._pool
 
     def train(
-        self,
-        queue: RunQueue,
-        until_epochs: Callable[[RunSpec], float],
-        should_stop: Callable[[], bool],
-        on_poll: Callable[[set[RunSpec]], None],
-    ) -> Iterator[tuple[RunSpec, ExitStatus | Literal["process died"]]]:
-        """Yield each run as it ends, with its outcome or ``process died``; stop where the pool can't go on."""
-        pending: dict[Future[list[ExitStatus]], list[RunSpec]] = {}
-        broken = False
-        while pending or not (queue.is_finished or self.stopped or broken or queue.wants_fresh_processes):
-            if not self.stopped and should_stop():
-                self.stopped = True
+        self, queue: Queue, should_stop: Callable[[], bool], on_poll: Callable[[set[RunSpec]], None]
+    ) -> Iterator[tuple[Assignment, ExitStatus | Literal["process died"]]]:
+        """Yield each assignment as it ends, with its outcome or ``process died``."""
+        pending: dict[Future[list[ExitStatus]], list[Assignment]] = {}
+        while True:
+            if not self.is_stopped and should_stop():
+                self.is_stopped = True
                 if self._stop is not None:
                     self._stop.set()
-            closed = self.stopped or broken or queue.wants_fresh_processes
-            free = 0 if closed else self._count - len(pending)
-            under_way = list(chain.from_iterable(pending.values()))
-            for cohort in ready_cohorts(queue, under_way, free, self._count, self._cohort):
-                runs = [(spec, until_epochs(spec)) for spec in cohort]
-                try:
-                    pending[self._started().submit(train_in_worker, runs)] = cohort
-                except BrokenProcessPool:  # a process died while it had nothing to do
-                    broken = True
-                    break
+            if not (self.is_stopped or self.is_closed):
+                self._submit(queue, pending)
             if not pending:
+                if self.is_stopped or self.is_closed or self.is_finished:
+                    return
                 time.sleep(POLL_SECONDS)
             ended, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            on_poll(set(chain.from_iterable(pending.values())))
+            on_poll(_specs(pending))
             for future in ended:
                 cohort = pending.pop(future)
                 try:
                     outcomes = future.result()
                 except BrokenProcessPool:
-                    broken = True
-                    yield from ((spec, "process died") for spec in cohort)
+                    self.is_closed = True
+                    yield from ((assignment, "process died") for assignment in cohort)
                 else:
-                    for spec, outcome in zip(cohort, outcomes, strict=True):
-                        if outcome != "stopped" or not self.stopped:
-                            yield spec, outcome
+                    for assignment, outcome in zip(cohort, outcomes, strict=True):
+                        if outcome != "stopped" or not self.is_stopped:
+                            yield assignment, outcome
+
+    def _submit(self, queue: Queue, pending: dict[Future[list[ExitStatus]], list[Assignment]]) -> None:
+        """Give the free processes what the queue has for them."""
+        free = self._count - len(pending)
+        cohorts, answer = ready_cohorts(queue, _specs(pending), free, self._count, self._cohort)
+        self.is_finished = answer == "finished"
+        for cohort in cohorts:
+            try:
+                pending[self._started().submit(train_in_worker, cohort)] = cohort
+            except BrokenProcessPool:  # a process died while it had nothing to do
+                self.is_closed = True
+                return
 
     def __enter__(self) -> "_Workers":
         return self
@@ -135,11 +146,5 @@ class _Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_result_of_dead_process(folder: Path) -> ExitStatus:
-    return leave_failure(
-        folder,
-        ChildProcessError(
-            "the process that trained it died twice, once with nothing beside it; when memory is short the kernel "
-            "kills processes: look into the system log, or lower training.batch_size"
-        ),
-    )
+def _specs(pending: dict[Future[list[ExitStatus]], list[Assignment]]) -> set[RunSpec]:
+    return {assignment.spec for cohort in pending.values() for assignment in cohort}

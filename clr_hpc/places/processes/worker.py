@@ -1,4 +1,4 @@
-"""One of the processes that stay warm: what runs in it, and how it ends."""
+"""One warm process: what runs in it, and how it ends."""
 
 import signal
 from collections.abc import Sequence
@@ -6,10 +6,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import StopOrCancelled, WorkerTask
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.cohort import CohortRun, train_cohort
 from clr_hpc.places.processes.forkserver import begin, die_with_parent
+from clr_hpc.places.queue import Assignment
+from clr_hpc.places.signals import StopOrCancelled
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.run_folder import failure
 from clr_hpc.training.run import ExitStatus
@@ -19,19 +20,19 @@ EXIT_SECONDS = 3
 
 
 _worker: dict[str, Any] = {}
-"""What this process was told, has opened and is at."""
+"""The task of this process, what it has opened, and its state."""
 
 
 def start_worker(numbers: Any, stop: Any, task: WorkerTask, threads: int) -> None:
     """Prepare this process for signals and for what it will train.
 
     Args:
-        numbers: a queue that has a number for each process.
+        numbers: a queue that holds a number for each process.
         stop: an event that is set when all are to save and stop.
-        task: what all processes are told.
+        task: the same for all processes.
         threads: CPU threads of this one.
     """
-    # the parent hears Ctrl-C, and what SLURM sends to all processes of a job, and sets the stop event
+    # the parent handles Ctrl-C, and what SLURM sends to all processes of a job, and sets the stop event
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_terminate)
@@ -61,17 +62,17 @@ def _on_terminate(_number: int, _frame: FrameType | None) -> None:
         signal.alarm(EXIT_SECONDS)
 
 
-def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[ExitStatus]:
-    """Train runs side by side in this process, each until so many epochs; see ``train_run``."""
+def train_in_worker(cohort: Sequence[Assignment]) -> list[ExitStatus]:
+    """Train assignments side by side in this process; see ``train_run``."""
     task: WorkerTask = _worker["task"]
     runs = [
         CohortRun(
-            spec,
-            task.runs_folder / spec.name,
-            StopOrCancelled(_told_to_stop, task.cancelled_folder, spec.name),
-            until_epochs,
+            assignment.spec,
+            task.runs_folder / assignment.spec.name,
+            StopOrCancelled(_must_stop, task.cancelled_folder, assignment.spec.name),
+            assignment.until_epochs,
         )
-        for spec, until_epochs in cohort
+        for assignment in cohort
     ]
     if all(run.should_stop() for run in runs):
         return ["stopped" for _ in runs]
@@ -83,15 +84,14 @@ def train_in_worker(cohort: Sequence[tuple[RunSpec, float]]) -> list[ExitStatus]
                 _open_what_runs_share(task)
             except Exception as error:  # the device or the disk; the next run tries again
                 return [leave_failure(run.folder, error) for run in runs]
-        pack, group = _worker["pack"], _worker["group"]
-        return train_cohort(runs, pack, group, task.settings, place)
+        return train_cohort(runs, _worker["pack"], _worker["group"], task.settings, place)
     finally:
         _worker["busy"] = False
         if _worker.get("terminated"):
             signal.alarm(EXIT_SECONDS)  # the outcome still has to reach the parent
 
 
-def _told_to_stop() -> bool:
+def _must_stop() -> bool:
     return bool(_worker.get("terminated")) or bool(_worker["stop"].is_set())
 
 

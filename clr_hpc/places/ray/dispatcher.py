@@ -1,37 +1,66 @@
-"""What the lanes of a study share: who trains which run, what became of it, and what to do when a lane dies.
+"""The mailbox between the lanes of a study and the command, which alone asks the queue.
 
-It knows no cluster. Ray Train's lanes ask it through an actor; the run folders are the truth, and this is lost
-without harm when the command that started it is killed.
+Lanes request runs and report outcomes; the command reads the state and posts assignments. What a lane that dies
+leaves behind is decided here. The run folders are the truth, so nothing is lost when this is.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import GivenRun, LaneQueue, is_cancelled
-from clr_hpc.places.ray.lane_queue import HandedRuns
+from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
+from clr_hpc.places.signals import is_cancelled
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.run_folder import failure, newest_checkpoint
 from clr_hpc.training.run import ExitStatus
 
 DEATHS_WITHOUT_PROGRESS = 3
-"""After so many, a run counts as the cause and fails."""
+"""Deaths of a lane, without a newer checkpoint in between, after which its run counts as the cause and fails."""
+LANE_SECONDS = 1.0
+"""Longest time that a lane's request waits in the actor for an answer."""
+COMMAND_SECONDS = 0.5
+"""Longest time that the command's request waits in the actor for a change."""
+TICK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class News:
-    """What happened since it was last asked for."""
+class DispatcherState:
+    """What the command reads."""
 
     ended: tuple[tuple[RunSpec, ExitStatus], ...]
-    under_way: dict[int, str]
-    """The name of the run that each lane trains."""
-    is_finished: bool
-    asking: frozenset[int] = frozenset()
-    """The lanes that want to be handed a run."""
+    """Runs that ended since the state was last read, with their outcomes."""
+    busy: dict[int, RunSpec]
+    """The run that each lane trains."""
+    requesting: frozenset[int]
+    """Lanes that wait for an assignment."""
+    lost: tuple[int, ...]
+    """Lanes that were lost since the state was last read, or could not be started."""
+
+
+def assign(
+    queue: Queue, state: DispatcherState, cancelled_folder: Path | None = None
+) -> tuple[dict[int, Assignment], bool]:
+    """Return an assignment for each requesting lane for which there is one, and whether there will be no more."""
+    for spec, outcome in state.ended:
+        queue.ended(spec, outcome)
+    for lane in state.lost:
+        queue.lost(lane)
+    busy = list(state.busy.values())
+    assignments: dict[int, Assignment] = {}
+    is_last = False
+    for lane in sorted(state.requesting):
+        while isinstance(answer := queue.next(lane, busy), Assignment):
+            if not is_cancelled(cancelled_folder, answer.spec.name):
+                assignments[lane] = answer
+                busy.append(answer.spec)
+                break
+            queue.ended(answer.spec, "stopped")
+        is_last = answer == "finished" and not busy
+    return assignments, is_last
 
 
 @dataclass
@@ -42,46 +71,46 @@ class _Deaths:
 
 
 class Dispatcher:
-    """Answers the lanes of one study, one call after the other."""
+    """The mailbox of one study. It knows no Ray."""
 
     def __init__(
-        self,
-        queue: LaneQueue,
-        runs_folder: Path,
-        cancelled_folder: Path | None = None,
-        in_use_seconds: float = 0.0,
+        self, runs_folder: Path, cancelled_folder: Path | None = None, in_use_seconds: float = 0.0
     ) -> None:
-        """Hand out the runs of ``queue``.
+        """Start with no lane.
 
         Args:
-            queue: the runs that are not done.
             runs_folder: where each run has its folder.
-            cancelled_folder: where a file with a run's name says that nobody is to train it.
-            in_use_seconds: how long to try a run again that another process holds, which may be dead.
+            cancelled_folder: a file with a run's name in it means that this run is not to be trained.
+            in_use_seconds: how long to retry a run that another process holds, which may be dead.
         """
-        self._queue = queue
-        self._cancelled_folder, self._in_use_seconds = cancelled_folder, in_use_seconds
+        self._runs_folder, self._cancelled_folder = runs_folder, cancelled_folder
+        self._in_use_seconds = in_use_seconds
         self._in_use_since: dict[str, float] = {}
-        self._runs_folder = runs_folder
         self._nodes_of: dict[int, tuple[str, ...]] = {}
         self._starts: dict[int, int] = {}
         self._deaths: dict[str, _Deaths] = {}
-        self._handed_back: set[str] = set()
+        self._busy: dict[int, Assignment] = {}
+        self._requesting: set[int] = set()
+        self._lost: list[int] = []
+        self._taken_back: set[str] = set()
         self._gone_nodes: set[str] = set()
         self._ended: list[tuple[RunSpec, ExitStatus]] = []
-        self._stopping = False
+        self._stopping = self._is_finished = False
+        self._has_changed = True
+        """Since the state was last read, in a way that the command can act on."""
+
+    # for lanes
 
     def lane_started(self, lane: int, nodes: tuple[str, ...]) -> None:
-        """Hear that a lane is up on these nodes; had it a run under way, it died while training that.
+        """Note that a lane is up on these nodes. If it was training a run, it died of it, and starts it again.
 
         A run under which lanes die again and again, without a newer checkpoint in between, fails.
         """
         self._nodes_of[lane] = nodes
         self._starts[lane] = self._starts.get(lane, 0) + 1
-        run = self._queue.under_way.get(lane)
-        if run is None:
+        if lane not in self._busy:
             return
-        name = run.spec.name
+        name = self._busy[lane].spec.name
         deaths = self._deaths.setdefault(name, _Deaths())
         samples = newest_checkpoint(self._runs_folder / name)
         deaths.count = deaths.count + 1 if samples <= deaths.samples else 1
@@ -97,72 +126,104 @@ class Dispatcher:
             write_json(folder / "result.json", failure(reason, 0.0))
             self.run_ended(lane, "failed")
 
-    def starts(self, lane: int) -> int:
-        """Return how often a lane has come up."""
-        return self._starts.get(lane, 0)
+    def next(self, lane: int) -> Assignment | Wait | Finished:
+        """Return what a lane trains next: after a restart, the run that it had."""
+        answer = self._answer(lane)
+        if answer == "wait":
+            self._has_changed |= lane not in self._requesting
+            self._requesting.add(lane)
+        return answer
 
-    def next_run(self, lane: int) -> GivenRun | Literal["wait", "finished"]:
-        """Return what a lane is to train next; ``wait``: ask again, since others must end first."""
+    def _answer(self, lane: int) -> Assignment | Wait | Finished:
         if self._stopping:
-            self._queue.lost(lane)  # what it was handed just now, or had when it died, it will not train
+            self._busy.pop(lane, None)  # assigned just now, or before it died: it will not train it
+        if self._stopping or self._is_finished:
             return "finished"
-        if self._queue.is_finished:
-            return "finished"
-        while (run := self._queue.take(lane)) is not None:
-            if not is_cancelled(self._cancelled_folder, run.spec.name):
-                return run
-            self._queue.ended(lane)
-        return "finished" if self._queue.is_finished else "wait"
+        return self._busy.get(lane, "wait")
 
     def run_ended(self, lane: int, outcome: ExitStatus) -> None:
-        """Hear what became of the run that a lane has.
+        """Note the outcome of a lane's run.
 
-        A run that was handed back because a node is gone can still be held by a process that has not noticed yet:
-        then it is in use for a while, and is handed out again.
+        A run that was taken back from a lost node can still be held by a process that has not noticed yet. Then it
+        is in use for a while, and is assigned again.
         """
-        run = self._queue.under_way[lane]
-        name = run.spec.name
-        is_pause = run.until_epochs < math.inf and not self._stopping
+        assignment = self._busy.pop(lane)
+        self._has_changed = True
+        name = assignment.spec.name
+        is_pause = assignment.until_epochs < math.inf and not self._stopping
         has_ended = is_pause or is_cancelled(self._cancelled_folder, name)
-        if (outcome == "stopped" and not has_ended) or (outcome == "in use" and self._may_come_free(name)):
-            self._queue.lost(lane)
-            return
-        self._queue.ended(lane)
-        self._ended.append((run.spec, outcome))
+        if (outcome != "stopped" or has_ended) and (outcome != "in use" or not self._may_come_free(name)):
+            self._ended.append((assignment.spec, outcome))
 
-    def hand_out(self, runs: Mapping[int, GivenRun], is_last: bool) -> None:
-        """Take runs for the lanes of ``News.asking``, or hear that there are no more; for ``HandedRuns`` alone."""
-        assert isinstance(self._queue, HandedRuns), "a study's runs are all there from the start"
-        self._queue.hand(runs)
-        if is_last:
-            self._queue.finish()
+    def must_stop(self, node: str) -> bool:
+        """Return whether a worker must stop: all must, or its node counts as lost and its run is another's."""
+        return self._stopping or node in self._gone_nodes
 
     def _may_come_free(self, name: str) -> bool:
         since = self._in_use_since.setdefault(name, time.monotonic())
-        return name in self._handed_back or time.monotonic() - since < self._in_use_seconds
+        return name in self._taken_back or time.monotonic() - since < self._in_use_seconds
 
-    def news(self, alive_nodes: frozenset[str] | None = None) -> News:
-        """Return what happened since the last call; runs of lanes on nodes that are gone are handed back first."""
+    # for the command
+
+    def starts(self, lane: int) -> int:
+        """Return how often a lane has started."""
+        return self._starts.get(lane, 0)
+
+    def state(self, alive_nodes: frozenset[str] | None = None) -> DispatcherState:
+        """Return the state, after taking back the runs of lanes on nodes that are lost."""
         if alive_nodes is not None:
             for lane, nodes in list(self._nodes_of.items()):
                 if not alive_nodes.issuperset(nodes):
                     self._gone_nodes.update(set(nodes) - alive_nodes)
-                    self.lane_gone(lane)
+                    self.lane_lost(lane)
         ended, self._ended = tuple(self._ended), []
-        under_way = {lane: run.spec.name for lane, run in self._queue.under_way.items()}
-        return News(ended, under_way, self._queue.is_finished, self._queue.asking)
+        lost, self._lost = tuple(self._lost), []
+        self._has_changed = False
+        busy = {lane: assignment.spec for lane, assignment in self._busy.items()}
+        requesting = frozenset() if self._stopping else frozenset(self._requesting)
+        return DispatcherState(ended, busy, requesting, lost)
 
-    def lane_gone(self, lane: int) -> None:
-        """Hand what a lane that is gone, or never came, was to train to the others."""
+    def assign(self, assignments: Mapping[int, Assignment], is_last: bool) -> None:
+        """Take the assignments of requesting lanes, and whether there will be no more.
+
+        A lane that was lost since it requested one gets none, so that the queue assigns the run again.
+        """
+        for lane in self._requesting & assignments.keys():
+            self._busy[lane] = assignments[lane]
+        self._requesting -= assignments.keys()
+        self._is_finished |= is_last
+
+    def lane_lost(self, lane: int) -> None:
+        """Take back the run of a lane that is gone or could not be started."""
         self._nodes_of.pop(lane, None)
-        name = self._queue.lost(lane)
-        if name is not None:
-            self._handed_back.add(name)
+        self._requesting.discard(lane)
+        self._lost.append(lane)
+        if lane in self._busy:
+            self._taken_back.add(self._busy.pop(lane).spec.name)
 
     def stop(self) -> None:
         """Have every lane save its run and end."""
         self._stopping = True
 
-    def must_stop(self, node: str) -> bool:
-        """Say to a worker whether ``stop`` was called, or its node counts as gone and its run is another's."""
-        return self._stopping or node in self._gone_nodes
+
+class DispatcherActor(Dispatcher):
+    """The dispatcher as an actor, in whose event loop requests wait, so that an answer takes milliseconds."""
+
+    async def wait_for_next(self, lane: int) -> Assignment | Wait | Finished:
+        """Return what a lane trains next, or ``wait`` after a second without an assignment."""
+        if (answer := self.next(lane)) == "wait":
+            # no new request meanwhile: who waits may be dead, and the lane lost
+            await _until(lambda: lane not in self._requesting or self._answer(lane) != "wait", LANE_SECONDS)
+            answer = self._answer(lane)
+        return answer
+
+    async def wait_for_state(self, alive_nodes: frozenset[str]) -> DispatcherState:
+        """Return the state when it has changed, or after half a second."""
+        await _until(lambda: self._has_changed, COMMAND_SECONDS)
+        return self.state(alive_nodes)
+
+
+async def _until(has_come: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not has_come() and time.monotonic() < deadline:
+        await asyncio.sleep(TICK_SECONDS)

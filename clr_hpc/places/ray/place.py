@@ -7,7 +7,7 @@ costs some ten seconds, the next run of a warm lane a fraction of one. This is t
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,24 +16,24 @@ from uuid import uuid4
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import LaneQueue, RunQueue, WorkerTask
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.lanes import NodeCapacity
+from clr_hpc.places.queue import Queue
 from clr_hpc.places.ray.cluster import (
     OBJECT_STORE_BYTES,
     ClusterError,
     joining_settings,
     private_cluster_folder,
 )
-from clr_hpc.places.ray.dispatcher import Dispatcher, News
-from clr_hpc.places.ray.lane_queue import HandedRuns, PlannedRuns
-from clr_hpc.places.ray.lane_threads import LaneThreads
-from clr_hpc.places.ray.run_supply import RunSupply
+from clr_hpc.places.ray.dispatcher import DispatcherActor, DispatcherState, assign
+from clr_hpc.places.ray.lanes import LaneThreads
 from clr_hpc.places.signals import stop_on_interrupt
 from clr_hpc.places.worker import LaneTask, LaneWorker, drain_queue
-from clr_hpc.planning.queue import StudyQueue
 from clr_hpc.training.run import ExitStatus
 
 POLL_SECONDS = 0.5
+MOST_REQUESTS = 10_000
+"""That wait in the dispatcher at once, one per lane."""
 GOODBYE_SECONDS = 20.0
 """For lanes to end by themselves when the study has; then the rest is cut off with the cluster."""
 STOP_SECONDS = 60.0
@@ -111,31 +111,32 @@ def _import_ray() -> Any:
 
 
 def train_on_ray(
-    queue: StudyQueue,
-    specs: Mapping[str, RunSpec],
+    queue: Queue,
     shapes: Sequence[LaneShape],
     grow: bool,
     task: WorkerTask,
-    on_poll: Callable[[dict[int, str]], None],
+    on_poll: Callable[[set[RunSpec]], None],
     on_end: Callable[[RunSpec, ExitStatus], None],
     should_stop: Callable[[], bool] = lambda: False,
     storage: Path | None = None,
     in_use_seconds: float = 0.0,
 ) -> bool:
-    """Train runs in the lanes of the cluster that this process has joined until all have ended.
+    """Train what a queue assigns in the lanes of the cluster that this process has joined until it is finished.
+
+    The queue stays in this process: an actor may outlive a killed command for a moment, and a journal that the
+    queue writes has one writer.
 
     Args:
-        queue: the runs that are not done, planned for the lanes of ``shapes``.
-        specs: every run's spec by its name.
+        queue: asked for the next run whenever a lane is free.
         shapes: the lanes to start, as many as there is room for.
         grow: start more lanes like the last one while the cluster has room, also on nodes that join later.
-        task: of all lanes.
-        on_poll: called about twice a second with the name of the run of each lane.
+        task: the same for all lanes.
+        on_poll: called at least twice a second with the runs that are being trained.
         on_end: called when a run ends.
-        should_stop: asked about twice a second, and heard like Ctrl-C.
-        storage: where Ray Train keeps what it likes; the caller removes it, and ends the cluster
-            without taking leave. None: a folder that goes at the end.
-        in_use_seconds: how long to try a run again that another process holds, which may be dead.
+        should_stop: called at least twice a second; True has the effect of Ctrl-C.
+        storage: where Ray Train keeps its files; the caller removes it, and ends the cluster
+            without taking leave. None: a folder that is removed at the end.
+        in_use_seconds: how long to retry a run that another process holds, which may be dead.
 
     Returns:
         False where Ctrl-C or ``should_stop`` stopped it; every run then under way has saved a checkpoint.
@@ -143,46 +144,14 @@ def train_on_ray(
     Raises:
         ClusterError: there is no room for a single lane, or every lane was given up.
     """
-    runs = PlannedRuns(queue, dict(specs))
-    return _drain(runs, None, shapes, grow, task, on_poll, on_end, should_stop, storage, in_use_seconds)
-
-
-def drain_on_ray(
-    queue: RunQueue,
-    shapes: Sequence[LaneShape],
-    grow: bool,
-    task: WorkerTask,
-    on_poll: Callable[[dict[int, str]], None],
-    on_end: Callable[[RunSpec, ExitStatus], None],
-) -> bool:
-    """Train what a queue gives in the lanes of the cluster that this process has joined until it is finished.
-
-    The queue stays in this process and is asked when a lane is free, which waits up to half a second for the
-    answer. So a journal that it writes has one writer, which ends with the command, whatever lanes still run.
-
-    For the other arguments, what is returned and what is raised see ``train_on_ray``.
-    """
-    return _drain(HandedRuns(), RunSupply(queue), shapes, grow, task, on_poll, on_end)
-
-
-def _drain(
-    runs: LaneQueue,
-    supply: RunSupply | None,
-    shapes: Sequence[LaneShape],
-    grow: bool,
-    task: WorkerTask,
-    on_poll: Callable[[dict[int, str]], None],
-    on_end: Callable[[RunSpec, ExitStatus], None],
-    should_stop: Callable[[], bool] = lambda: False,
-    storage: Path | None = None,
-    in_use_seconds: float = 0.0,
-) -> bool:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0)(Dispatcher).options(scheduling_strategy=here)
-    dispatcher = actor.remote(runs, task.runs_folder, task.cancelled_folder, in_use_seconds)
+    actor = ray.remote(num_cpus=0, max_concurrency=MOST_REQUESTS)(DispatcherActor)
+    dispatcher = actor.options(scheduling_strategy=here).remote(
+        task.runs_folder, task.cancelled_folder, in_use_seconds
+    )
     own_storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
     ask = partial(_ask, dispatcher)
 
@@ -191,33 +160,29 @@ def _drain(
 
     lanes = LaneThreads(shapes, grow, train, ask)
     stop_by = math.inf
+    is_finished = False
     with stop_on_interrupt() as stop:
         while True:
             nodes = _nodes()
             lanes.keep_up(nodes)
             lanes.report_those_without_room()
-            news: News = ask("news", frozenset(node.node for node in nodes))
-            on_poll(news.under_way)
-            if supply is not None:
-                supply.ended(news.ended)
-            for spec, outcome in news.ended:
-                on_end(spec, outcome)
-            if should_stop():
-                stop.asked = True
-            if stop.asked and stop_by == math.inf:
+            stop.is_set |= should_stop()
+            if stop.is_set and stop_by == math.inf:
                 ask("stop")
                 stop_by = time.monotonic() + STOP_SECONDS
-            stopped = stop.asked and (not news.under_way or time.monotonic() > stop_by)
-            if news.is_finished or stopped:
+            state: DispatcherState = ask("wait_for_state", frozenset(node.node for node in nodes))
+            on_poll(set(state.busy.values()))
+            assignments, is_finished = assign(queue, state, task.cancelled_folder)
+            for spec, outcome in state.ended:
+                on_end(spec, outcome)
+            ask("assign", assignments, is_finished)
+            is_stopped = stop_by < math.inf and not state.busy
+            if is_finished or is_stopped or time.monotonic() > stop_by:
                 break
-            if supply is not None and not stop.asked:
-                handed = supply.for_lanes(news)
-                ask("hand_out", handed.runs, handed.is_last)
-            time.sleep(POLL_SECONDS)
     if storage is None:  # else the cluster is about to end anyway
         lanes.join(GOODBYE_SECONDS)
     shutil.rmtree(own_storage, ignore_errors=True)
-    return news.is_finished
+    return is_finished
 
 
 def _ask(dispatcher: Any, question: str, *values: Any) -> Any:

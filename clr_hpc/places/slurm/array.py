@@ -59,14 +59,14 @@ def _drain(element: StartedElement, queue: SharedRuns) -> bool:
     )
     say(f"element {element.index} of job {element.job_name} on {element.node}")
 
-    def on_end(spec: RunSpec, outcome: ExitStatus) -> None:
+    def on_end(spec: RunSpec, outcome: ExitStatus) -> bool:
+        """Return whether a fault may have damaged the processes, so that fresh ones are needed."""
         say(f"{outcome}: {spec.name}")
         if outcome == "in use":
             element.note_in_use(spec.name)
-        if outcome == "failed" and element.note_fault(spec, element.node):
-            queue.renew_processes()
-        elif outcome == "done":
+        if outcome == "done":
             element.note_done(element.node)
+        return outcome == "failed" and element.note_fault(spec, element.node)
 
     return drain(
         queue,

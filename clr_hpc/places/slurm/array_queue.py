@@ -14,12 +14,12 @@ No job waits for another one in SLURM's queue, so that none is left there when a
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
 from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.places.slurm.node_faults import MOST_NODES_AT_FAULT, is_machine_fault
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
@@ -31,10 +31,8 @@ IN_USE_SECONDS = 5.0
 """Before a run is tried again that turned out to be in use."""
 
 
-class SharedRuns:
+class SharedRuns(Queue):
     """The runs that are not done of a study of which every element has a share."""
-
-    wants_fresh_processes = False
 
     def __init__(
         self,
@@ -70,13 +68,13 @@ class SharedRuns:
         """As first seen of runs that somebody else holds."""
         self._in_use_until: dict[str, float] = {}
         self._scanned_at = float("-inf")
-        self._is_finished = False
+        self._answer: Wait | Finished = "wait"
 
-    def next_run(self, under_way: Collection[RunSpec]) -> RunSpec | None:
+    def next(self, _worker: int, busy: Collection[RunSpec], /) -> Assignment | Wait | Finished:
         """Return the first run that can be started now; looks at the disk every few seconds."""
         if self._clock() - self._scanned_at < RESCAN_SECONDS:
-            return None
-        taken = {spec.name for spec in under_way}
+            return self._answer
+        taken = {spec.name for spec in busy}
         cancelled = self._ledger.cancelled()
         undecided = waits = False
         for name, spec in list(self._candidates.items()):
@@ -87,37 +85,20 @@ class SharedRuns:
             elif self._waits_for_baseline(spec, taken):
                 waits |= name in self._own and self._is_coming(spec, cancelled)
             elif (holder := self._held(name)) == "nobody":
-                return spec
+                return Assignment(spec)
             else:
                 undecided |= holder == "perhaps nobody"
         self._scanned_at = self._clock()
-        self._is_finished = not (undecided or (waits and self._may_wait()))
-        return None
+        self._answer = "wait" if undecided or (waits and self._may_wait()) else "finished"
+        return self._answer
 
-    def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
-        """Hear what became of a run, after which others may be free."""
-        self._scanned_at, self._is_finished = float("-inf"), False
+    def ended(self, spec: RunSpec, outcome: ExitStatus, /) -> None:
+        """Note an outcome, after which other runs may be ready."""
+        self._scanned_at = float("-inf")
         if outcome == "in use":
             self._in_use_until[spec.name] = self._clock() + IN_USE_SECONDS
         else:
             self._wait_until = None
-
-    def until_epochs(self, spec: RunSpec) -> float:  # noqa: ARG002
-        """Let every run go on to its end."""
-        return math.inf
-
-    def processes_started(self) -> None:
-        """Hear that what a fault may have left in the processes is gone."""
-        self.wants_fresh_processes = False
-
-    def renew_processes(self) -> None:
-        """Have the processes started anew before they take another run."""
-        self.wants_fresh_processes = True
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing is left that this element could start, as it found when it last looked."""
-        return self._is_finished
 
     def _is_open(self, name: str) -> bool:
         return is_still_open(name, self._runs_folder, self._ledger, self._failed_before, self._node)

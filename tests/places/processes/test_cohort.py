@@ -19,8 +19,8 @@ from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.places.job import ListedRuns
 from clr_hpc.places.processes.cohort import CohortRun, ready_cohorts, train_cohort
+from clr_hpc.places.queue import ListedRuns
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.round_robin import RoundRobinLock, own_seconds
@@ -224,7 +224,8 @@ def test_processes_share_out_what_is_ready_by_shape(pack: Pack) -> None:
     runs = [*mobile[:3], *other, *mobile[3:]]
 
     def cohorts(under_way: list[RunSpec], free: int, processes: int, most: int) -> list[list[RunSpec]]:
-        return ready_cohorts(ListedRuns(runs), under_way, free, processes, most)
+        found, _ = ready_cohorts(ListedRuns(runs), under_way, free, processes, most)
+        return [[assignment.spec for assignment in cohort] for cohort in found]
 
     assert cohorts([], 2, 2, 1) == [[mobile[0]], [mobile[1]]], "as without cohorts"
     assert cohorts([], 1, 1, 14) == [mobile]

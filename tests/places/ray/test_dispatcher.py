@@ -1,16 +1,28 @@
-"""What lanes are told, without a cluster."""
+"""What lanes and the command find in the mailbox between them, without a cluster."""
 
+import asyncio
 import json
+import math
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.job import GivenRun
-from clr_hpc.places.ray.dispatcher import DEATHS_WITHOUT_PROGRESS, Dispatcher
-from clr_hpc.places.ray.lane_queue import PlannedRuns
+from clr_hpc.places.queue import Assignment, Finished, ListedRuns, PlannedRuns, Queue, Wait
+from clr_hpc.places.ray.dispatcher import (
+    COMMAND_SECONDS,
+    DEATHS_WITHOUT_PROGRESS,
+    LANE_SECONDS,
+    Dispatcher,
+    DispatcherActor,
+    DispatcherState,
+    assign,
+)
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
 from clr_hpc.store.run_folder import newest_checkpoint
+from clr_hpc.training.run import ExitStatus
 
 SPEC = RunSpec.model_validate(
     {
@@ -23,133 +35,303 @@ SPEC = RunSpec.model_validate(
         "training": {"epochs": 1, "image_size": 32},
     }
 )
-SPECS = {spec.name: spec for spec in (SPEC.model_copy(update={"seed": seed}) for seed in range(3))}
-NAMES = list(SPECS)
+SPECS = tuple(SPEC.model_copy(update={"seed": seed}) for seed in range(3))
+FIRST, SECOND, THIRD = SPECS
+NAMES = [spec.name for spec in SPECS]
+
+
+class PausingRuns(Queue):
+    """Runs that pause once after an epoch, and the outcomes that were reported of them."""
+
+    def __init__(self, runs: Sequence[RunSpec]) -> None:
+        self.outcomes: list[tuple[int, ExitStatus]] = []
+        self._runs = ListedRuns(runs)
+        self._paused: set[str] = set()
+
+    def next(self, worker: int, busy: Collection[RunSpec], /) -> Assignment | Wait | Finished:
+        found = self._runs.next(worker, busy)
+        if isinstance(found, Assignment) and found.spec.name not in self._paused:
+            return Assignment(found.spec, until_epochs=1.0)
+        return found
+
+    def ended(self, spec: RunSpec, outcome: ExitStatus, /) -> None:
+        self.outcomes.append((spec.seed, outcome))
+        if outcome == "stopped":
+            self._paused.add(spec.name)
+        elif outcome != "in use":
+            self._runs.ended(spec, outcome)
+
+
+class Command:
+    """A dispatcher and the command's side of it."""
+
+    def __init__(
+        self, queue: Queue, runs_folder: Path, cancelled_folder: Path | None = None, in_use_seconds: float = 0.0
+    ) -> None:
+        self.queue, self.cancelled_folder = queue, cancelled_folder
+        self.dispatcher = Dispatcher(runs_folder, cancelled_folder, in_use_seconds)
+        self.ended: list[tuple[RunSpec, ExitStatus]] = []
+
+    def poll(self, *alive_nodes: str) -> DispatcherState:
+        """Read the state and post assignments, as ``clr_hpc.places.ray.place`` does."""
+        state = self.dispatcher.state(frozenset(alive_nodes) if alive_nodes else None)
+        self.ended += state.ended
+        self.dispatcher.assign(*assign(self.queue, state, self.cancelled_folder))
+        return state
+
+    def next(self, lane: int) -> Assignment | Wait | Finished:
+        """Have a lane request a run, and once more after a poll where it is to wait."""
+        if self.dispatcher.next(lane) == "wait":
+            self.poll()
+        return self.dispatcher.next(lane)
+
+    def given(self, lane: int) -> RunSpec:
+        found = self.next(lane)
+        assert isinstance(found, Assignment)
+        return found.spec
+
+
+def planned(names: list[str] = NAMES) -> PlannedRuns:
+    return PlannedRuns(StudyQueue([[QueuedRun(name, 1.0) for name in names]]), SPECS)
 
 
 @pytest.fixture
-def dispatcher(tmp_path: Path) -> Dispatcher:
+def planned_command(tmp_path: Path) -> Command:
     for name in NAMES:
         (tmp_path / name).mkdir()
-    return Dispatcher(PlannedRuns(StudyQueue([[QueuedRun(name, 1.0) for name in NAMES]]), SPECS), tmp_path)
+    return Command(planned(), tmp_path)
 
 
-def given_to(dispatcher: Dispatcher, lane: int) -> RunSpec:
-    given = dispatcher.next_run(lane)
-    assert isinstance(given, GivenRun)
-    return given.spec
+@pytest.fixture
+def pausing_command(tmp_path: Path) -> Command:
+    return Command(PausingRuns(SPECS), tmp_path)
 
 
-def test_lanes_get_every_run_once_and_are_then_told_that_it_is_over(dispatcher: Dispatcher) -> None:
+def test_lanes_get_every_run_once_and_are_then_told_that_it_is_over(planned_command: Command) -> None:
     given = []
     for lane in (0, 1, 0):
-        given.append(given_to(dispatcher, lane).name)
-        dispatcher.run_ended(lane, "done")
-    assert sorted(given) == sorted(NAMES)
-    assert dispatcher.next_run(0) == dispatcher.next_run(7) == "finished"
-    news = dispatcher.news()
-    assert news.is_finished
-    assert [(spec.name, outcome) for spec, outcome in news.ended] == [(name, "done") for name in given]
-    assert dispatcher.news().ended == (), "told once"
+        given.append(planned_command.given(lane))
+        planned_command.dispatcher.run_ended(lane, "done")
+    assert {spec.name for spec in given} == set(NAMES)
+    assert planned_command.next(0) == planned_command.next(7) == "finished"
+    assert planned_command.ended == [(spec, "done") for spec in given], "each reported once"
 
 
-def test_a_lane_that_restarts_goes_on_with_its_run(dispatcher: Dispatcher) -> None:
-    dispatcher.lane_started(0, ("a",))
-    before = given_to(dispatcher, 0)
-    dispatcher.lane_started(0, ("b",))
-    assert given_to(dispatcher, 0) is before
-    assert (dispatcher.starts(0), dispatcher.starts(1)) == (2, 0)
+def test_a_lane_that_restarts_goes_on_with_its_run(planned_command: Command) -> None:
+    planned_command.dispatcher.lane_started(0, ("a",))
+    before = planned_command.given(0)
+    planned_command.dispatcher.lane_started(0, ("b",))
+    assert planned_command.given(0) is before
+    assert (planned_command.dispatcher.starts(0), planned_command.dispatcher.starts(1)) == (2, 0)
 
 
-def test_a_run_that_kills_its_lane_again_and_again_fails(dispatcher: Dispatcher, tmp_path: Path) -> None:
-    dispatcher.lane_started(0, ("a",))
-    guilty = given_to(dispatcher, 0)
+@pytest.mark.parametrize("queue", [planned(), PausingRuns(SPECS)])
+def test_a_run_that_kills_its_lane_again_and_again_fails(queue: Queue, tmp_path: Path) -> None:
+    command = Command(queue, tmp_path)
+    command.dispatcher.lane_started(0, ("a",))
+    guilty = command.given(0)
     for _ in range(DEATHS_WITHOUT_PROGRESS):
-        assert dispatcher.news().ended == ()
-        assert given_to(dispatcher, 0) is guilty
-        dispatcher.lane_started(0, ("a",))
-    assert dispatcher.news().ended == ((guilty, "failed"),)
+        command.poll()
+        assert command.ended == []
+        assert command.given(0) is guilty
+        command.dispatcher.lane_started(0, ("a",))
+    assert command.given(0) is not guilty
+    assert command.ended == [(guilty, "failed")]
     result = json.loads((tmp_path / guilty.name / "result.json").read_text())
     assert result["status"] == "failed"
     assert "died 3 times without getting further than 0 samples" in result["reason"]
-    assert given_to(dispatcher, 0) is not guilty
 
 
-def test_a_run_that_gets_further_each_time_is_never_given_up(dispatcher: Dispatcher, tmp_path: Path) -> None:
-    dispatcher.lane_started(0, ("a",))
-    unlucky = given_to(dispatcher, 0)
+def test_a_run_that_gets_further_each_time_is_never_given_up(planned_command: Command, tmp_path: Path) -> None:
+    planned_command.dispatcher.lane_started(0, ("a",))
+    unlucky = planned_command.given(0)
     checkpoints = tmp_path / unlucky.name / "checkpoints"
     checkpoints.mkdir()
     for samples in range(100, 100 + 3 * DEATHS_WITHOUT_PROGRESS):
         (checkpoints / f"{samples:012d}.safetensors").touch()
         assert newest_checkpoint(checkpoints.parent) == samples
-        dispatcher.lane_started(0, ("a",))
-        assert given_to(dispatcher, 0) is unlucky
+        planned_command.dispatcher.lane_started(0, ("a",))
+        assert planned_command.given(0) is unlucky
 
 
-def test_the_run_of_a_node_that_is_gone_goes_to_another_lane(dispatcher: Dispatcher) -> None:
+def test_the_run_of_a_lost_node_goes_to_another_lane(planned_command: Command) -> None:
+    dispatcher = planned_command.dispatcher
     dispatcher.lane_started(0, ("a", "b"))
     dispatcher.lane_started(1, ("c",))
-    lost, kept = given_to(dispatcher, 0), given_to(dispatcher, 1)
-    news = dispatcher.news(alive_nodes=frozenset({"a", "c"}))
-    assert news.under_way == {1: kept.name}
+    lost, kept = planned_command.given(0), planned_command.given(1)
+    assert planned_command.poll("a", "c").busy == {1: kept}
     assert dispatcher.must_stop("b"), "its worker may not have noticed"
     assert not dispatcher.must_stop("c")
     dispatcher.run_ended(1, "done")
-    assert given_to(dispatcher, 1) is lost
-    # until that worker has let go of the run it is in use, and is handed out again
+    assert planned_command.given(1) is lost
+    # until that worker has let go of the run it is in use, and is assigned again
     dispatcher.run_ended(1, "in use")
-    assert [spec for spec, _ in dispatcher.news().ended] == [kept]
-    assert given_to(dispatcher, 1) is lost
+    assert planned_command.given(1) is lost
+    assert planned_command.ended == [(kept, "done")]
 
 
-def test_a_run_that_somebody_else_trains_is_left_to_them(dispatcher: Dispatcher) -> None:
-    theirs = given_to(dispatcher, 0)
-    dispatcher.run_ended(0, "in use")
-    assert dispatcher.news().ended == ((theirs, "in use"),)
-    assert given_to(dispatcher, 0) is not theirs
+def test_a_run_that_another_process_trains_is_left_to_it(planned_command: Command) -> None:
+    theirs = planned_command.given(0)
+    planned_command.dispatcher.run_ended(0, "in use")
+    assert planned_command.given(0) is not theirs
+    assert planned_command.ended == [(theirs, "in use")]
 
 
-def test_after_a_stop_nothing_is_handed_out_and_what_stopped_has_not_ended(dispatcher: Dispatcher) -> None:
-    dispatcher.next_run(0)
-    dispatcher.stop()
-    assert dispatcher.must_stop("anywhere")
-    dispatcher.run_ended(0, "stopped")
-    assert dispatcher.next_run(0) == "finished"
-    news = dispatcher.news()
-    assert (news.ended, news.under_way, news.is_finished) == ((), {}, False)
+def test_after_a_stop_nothing_is_assigned_and_what_stopped_has_not_ended(planned_command: Command) -> None:
+    planned_command.given(0)
+    planned_command.dispatcher.stop()
+    assert planned_command.dispatcher.must_stop("anywhere")
+    planned_command.dispatcher.run_ended(0, "stopped")
+    assert planned_command.next(0) == "finished"
+    assert planned_command.poll() == DispatcherState((), {}, frozenset(), ())
 
 
-def test_a_lane_that_died_is_not_waited_for_after_a_stop(dispatcher: Dispatcher) -> None:
-    dispatcher.lane_started(0, ("a",))
-    given_to(dispatcher, 0)
-    dispatcher.stop()
-    dispatcher.lane_started(0, ("a",))
-    assert dispatcher.next_run(0) == "finished"
-    assert dispatcher.news().under_way == {}
+def test_a_lane_that_died_is_not_waited_for_after_a_stop(planned_command: Command) -> None:
+    planned_command.dispatcher.lane_started(0, ("a",))
+    planned_command.given(0)
+    planned_command.dispatcher.stop()
+    planned_command.dispatcher.lane_started(0, ("a",))
+    assert planned_command.next(0) == "finished"
+    assert planned_command.poll().busy == {}
 
 
-def test_a_cancelled_run_is_not_handed_out_and_not_again_when_it_stops(tmp_path: Path) -> None:
-    queue = StudyQueue([[QueuedRun(name, 1.0) for name in NAMES]])
-    dispatcher = Dispatcher(PlannedRuns(queue, SPECS), tmp_path, cancelled_folder=tmp_path)
-    given_to(dispatcher, 0)
+def test_after_a_stop_a_run_that_was_assigned_and_not_begun_is_not_waited_for(planned_command: Command) -> None:
+    assert planned_command.dispatcher.next(1) == "wait"
+    planned_command.poll()
+    planned_command.dispatcher.stop()
+    assert planned_command.dispatcher.next(1) == "finished"
+    assert planned_command.poll().busy == {}
+
+
+def test_after_a_stop_a_queue_is_asked_for_nothing_more(planned_command: Command) -> None:
+    planned_command.dispatcher.next(0)
+    planned_command.dispatcher.stop()
+    assert planned_command.poll().requesting == frozenset()
+
+
+def test_a_cancelled_run_is_not_assigned_and_not_again_when_it_stops(tmp_path: Path) -> None:
+    command = Command(planned(), tmp_path, cancelled_folder=tmp_path)
+    command.given(0)
     for name in NAMES[:2]:
         (tmp_path / name).touch()
-    dispatcher.run_ended(0, "stopped")
-    assert given_to(dispatcher, 0) == SPECS[NAMES[2]]
-    dispatcher.run_ended(0, "done")
-    assert dispatcher.next_run(0) == "finished"
-    assert [outcome for _, outcome in dispatcher.news().ended] == ["stopped", "done"]
+    command.dispatcher.run_ended(0, "stopped")
+    assert command.given(0) == THIRD
+    command.dispatcher.run_ended(0, "done")
+    assert command.next(0) == "finished"
+    assert command.ended == [(FIRST, "stopped"), (THIRD, "done")]
 
 
-def test_a_run_that_another_holds_is_tried_again_for_a_while(tmp_path: Path) -> None:
-    def start(seconds: float) -> Dispatcher:
-        queue = StudyQueue([[QueuedRun(NAMES[0], 1.0)]])
-        return Dispatcher(PlannedRuns(queue, SPECS), tmp_path, in_use_seconds=seconds)
+@pytest.mark.parametrize(("seconds", "following"), [(0.0, "finished"), (1e6, Assignment(FIRST))])
+def test_a_run_that_another_process_holds_is_retried_for_a_while(
+    seconds: float, following: object, tmp_path: Path
+) -> None:
+    command = Command(planned(NAMES[:1]), tmp_path, in_use_seconds=seconds)
+    assert command.given(0) == FIRST
+    command.dispatcher.run_ended(0, "in use")
+    assert command.next(0) == following
 
-    run = GivenRun(SPECS[NAMES[0]])
-    for seconds, following in ((0.0, "finished"), (1e6, run)):
-        dispatcher = start(seconds)
-        assert dispatcher.next_run(0) == run
-        dispatcher.run_ended(0, "in use")
-        assert dispatcher.next_run(0) == following
+
+def test_each_lane_is_assigned_a_run_of_its_own_and_only_when_it_asks(pausing_command: Command) -> None:
+    pausing_command.poll()
+    assert pausing_command.poll().busy == {}, "nobody has asked"
+    assert pausing_command.dispatcher.next(0) == pausing_command.dispatcher.next(1) == "wait"
+    assert pausing_command.poll().requesting == {0, 1}
+    assert pausing_command.dispatcher.next(0) == Assignment(FIRST, 1.0)
+    assert pausing_command.dispatcher.next(1) == Assignment(SECOND, 1.0)
+    assert pausing_command.poll().busy == {0: FIRST, 1: SECOND}
+
+
+def test_a_run_that_pauses_has_not_stopped_all_and_resumes_later(pausing_command: Command) -> None:
+    pausing_command.given(0)
+    pausing_command.dispatcher.run_ended(0, "stopped")
+    assert pausing_command.next(0) == Assignment(FIRST, math.inf)
+    assert pausing_command.ended == [(FIRST, "stopped")]
+
+
+def test_lanes_that_wait_are_told_when_every_run_has_ended(tmp_path: Path) -> None:
+    command = Command(PausingRuns(SPECS[:1]), tmp_path)
+    assert command.given(0) == FIRST
+    assert command.next(1) == "wait", "the run of lane 0 may come back"
+    command.dispatcher.run_ended(0, "done")
+    command.poll()
+    assert command.dispatcher.next(0) == command.dispatcher.next(1) == "finished"
+
+
+def test_a_paused_run_and_that_of_a_lost_node_are_assigned_again(pausing_command: Command) -> None:
+    dispatcher = pausing_command.dispatcher
+    dispatcher.lane_started(0, ("a",))
+    dispatcher.lane_started(1, ("b",))
+    lost, paused = pausing_command.given(0), pausing_command.given(1)
+    pausing_command.poll("b")
+    dispatcher.run_ended(1, "stopped")
+    assert pausing_command.given(1) == lost
+    assert pausing_command.ended == [(paused, "stopped")]
+    # until the other node's worker has let go of it
+    dispatcher.run_ended(1, "in use")
+    assert pausing_command.given(1) == lost
+    assert pausing_command.given(2) == paused
+
+
+def test_a_lane_that_is_lost_before_its_assignment_comes_gets_none(pausing_command: Command) -> None:
+    dispatcher = pausing_command.dispatcher
+    dispatcher.lane_started(0, ("a",))
+    assert dispatcher.next(0) == "wait"
+    state = dispatcher.state()
+    dispatcher.lane_lost(0)
+    assignments, is_last = assign(pausing_command.queue, state)
+    assert assignments[0].spec == FIRST
+    dispatcher.assign(assignments, is_last)
+    assert pausing_command.given(1) == FIRST
+
+
+def test_the_queue_judges_a_run_that_another_command_trains(tmp_path: Path) -> None:
+    queue = PausingRuns(SPECS)
+    command = Command(queue, tmp_path)
+    command.given(0)
+    command.dispatcher.run_ended(0, "in use")
+    command.poll()
+    assert queue.outcomes == [(0, "in use")]
+
+
+def test_the_runs_planned_for_a_lane_that_never_came_go_to_the_others(tmp_path: Path) -> None:
+    queue = StudyQueue([[QueuedRun(NAMES[0], 100.0)], [QueuedRun(NAMES[1], 1.0, after=NAMES[0])]], [4.0, 1.0])
+    command = Command(PlannedRuns(queue, SPECS), tmp_path)
+    assert command.next(1) == "wait"
+    command.dispatcher.lane_lost(0)
+    assert command.given(1) == FIRST
+
+
+def test_requests_wait_in_the_actor_for_each_other(tmp_path: Path) -> None:
+    actor = DispatcherActor(tmp_path)
+    queue = planned()
+
+    async def command() -> None:
+        state = await actor.wait_for_state(frozenset())  # the first one, at once
+        while not state.requesting:
+            state = await actor.wait_for_state(frozenset())
+        actor.assign(*assign(queue, state))
+
+    async def both() -> Assignment | Wait | Finished:
+        answer, _ = await asyncio.gather(actor.wait_for_next(0), command())
+        return answer
+
+    began = time.monotonic()
+    assert asyncio.run(both()) == Assignment(FIRST)
+    assert time.monotonic() - began < COMMAND_SECONDS / 2
+
+
+def test_the_request_of_a_lane_that_is_lost_meanwhile_is_forgotten(tmp_path: Path) -> None:
+    actor = DispatcherActor(tmp_path)
+
+    async def lose() -> None:
+        await asyncio.sleep(0.1)
+        actor.lane_lost(0)
+
+    async def both() -> Assignment | Wait | Finished:
+        answer, _ = await asyncio.gather(actor.wait_for_next(0), lose())
+        return answer
+
+    began = time.monotonic()
+    assert asyncio.run(both()) == "wait"
+    assert time.monotonic() - began < LANE_SECONDS
+    assert actor.state().requesting == frozenset()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.queue import Assignment
 from clr_hpc.places.slurm.array_queue import SharedRuns
 from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.store.atomic import write_json
@@ -62,10 +63,10 @@ def scene(invent_study: StudyMaker) -> Scene:
 def taken(queue: SharedRuns, study: Any) -> list[RunSpec]:
     """Take and finish runs until there is none."""
     found = []
-    while (spec := queue.next_run([])) is not None:
-        study.finish(spec)
-        queue.ended(spec, "done")
-        found.append(spec)
+    while isinstance(answer := queue.next(0, []), Assignment):
+        study.finish(answer.spec)
+        queue.ended(answer.spec, "done")
+        found.append(answer.spec)
     return found
 
 
@@ -82,10 +83,10 @@ def test_own_runs_first_then_those_of_others_from_their_end(scene: Scene) -> Non
 def test_a_run_is_not_given_out_beside_its_baseline(scene: Scene) -> None:
     baseline, *sequels = [spec for spec in scene.study.runs if spec.task.name == "edema"]
     queue = scene.queue([baseline, *sequels])
-    assert queue.next_run([]) == baseline
-    others = queue.next_run([baseline])
-    assert others is not None
-    assert others.task.name == "effusion"
+    assert queue.next(0, []) == Assignment(baseline)
+    others = queue.next(0, [baseline])
+    assert isinstance(others, Assignment)
+    assert others.spec.task.name == "effusion"
 
 
 def test_a_run_waits_for_a_baseline_in_training_elsewhere_but_not_for_ever(scene: Scene) -> None:
@@ -95,22 +96,21 @@ def test_a_run_waits_for_a_baseline_in_training_elsewhere_but_not_for_ever(scene
             scene.study.finish(spec)
     lease = scene.held_elsewhere(baseline)
     queue = scene.queue([sequel])
-    assert queue.next_run([]) is None
-    assert not queue.is_finished
+    assert queue.next(0, []) == "wait"
     lease.touch()
     scene.clock.seconds += 50
-    assert queue.next_run([]) is None
-    assert not queue.is_finished
+    assert queue.next(0, []) == "wait"
     lease.touch()
     scene.clock.seconds += 100
-    assert queue.next_run([]) is None
-    assert queue.is_finished, "the node is given back"
+    assert queue.next(0, []) == "finished", "the node is given back"
 
 
 def test_a_failed_baseline_keeps_nobody_waiting(scene: Scene) -> None:
     baseline, sequel, *_ = scene.study.runs
     scene.study.fail(baseline, "FloatingPointError: the loss is nan")
-    assert scene.queue([sequel]).next_run([]) == sequel, "which says for itself that its baseline failed"
+    assert scene.queue([sequel]).next(0, []) == Assignment(sequel), (
+        "which says for itself that its baseline failed"
+    )
 
 
 def test_a_living_holder_is_left_alone_and_a_silent_one_is_watched(scene: Scene) -> None:
@@ -119,12 +119,10 @@ def test_a_living_holder_is_left_alone_and_a_silent_one_is_watched(scene: Scene)
     (run,) = scene.study.runs[:1]
     lease = scene.held_elsewhere(run)
     queue = scene.queue([run])
-    assert queue.next_run([]) is None
-    assert not queue.is_finished, "its holder may be dead"
+    assert queue.next(0, []) == "wait", "its holder may be dead"
     lease.touch()
     scene.clock.seconds += 10
-    assert queue.next_run([]) is None
-    assert queue.is_finished, "its holder lives, and trains it"
+    assert queue.next(0, []) == "finished", "its holder lives, and trains it"
 
 
 def test_a_run_that_failed_is_tried_once_for_each_submission(scene: Scene) -> None:
@@ -134,14 +132,13 @@ def test_a_run_that_failed_is_tried_once_for_each_submission(scene: Scene) -> No
     scene.study.fail(run, "FloatingPointError: the loss is nan")
     before = scene.study.folder.failures(scene.study.runs)
     assert list(before) == [run.name]
-    assert scene.queue([run]).next_run([]) is None
+    assert scene.queue([run]).next(0, []) == "finished"
     queue = scene.queue([run], failed_before=before)
-    assert queue.next_run([]) == run
+    assert queue.next(0, []) == Assignment(run)
     result = scene.study.path(run) / "result.json"
     write_json(result, json.loads(result.read_text()))
     queue.ended(run, "failed")
-    assert queue.next_run([]) is None
-    assert queue.is_finished
+    assert queue.next(0, []) == "finished"
 
 
 def test_a_machines_fault_is_tried_on_other_nodes(scene: Scene) -> None:
@@ -150,15 +147,14 @@ def test_a_machines_fault_is_tried_on_other_nodes(scene: Scene) -> None:
         scene.study.finish(spec)
     scene.study.fail(run, "RuntimeError: CUDA error: uncorrectable ECC error encountered")
     scene.ledger.add_fault(run.name, "node1", "CUDA error")
-    assert scene.queue([run]).next_run([]) is None
-    assert scene.queue([run], node="node2").next_run([]) == run
+    assert scene.queue([run]).next(0, []) == "finished"
+    assert scene.queue([run], node="node2").next(0, []) == Assignment(run)
     scene.ledger.add_fault(run.name, "node2", "CUDA error")
     scene.ledger.add_fault(run.name, "node3", "CUDA error")
-    assert scene.queue([run], node="node4").next_run([]) is None, "then it is the run's own fault"
+    assert scene.queue([run], node="node4").next(0, []) == "finished", "then it is the run's own fault"
 
 
 def test_cancelled_runs_are_left_out(scene: Scene) -> None:
     scene.ledger.cancel([spec.name for spec in scene.study.runs])
     queue = scene.queue(list(scene.study.runs))
-    assert queue.next_run([]) is None
-    assert queue.is_finished
+    assert queue.next(0, []) == "finished"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.forkserver import die_with_parent
-from clr_hpc.places.signals import deaf_children
+from clr_hpc.places.queue import ListedRuns, PlannedRuns, Queue
+from clr_hpc.places.signals import blocked_signals
 from clr_hpc.training.run import ExitStatus
 
 NODES_SECONDS = 180.0
@@ -78,9 +79,9 @@ class Driver:
     def __init__(self, task: DriverTask) -> None:
         """Start it."""
         context = multiprocessing.get_context("spawn")
-        with deaf_children():
+        with blocked_signals():
             resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
-        with deaf_children():
+        with blocked_signals():
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=drive, args=(task, theirs), daemon=True)
             self._process.start()
@@ -151,7 +152,7 @@ def _leave(connection: Connection, finished: Finished) -> NoReturn:
 
 
 def _train(task: DriverTask, connection: Connection) -> NoReturn:
-    from clr_hpc.places.lanes import queue_without_plan, shapes_without_plan
+    from clr_hpc.places.lanes import shapes_without_plan
     from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray, wait_for_nodes
 
     should_stop = _Orders(connection)
@@ -164,15 +165,14 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
             shapes, queue = _planned(task, own)
         else:
             shapes = shapes_without_plan(own, task.lanes, task.workers_per_lane, may_grow=True)
-            queue = queue_without_plan(task.runs)
+            queue = ListedRuns(task.runs)
         connection.send(Said(f"starting {len(shapes)} lanes, the first of {shapes[0].text}"))
         every_run_ended = train_on_ray(
             queue,
-            {spec.name: spec for spec in task.runs},
             shapes,
             grow=task.lanes is None,
             task=task.worker,
-            on_poll=lambda names: connection.send(UnderWay(tuple(names.values()))),
+            on_poll=lambda specs: connection.send(UnderWay(tuple(sorted(spec.name for spec in specs)))),
             on_end=lambda spec, outcome: connection.send(Ended(spec, outcome)),
             should_stop=should_stop,
             storage=task.storage,
@@ -181,11 +181,11 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
         _leave(connection, Finished(every_run_ended))
 
 
-def _planned(task: DriverTask, resources: Resources) -> "tuple[Sequence[LaneShape], Any]":
+def _planned(task: DriverTask, resources: Resources) -> tuple[Sequence[LaneShape], Queue]:
     from clr_hpc.planning.plan import plan_with_rates, write_plan
     from clr_hpc.planning.throughput import read_rates
 
     assert task.rates is not None
     plan = plan_with_rates(task.runs, task.worker.pack_folder, "ray", resources, read_rates(task.rates))
     write_plan(task.worker.runs_folder.parent, plan, "slurm")
-    return [lane.shape for lane in plan.lanes], plan.queue()
+    return [lane.shape for lane in plan.lanes], PlannedRuns(plan.queue(), task.runs)

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from clr_hpc.places.ray.cluster import OBJECT_STORE_BYTES
-from clr_hpc.places.signals import deaf_children
+from clr_hpc.places.signals import blocked_signals
 from clr_hpc.places.slurm.allocation.ray_ports import NodePorts, port_ranges
 from clr_hpc.places.slurm.allocation.resources import NodeError, NodeShare
 
@@ -131,7 +131,7 @@ def answers(address: str) -> bool | None:
 
 
 def _started(words: list[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    with deaf_children(), log.open("wb") as output:
+    with blocked_signals(), log.open("wb") as output:
         return subprocess.Popen(
             words, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )

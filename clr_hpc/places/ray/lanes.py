@@ -63,7 +63,7 @@ class LaneThreads:
     def report_those_without_room(self) -> None:
         """Let others have the runs of lanes that were planned and have no room."""
         for lane in range(max(len(self._threads), self._reported), len(self._shapes)):
-            self._ask("lane_gone", lane)
+            self._ask("lane_lost", lane)
         self._reported = max(self._reported, len(self._shapes))
 
     def join(self, seconds: float) -> None:
@@ -83,5 +83,5 @@ class LaneThreads:
                 self._errors[lane] = error
             else:
                 return
-        self._ask("lane_gone", lane)
+        self._ask("lane_lost", lane)
         self._given_up.add(lane)
