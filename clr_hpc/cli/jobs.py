@@ -17,8 +17,7 @@ from clr_hpc.cli.options import Results, StudyFile, refuse
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
-    from clr_hpc.places.slurm.ledger import Ledger
-    from clr_hpc.places.slurm.records import Submission
+    from clr_hpc.places.slurm.ledger import Ledger, Submission
     from clr_hpc.places.slurm.shape import AskedShape
     from clr_hpc.places.slurm.site import Site
     from clr_hpc.store.study_folder import StudyFolder
@@ -92,8 +91,8 @@ def _submit_what_is_left(
     pack_folder: Path,
     asked: SlurmOptions,
 ) -> None:
+    from clr_hpc.places.slurm.ledger import Submission
     from clr_hpc.places.slurm.place import known_jobs, settle, submit, what_is_left
-    from clr_hpc.places.slurm.records import Submission
     from clr_hpc.places.slurm.shape import choose
     from clr_hpc.planning.throughput import read_rates
     from clr_hpc.store.provenance import code_identity

@@ -44,8 +44,8 @@ def private_cluster_folder() -> Iterator[Path]:
     ends, the folder goes, and so does whatever of the cluster still runs.
     """
     folder = Path(tempfile.mkdtemp(prefix="clr-hpc-", dir="/tmp"))
-    sweeper = subprocess.Popen(
-        [sys.executable, "-m", "clr_hpc.places.ray.sweeper", str(folder)],
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "clr_hpc.places.ray.reaper", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -59,7 +59,7 @@ def private_cluster_folder() -> Iterator[Path]:
         with environment({**SETTINGS, **ON_THIS_MACHINE_ALONE, **given}):
             yield folder
     finally:
-        sweeper.communicate()
+        reaper.communicate()
 
 
 @contextmanager

@@ -1,17 +1,18 @@
-"""One start of a job of a submission, whatever its shape: what it notes, what it refuses, how it is queued again.
+"""One start of an array task or allocation: what it records, what it rejects, how it is requeued.
 
 - SIGUSR2 (sent before the time limit, and before preemption where the site sends it) has the runs under way save a
-  checkpoint at their next step; then the job is queued again and goes on from there.
+  checkpoint at their next step; then the job is requeued and resumes from there.
 - SIGTERM does the same where the job is preempted. Where it was cancelled, it saves and ends.
-- Without a signal (kill -9, power) SLURM queues the job again by itself if the node failed, and the periodic
-  checkpoints hold.
+- Without a signal (kill -9, power) SLURM itself requeues the job if the node failed, and the runs resume from
+  periodic checkpoints.
 
-How often it is queued again is not bounded, as long as the study is found further on at each start. After
-``MOST_FRUITLESS_STARTS`` starts in a row without a newer checkpoint or result it ends.
+The number of requeues is not bounded as long as the study progresses between starts. After
+``MOST_FRUITLESS_STARTS`` starts in a row without a newer checkpoint or result the job ends.
 """
 
 import os
 import platform
+import re
 import signal
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -21,35 +22,53 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.monitoring.status import runs_as_started
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.commands import SlurmError, is_preempted, requeue
-from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger
-from clr_hpc.places.slurm.node_faults import FAULTS_OF_A_NODE, is_machine_fault
-from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, now
+from clr_hpc.places.slurm.ledger import OWNER_ALONE, JobRecord, Ledger, Start, Submission, now
 from clr_hpc.store.run_folder import newest_checkpoint
 from clr_hpc.store.study_folder import StudyFolder
 
 MOST_FRUITLESS_STARTS = 3
+MOST_NODES_AT_FAULT = 3
+"""Nodes at fault after which a run counts as failed."""
+FAULTS_OF_A_NODE = 2
+"""Runs in a row, in fresh processes, after whose faults a node is excluded."""
 NOTHING_LEFT = "nothing is left to do here"
 SAVED = "every run under way is saved"
-CUT_OFF = "the runs under way were cut off, and go on from their last checkpoints"
+CUT_OFF = "the runs under way were cut off, and resume from their last checkpoints"
+
+_SIGNS = re.compile(
+    r"CUDA error|CUDA driver|cudaError|no CUDA-capable device|CUDNN_STATUS_(?:INTERNAL|EXECUTION)|CUBLAS_STATUS"
+    r"|NCCL error|uncorrectable ECC|Xid|fallen off the bus|HIP error"
+    r"|\[Errno 5\]|\[Errno 116\]|Input/output error|Stale file handle|Bus error",
+    re.IGNORECASE,
+)
 
 
-class ElementError(Exception):
-    """This element ends without having trained its runs."""
+def is_machine_fault(reason: str) -> bool:
+    """Return whether a failure's reason names a GPU, a driver or a disk that does not work.
+
+    A run can cause a CUDA error as well. So one such failure excludes no node, and a run that fails so on several
+    nodes counts as failed. Lack of memory and a full disk are not the machine's fault.
+    """
+    return _SIGNS.search(reason) is not None and "out of memory" not in reason.lower()
+
+
+class JobError(Exception):
+    """The array task or allocation ends without having trained its runs."""
 
 
 def run_start(
-    study_folder: Path, token: str, index: int, train: "Callable[[StartedElement, tuple[RunSpec, ...]], str]"
+    study_folder: Path, token: str, index: int, train: "Callable[[StartedJob, tuple[RunSpec, ...]], str]"
 ) -> str:
-    """Have an element train, and write down how it ended; return that, for people.
+    """Train, and record how the array task or allocation ended; return that as text.
 
     Args:
-        study_folder: of the study that was submitted.
-        token: of the submission.
-        index: of the element in it.
-        train: called with this start and the study's runs, once nothing speaks against training.
+        study_folder: folder of the submitted study.
+        token: token of the submission.
+        index: position of the array task in it.
+        train: called with this start and the study's runs, after all checks.
 
     Raises:
-        ElementError: code or pack are not those of the submission, or start after start nothing came of it.
+        JobError: code or pack are not those of the submission, or several starts made no progress.
     """
     os.umask(OWNER_ALONE)
     stop = StopSignals()
@@ -58,42 +77,42 @@ def run_start(
     submission = ledger.read(token)
     if submission.state == "abandoned":
         return "this submission was cut off and made anew; nothing to do"
-    element = StartedElement(submission, index, ledger, study, stop)
+    job = StartedJob(submission, index, ledger, study, stop)
     try:
         runs = runs_as_started(study)
-        element.note_start(runs)
-        element.refuse_other_code()
-        element.refuse_other_pack()
-        ended = train(element, runs)
-    except ElementError as error:
-        element.note_end(str(error), failed=True)
+        job.note_start(runs)
+        job.reject_other_code()
+        job.reject_other_pack()
+        ended = train(job, runs)
+    except JobError as error:
+        job.note_end(str(error), failed=True)
         raise
-    element.note_end(ended)
+    job.note_end(ended)
     return ended
 
 
-class StartedElement:
-    """One start of an element of a job array, or of an allocation, as the process sees it that is in charge."""
+class StartedJob:
+    """One start of an array task or allocation, in the process that leads it."""
 
     def __init__(
         self, submission: Submission, index: int, ledger: Ledger, study: StudyFolder, stop: StopSignals
     ) -> None:
-        """Read what earlier starts have noted."""
+        """Read the records of earlier starts."""
         self.submission, self.index = submission, index
         self.ledger, self.study, self.stop = ledger, study, stop
-        self.job = os.environ.get("SLURM_JOB_ID", "0")
+        self.job_id = os.environ.get("SLURM_JOB_ID", "0")
         array = os.environ.get("SLURM_ARRAY_JOB_ID")
-        self.job_name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else self.job
+        self.job_name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else self.job_id
         self.node = os.environ.get("SLURMD_NODENAME") or platform.node()
         self._record = ledger.record(submission.token, index)
         self._faults: dict[str, int] = {}
-        """Of each node, runs in a row that failed for a reason that is the node's."""
+        """For each node, runs in a row that failed through its fault."""
 
     def note_start(self, runs: tuple[RunSpec, ...]) -> None:
-        """Note where the study is found.
+        """Record this start and the progress of the study.
 
         Raises:
-            ElementError: it was found there too often.
+            JobError: too many starts found the study at the same point.
         """
         results = {spec.name: self.study.result(spec) for spec in runs}
         left = [name for name, result in results.items() if result is None or result["status"] != "done"]
@@ -102,17 +121,17 @@ class StartedElement:
         start = Start(now(), self.node, self.job_name, restarts, len(runs) - len(left), samples)
         self._write(replace(self._record, starts=(*self._record.starts, start), ended=None, failed=False))
         if self._record.starts_without_progress >= MOST_FRUITLESS_STARTS:
-            raise ElementError(
+            raise JobError(
                 f"started {MOST_FRUITLESS_STARTS + 1} times and got no further than {len(runs) - len(left)} runs "
                 f"and {samples} samples; raise time_limit_minutes of the site file above the time that a start "
                 "takes, or lower --checkpoint-seconds, and submit again"
             )
 
-    def refuse_other_code(self) -> None:
-        """Look whether the code is what was submitted.
+    def reject_other_code(self) -> None:
+        """Compare the code with that of the submission.
 
         Raises:
-            ElementError: it is not, and that was not accepted.
+            JobError: it differs, and that was not accepted.
         """
         from clr_hpc.store.provenance import source_sha256
 
@@ -121,14 +140,14 @@ class StartedElement:
             change = f"the code has changed since it was submitted ({self.submission.source_sha256[:12]} then, "
             change += f"{found[:12]} now)"
             if not self.submission.accept_changes:
-                raise ElementError(f"{change}; submit again, with --accept-changes if the runs begun may go on")
+                raise JobError(f"{change}; submit again, with --accept-changes if the runs begun may resume")
             say(f"{change}; accepted by --accept-changes")
 
-    def refuse_other_pack(self) -> None:
-        """Look whether the pack is what was submitted.
+    def reject_other_pack(self) -> None:
+        """Compare the pack with that of the submission.
 
         Raises:
-            ElementError: it is not, or can't be read.
+            JobError: it differs, or cannot be read.
         """
         from clr_hpc.data.manifest import PackError, open_manifest
 
@@ -136,16 +155,16 @@ class StartedElement:
         try:
             checksum = open_manifest(folder, verify=True).checksum
         except PackError as error:
-            raise ElementError(str(error)) from error
+            raise JobError(str(error)) from error
         if checksum != self.submission.pack_checksum:
-            raise ElementError(
-                f"{folder} is another pack than when it was submitted "
-                f"({self.submission.pack_checksum[:12]} then, {checksum[:12]} now); bring the former back, or "
+            raise JobError(
+                f"{folder} is not the pack that was submitted "
+                f"({self.submission.pack_checksum[:12]} then, {checksum[:12]} now); restore the former one, or "
                 "submit again, which makes new runs"
             )
 
     def note_under_way(self, names: Collection[str]) -> None:
-        """Note which runs are being trained."""
+        """Record which runs are being trained."""
         new = [name for name in names if name not in self._record.trained]
         if new:
             for name in new:
@@ -153,15 +172,15 @@ class StartedElement:
             self._write(replace(self._record, trained=(*self._record.trained, *new)))
 
     def note_in_use(self, name: str) -> None:
-        """Note that a run was another's after all."""
+        """Record that another process trains a run after all."""
         self._write(replace(self._record, trained=tuple(other for other in self._record.trained if other != name)))
 
     def note_done(self, node: str) -> None:
-        """Note that a node has ended a run well."""
+        """Record that a node has finished a run."""
         self._faults[node] = 0
 
     def note_fault(self, spec: RunSpec, node: str) -> bool:
-        """Note a failure that is a node's, and exclude the node after some in a row; return whether it was one."""
+        """Return whether a failure is the node's fault; record it then, and exclude a node after some in a row."""
         result = self.study.result(spec)
         reason = "" if result is None else str(result["reason"])
         if not is_machine_fault(reason):
@@ -175,36 +194,36 @@ class StartedElement:
 
     @property
     def bad_node(self) -> str | None:
-        """The node that was excluded in this start; None as long as all of them work."""
+        """The node that was excluded in this start; None while all of them work."""
         return next((node for node, faults in self._faults.items() if faults >= FAULTS_OF_A_NODE), None)
 
-    def save_and_go(self, is_saved: bool = True) -> str:
-        """Queue the job again after all runs under way were saved, and end; returns where it was cancelled."""
-        if not (self.stop.time_is_up or is_preempted(self.job)):
+    def save_and_requeue(self, is_saved: bool = True) -> str:
+        """Requeue the job once its runs are saved, and end; returns where it was cancelled."""
+        if not (self.stop.time_is_up or is_preempted(self.job_id)):
             return f"told to end; {SAVED if is_saved else CUT_OFF}"
         say(f"{SAVED if is_saved else CUT_OFF}; the job is queued again")
-        return self.queue_again()
+        return self.requeue()
 
     def move_to_another_node(self, node: str) -> str:
-        """Queue the job again for other nodes, and end; returns where SLURM refuses, with its reason."""
+        """Requeue the job for other nodes, and end; returns where SLURM rejects that, with its reason."""
         say(f"{node} is excluded; the job is queued again for other nodes")
-        return self.queue_again(node)
+        return self.requeue(node)
 
-    def queue_again(self, without_node: str | None = None) -> str:
-        """Queue the job again and end this process; returns where SLURM refuses, with its reason."""
+    def requeue(self, without_node: str | None = None) -> str:
+        """Requeue the job and end this process; returns where SLURM rejects that, with its reason."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # comes at once, also to the commands that are started here
         try:
-            requeue(self.job, without_node)
+            requeue(self.job_id, without_node)
         except SlurmError as error:
             return f"saved, but SLURM does not queue it again ({error}); submit again to go on"
-        raise SystemExit(0)  # the job's next start is settled; the node is free the sooner
+        raise SystemExit(0)  # its next start is settled; ending now frees the node sooner
 
     def note_end(self, how: str, failed: bool = False) -> None:
-        """Leave for people why this element ended."""
+        """Record why this start ended, as text."""
         say(how)
         self._write(replace(self._record, ended=how, failed=failed))
 
-    def _write(self, record: ElementRecord) -> None:
+    def _write(self, record: JobRecord) -> None:
         self._record = record
         self.ledger.write_record(self.submission.token, self.index, record)
 

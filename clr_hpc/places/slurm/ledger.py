@@ -8,28 +8,128 @@ the same.
 | path | what |
 |---|---|
 | `lock` | held by the command that submits or cancels |
-| `submissions/<token>.json` | a job: which runs each of its elements has, and what code and pack it is for |
-| `elements/<token>.<index>.json` | an element's starts, what it trained, how it ended; the element writes it |
-| `cancelled/<run>` | a run that nobody is to train any more |
-| `faults/<run>.<node>` | a run that failed on a node for a reason that is the node's |
-| `excluded/<node>` | a node that no element is to start on any more, and why |
+| `submissions/<token>.json` | a job: which runs each of its array tasks has, and its code and pack |
+| `elements/<token>.<index>.json` | an array task's starts, what it trained, how it ended; it writes this itself |
+| `cancelled/<run>` | a cancelled run |
+| `faults/<run>.<node>` | a run that failed on a node through the node's fault |
+| `excluded/<node>` | a node on which no further array task is to start, and why |
 | `allocations/<job>.<restarts>/` | where the nodes of an allocation meet (`allocation/rendezvous.py`) |
-| `logs/` | submitit's folder: what the elements printed |
+| `logs/` | submitit's folder: what the array tasks printed |
 """
 
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 from clr_hpc.config.base import UserError
-from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, now
 from clr_hpc.store.atomic import write_json
 from clr_hpc.training.run import RunSettings
+
+Shape = Literal["array", "allocation"]
+"""Shape of a job: an array whose tasks train independently, or several nodes with a Ray cluster."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job array, or one allocation, which has one element."""
+
+    token: str
+    name: str
+    """Of the job; no other job has it."""
+    made: str
+    state: Literal["intended", "submitted", "abandoned"]
+    elements: tuple[tuple[str, ...], ...]
+    """(array tasks,) the names of the runs of each, in the order of training."""
+    failed_before: dict[str, int]
+    """For each run that had failed before, the modification time of its result in ns: it is retried."""
+    commit: str | None
+    source_sha256: str
+    pack_checksum: str
+    pack_folder: str
+    settings: RunSettings
+    accept_changes: bool
+    processes: int
+    threads: int
+    baseline_wait_seconds: int
+    job: int | None = None
+    """None: not known yet."""
+    shape: Shape = "array"
+    nodes: int = 1
+    """Of an allocation, as are the following; None where the plan, or the room that there is, decides."""
+    lanes: int | None = None
+    workers_per_lane: int | None = None
+    rates: str | None = None
+    """A file of recorded rates to plan with."""
+
+    def job_id(self, index: int) -> str | None:
+        """Return an array task's id as SLURM writes it."""
+        if self.job is None:
+            return None
+        return f"{self.job}_{index}" if len(self.elements) > 1 else str(self.job)
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of an array task or allocation."""
+
+    time: str
+    node: str
+    job: str
+    restarts: int
+    """Requeues by SLURM before it."""
+    done_runs: int
+    samples: int
+    """Sum over the newest checkpoints of the remaining runs."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What an array task or allocation records of itself."""
+
+    starts: tuple[Start, ...] = ()
+    trained: tuple[str, ...] = ()
+    ended: str | None = None
+    """Why it ended, as text; None while it runs or waits to resume."""
+    failed: bool = False
+
+    @property
+    def starts_without_progress(self) -> int:
+        """Number of last starts that found the study at the same point as the start before."""
+        found = [(start.done_runs, start.samples) for start in self.starts]
+        same = 0
+        while same + 1 < len(found) and found[-2 - same] == found[-1]:
+            same += 1
+        return same
+
+
+def new_token(study_name: str) -> tuple[str, str]:
+    """Return a token that no submission has had, and the name of its job."""
+    token = uuid4().hex[:12]
+    return token, f"clr-{re.sub('[^A-Za-z0-9_-]', '-', study_name)[:40]}-{token}"
+
+
+def with_job(submission: Submission, job: int) -> Submission:
+    """Return a submission as it stands in the ledger once SLURM has taken it."""
+    return replace(submission, state="submitted", job=job)
+
+
+def abandoned(submission: Submission) -> Submission:
+    """Return a submission that does nothing, should SLURM start it all the same."""
+    return replace(submission, state="abandoned")
+
+
+def now() -> str:
+    """Return the time as the ledger writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
 
 OWNER_ALONE = 0o077
 """The umask for all this."""
@@ -97,7 +197,7 @@ class Ledger:
             os.close(descriptor)
 
     def write(self, submission: Submission) -> None:
-        """Record a submission, or what has become of it."""
+        """Record a submission or its new state."""
         values = asdict(submission)
         write_json(self.folder / "submissions" / f"{submission.token}.json", values | values.pop("settings"))
 
@@ -125,30 +225,30 @@ class Ledger:
         tokens = [path.stem for path in (self.folder / "submissions").glob("[0-9a-f]*.json")]
         return sorted((self.read(token) for token in tokens), key=lambda one: (one.made, one.token))
 
-    def record(self, token: str, index: int) -> ElementRecord:
-        """Return what an element says of itself; of one that never started an empty record."""
+    def record(self, token: str, index: int) -> JobRecord:
+        """Return the record of an array task; an empty one if it never started."""
         values = _read(self._record_path(token, index)) or {}
         starts = tuple(Start(**start) for start in values.pop("starts", ()))
-        return ElementRecord(starts, tuple(values.pop("trained", ())), **values)
+        return JobRecord(starts, tuple(values.pop("trained", ())), **values)
 
-    def write_record(self, token: str, index: int, record: ElementRecord) -> None:
-        """Record what an element says of itself."""
+    def write_record(self, token: str, index: int, record: JobRecord) -> None:
+        """Write the record of an array task."""
         write_json(self._record_path(token, index), asdict(record))
 
     def _record_path(self, token: str, index: int) -> Path:
         return self.folder / "elements" / f"{token}.{index}.json"
 
     def cancelled(self) -> set[str]:
-        """Return the names of the runs that nobody is to train any more."""
+        """Return the names of the cancelled runs."""
         return {path.name for path in self.cancelled_folder.glob("*")}
 
     def cancel(self, runs: Sequence[str]) -> None:
-        """Have nobody train these runs any more; those under way save a checkpoint and stop."""
+        """Cancel runs; those under way save a checkpoint and stop."""
         for name in runs:
             (self.cancelled_folder / name).touch()
 
     def allow(self, runs: Sequence[str]) -> None:
-        """Take the cancelling of runs back, and forget on which nodes they failed."""
+        """Undo the cancelling of runs, and forget on which nodes they failed."""
         names = set(runs)
         for path in self.cancelled_folder.glob("*"):
             if path.name in names:
@@ -158,19 +258,19 @@ class Ledger:
                 path.unlink(missing_ok=True)
 
     def add_fault(self, run: str, node: str, reason: str) -> None:
-        """Note that a run failed on a node for a reason that is the node's."""
+        """Record that a run failed through the fault of a node."""
         (self.folder / "faults" / f"{run}.{node}").write_text(reason + "\n")
 
     def nodes_at_fault(self, run: str) -> set[str]:
-        """Return the nodes on which a run has failed so."""
+        """Return the nodes whose faults made a run fail."""
         return {path.name[len(run) + 1 :] for path in (self.folder / "faults").glob(f"{run}.*")}
 
     def exclude(self, node: str, reason: str) -> None:
-        """Have no element start on a node any more."""
+        """Exclude a node from further starts."""
         write_json(self.folder / "excluded" / node, {"reason": reason, "time": now()})
 
     def excluded(self) -> dict[str, str]:
-        """Return the nodes that are excluded, and why."""
+        """Return the excluded nodes, and why."""
         found = {path.name: _read(path) for path in sorted((self.folder / "excluded").glob("[!.]*"))}
         return {node: str(values["reason"]) for node, values in found.items() if values is not None}
 

@@ -19,8 +19,7 @@ from clr_hpc.places.slurm.commands import (
     jobs_still_allowed,
     most_array_elements,
 )
-from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.places.slurm.records import Submission, abandoned, new_token, now, with_job
+from clr_hpc.places.slurm.ledger import Ledger, Submission, abandoned, new_token, now, with_job
 from clr_hpc.places.slurm.shares import families, share_out
 from clr_hpc.places.slurm.site import Site
 from clr_hpc.store.lease import LeaseTiming, read_lease

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from clr_hpc.places.slurm.allocation.launch import Allocation
-from clr_hpc.places.slurm.array import ArrayElement
+from clr_hpc.places.slurm.array import ArrayTask
 from clr_hpc.places.slurm.commands import SlurmError
-from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.places.slurm.records import Submission
+from clr_hpc.places.slurm.ledger import Ledger, Submission
 from clr_hpc.places.slurm.site import Site
 from clr_hpc.store.atomic import atomic_write
 
@@ -74,7 +73,7 @@ def _element(submission: Submission, ledger: Ledger, index: int) -> Callable[[],
     study = str(ledger.study_folder)
     if submission.shape == "allocation":
         return Allocation(study, submission.token)
-    return ArrayElement(study, submission.token, index)
+    return ArrayTask(study, submission.token, index)
 
 
 def _executor(submission: Submission, site: Site, ledger: Ledger) -> Any:

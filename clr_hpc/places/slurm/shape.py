@@ -9,8 +9,8 @@ from clr_hpc.config.base import UserError
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.lanes import shapes_without_plan
+from clr_hpc.places.slurm.ledger import Shape
 from clr_hpc.places.slurm.place import elements_wanted
-from clr_hpc.places.slurm.records import Shape
 from clr_hpc.places.slurm.site import Site
 from clr_hpc.planning.plan import Plan, plan_with_rates
 from clr_hpc.planning.throughput import RatesError, RateTable

@@ -13,9 +13,8 @@ from typing import Any
 
 from clr_hpc.monitoring.status import RunStatus, State
 from clr_hpc.places.slurm.commands import ENDED, Job, SlurmError, jobs_in_accounting, jobs_in_queue
-from clr_hpc.places.slurm.ledger import Ledger
+from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Shape, Submission
 from clr_hpc.places.slurm.logs import tail_of_job
-from clr_hpc.places.slurm.records import ElementRecord, Shape, Submission
 from clr_hpc.store.atomic import write_json
 
 POLL_SECONDS = 30.0
@@ -90,7 +89,7 @@ def read_slurm_status(ledger: Ledger) -> SlurmStatus:
 
 
 def _element(
-    ledger: Ledger, submission: Submission, index: int, record: ElementRecord, jobs: dict[str, Job]
+    ledger: Ledger, submission: Submission, index: int, record: JobRecord, jobs: dict[str, Job]
 ) -> ElementStatus:
     job_id = submission.job_id(index)
     job = jobs.get(job_id or "")

@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.places.slurm.ledger import Ledger, LedgerError
-from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, abandoned, new_token, with_job
+from clr_hpc.places.slurm.ledger import (
+    JobRecord,
+    Ledger,
+    LedgerError,
+    Start,
+    Submission,
+    abandoned,
+    new_token,
+    with_job,
+)
 from clr_hpc.training.run import RunSettings
 
 
@@ -109,7 +117,7 @@ def start(done: int, samples: int) -> Start:
     ],
 )
 def test_starts_count_from_the_last_progress(found: list[tuple[int, int]], fruitless: int, ledger: Ledger) -> None:
-    record = ElementRecord(tuple(start(*values) for values in found), ("a",))
+    record = JobRecord(tuple(start(*values) for values in found), ("a",))
     assert record.starts_without_progress == fruitless
     ledger.write_record("0badc0de", 3, record)
     assert ledger.record("0badc0de", 3) == record

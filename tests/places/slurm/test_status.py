@@ -14,8 +14,7 @@ import pytest
 from clr_hpc.monitoring.status import State, StudyStatus
 from clr_hpc.places.slurm import commands
 from clr_hpc.places.slurm.commands import COLUMNS, SlurmError, jobs_in_queue
-from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.places.slurm.records import ElementRecord, Start, Submission, new_token
+from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Start, Submission, new_token
 from clr_hpc.places.slurm.status import read_slurm_status, with_jobs
 from clr_hpc.training.run import RunSettings
 
@@ -113,7 +112,7 @@ def test_a_job_that_failed_shows_the_end_of_its_log(
 ) -> None:
     study, ledger, submission = submitted
     start = Start("2026-01-01T00:00:01+00:00", "node1", "7_0", 1, 0, 0)
-    ledger.write_record(submission.token, 0, ElementRecord((start,), (), "the code has changed", failed=True))
+    ledger.write_record(submission.token, 0, JobRecord((start,), (), "the code has changed", failed=True))
     (ledger.logs / "7_0_0_log.err").write_text("".join(f"line {number}\n" for number in range(100)))
     fake_slurm.queue(job(submission, 0, "FAILED"), job(submission, 1, "OUT_OF_MEMORY"))
     first, second = read_slurm_status(ledger).elements
@@ -131,7 +130,7 @@ def test_without_slurm_the_jobs_own_words_remain(
     study, ledger, submission = submitted
     fake_slurm.script("squeue", REFUSES)
     start = Start("2026-01-01T00:00:01+00:00", "node1", "7_0", 1, 0, 0)
-    ledger.write_record(submission.token, 0, ElementRecord((start,), (), "nothing is left to do here"))
+    ledger.write_record(submission.token, 0, JobRecord((start,), (), "nothing is left to do here"))
     slurm = read_slurm_status(ledger)
     assert slurm.silence is not None
     assert "accounting storage is disabled" in slurm.silence

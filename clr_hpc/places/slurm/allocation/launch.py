@@ -1,8 +1,8 @@
 """An allocation: one job over several nodes, in which a Ray cluster starts, trains a study's runs and ends.
 
-SLURM starts a task on each node. The first one's node is the head: it tells the others where, on the shared disk,
-and has a process of its own, the driver, that trains in the cluster's lanes. The others are nodes of the cluster
-for as long as the head answers. Signals and requeues are those of any element (``clr_hpc.places.slurm.job``).
+SLURM starts a task on each node. The first one's node is the head: it announces its address on the shared disk
+and starts a separate process, the driver, that trains in the cluster's lanes. The others are nodes of the cluster
+for as long as the head answers. Signals and requeues are those of any job (``clr_hpc.places.slurm.job``).
 """
 
 import os
@@ -16,15 +16,15 @@ from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.slurm.allocation.driver import Driver, DriverTask, Ended, Finished, Said, UnderWay
 from clr_hpc.places.slurm.allocation.node import TIDY_SECONDS, cluster_node, join_cluster
 from clr_hpc.places.slurm.allocation.ray_node import RayNode
-from clr_hpc.places.slurm.allocation.rendezvous import Head, Meeting
+from clr_hpc.places.slurm.allocation.rendezvous import Head, Rendezvous
 from clr_hpc.places.slurm.allocation.resources import NodeError, own_address
-from clr_hpc.places.slurm.array_queue import is_still_open
+from clr_hpc.places.slurm.array import is_still_open
 from clr_hpc.places.slurm.commands import SlurmError, host_names, kill_wait_seconds
-from clr_hpc.places.slurm.job import NOTHING_LEFT, ElementError, StartedElement, run_start, say
+from clr_hpc.places.slurm.job import NOTHING_LEFT, JobError, StartedJob, run_start, say
 from clr_hpc.places.slurm.ledger import Ledger
 
 End = Literal["finished", "saved", "cut off"]
-"""``finished``: every run has ended; the others: of those under way."""
+"""``finished``: every run has ended; else what became of those under way."""
 POLL_SECONDS = 0.5
 MOST_DEATHS = 3
 """Of the driver, in one start."""
@@ -34,67 +34,67 @@ DEATH_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Allocation:
-    """What submitit calls on each node; unpickled there."""
+    """Callable that submitit unpickles and calls on each node."""
 
     study_folder: str
     token: str
 
     def __call__(self) -> str:
-        """Train until nothing is left to do, or be a node for it; return how it ended, for people.
+        """Train until nothing is left to do, or be a node for it; return how it ended, as text.
 
         Raises:
-            ElementError: code or pack are not those of the submission, or start after start nothing came of it.
+            JobError: code or pack are not those of the submission, or several starts made no progress.
         """
-        meeting = Meeting.of_this_job(Ledger(Path(self.study_folder)))
+        rendezvous = Rendezvous.of_this_job(Ledger(Path(self.study_folder)))
         if int(os.environ.get("SLURM_PROCID", "0")) != 0:
-            return join_cluster(meeting)
+            return join_cluster(rendezvous)
         try:
-            return run_start(Path(self.study_folder), self.token, 0, partial(_lead, meeting))
+            return run_start(Path(self.study_folder), self.token, 0, partial(_lead, rendezvous))
         finally:
-            meeting.close()
+            rendezvous.close()
 
 
-def _lead(meeting: Meeting, element: StartedElement, runs: tuple[RunSpec, ...]) -> str:
-    """Be the head: have the cluster train, and say how it ended; does not return where the job is queued again."""
-    missing = left_to_train(element, runs)
+def _lead(rendezvous: Rendezvous, job: StartedJob, runs: tuple[RunSpec, ...]) -> str:
+    """Be the head: have the cluster train, and return how it ended; does not return where the job is requeued."""
+    missing = left_to_train(job, runs)
     if not missing:
         return NOTHING_LEFT
-    meeting.open()
+    rendezvous.open()
     try:
-        names = host_names(os.environ.get("SLURM_JOB_NODELIST", element.node))
-        address = own_address([name for name in names if name != element.node])
-        say(f"job {element.job_name} on {', '.join(names)}; the head is {element.node}, {address}")
-        with cluster_node(meeting, element.job, address, None, lambda: element.stop.any) as node:
-            ended = _train(meeting, element, node, missing, len(names))
+        names = host_names(os.environ.get("SLURM_JOB_NODELIST", job.node))
+        address = own_address([name for name in names if name != job.node])
+        say(f"job {job.job_name} on {', '.join(names)}; the head is {job.node}, {address}")
+        with cluster_node(rendezvous, job.job_id, address, None, lambda: job.stop.any) as node:
+            ended = _train(rendezvous, job, node, missing, len(names))
     except (SlurmError, NodeError) as error:
-        if not element.stop.any:
-            raise ElementError(str(error)) from error
+        if not job.stop.any:
+            raise JobError(str(error)) from error
         ended = "saved"
-    meeting.close()
-    if element.bad_node:
-        return element.move_to_another_node(element.bad_node)
-    if ended != "finished" and element.stop.any:
-        return element.save_and_go(is_saved=ended == "saved")
+    rendezvous.close()
+    if job.bad_node:
+        return job.move_to_another_node(job.bad_node)
+    if ended != "finished" and job.stop.any:
+        return job.save_and_requeue(is_saved=ended == "saved")
     if ended != "finished":
         say("the cluster was lost; the job is queued again")
-        return element.queue_again()
-    if any(element.ledger.nodes_at_fault(spec.name) for spec in left_to_train(element, runs)):
+        return job.requeue()
+    if any(job.ledger.nodes_at_fault(spec.name) for spec in left_to_train(job, runs)):
         say("runs failed through the fault of a node; the job is queued again for them")
-        return element.queue_again()
+        return job.requeue()
     return NOTHING_LEFT
 
 
-def _train(meeting: Meeting, element: StartedElement, node: RayNode, missing: list[RunSpec], nodes: int) -> End:
-    submission = element.submission
+def _train(rendezvous: Rendezvous, job: StartedJob, node: RayNode, missing: list[RunSpec], nodes: int) -> End:
+    submission = job.submission
     port, kill_wait = node.ports["dashboard-port"], kill_wait_seconds()
-    meeting.announce(Head(node.gcs_address, element.node, port, kill_wait))
-    say(f"dashboard: http://127.0.0.1:{port} on {element.node}; its token is in {meeting.token}")
+    rendezvous.announce(Head(node.gcs_address, job.node, port, kill_wait))
+    say(f"dashboard: http://127.0.0.1:{port} on {job.node}; its token is in {rendezvous.token}")
     worker = WorkerTask(
         Path(submission.pack_folder),
-        element.study.runs,
+        job.study.runs,
         submission.settings,
-        f"job {element.job_name}, lane {{number}}",
-        element.ledger.cancelled_folder,
+        f"job {job.job_name}, lane {{number}}",
+        job.ledger.cancelled_folder,
     )
     task = DriverTask(
         address=node.gcs_address,
@@ -104,23 +104,23 @@ def _train(meeting: Meeting, element: StartedElement, node: RayNode, missing: li
         lanes=submission.lanes,
         workers_per_lane=submission.workers_per_lane,
         rates=None if submission.rates is None else Path(submission.rates),
-        storage=meeting.lanes,
+        storage=rendezvous.lanes,
     )
     for _ in range(MOST_DEATHS):
-        ended = _follow(Driver(task), element, node, kill_wait)
+        ended = _follow(Driver(task), job, node, kill_wait)
         if ended is not None:
             return ended
-        say("the process that has the cluster train has died; another one goes on")
+        say("the process that has the cluster train has died; another one takes over")
     return "cut off"
 
 
-def _follow(driver: Driver, element: StartedElement, node: RayNode, kill_wait: float) -> End | None:
-    """Follow the driver to its end; None where it died and another may go on.
+def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) -> End | None:
+    """Follow the driver to its end; None where it died and another one may take over.
 
     Raises:
-        ElementError: nothing can be trained.
+        JobError: nothing can be trained.
     """
-    stop, error = element.stop, None
+    stop, error = job.stop, None
     with driver:
         for messages in driver.rounds(POLL_SECONDS):
             for message in messages:
@@ -129,38 +129,38 @@ def _follow(driver: Driver, element: StartedElement, node: RayNode, kill_wait: f
                 if isinstance(message, Finished):
                     error = message.error
                 else:
-                    _note(message, element)
-            if stop.any or element.bad_node:
+                    _note(message, job)
+            if stop.any or job.bad_node:
                 driver.stop()
             if not node.is_alive or stop.seconds_since_term > kill_wait - TIDY_SECONDS:
                 return "cut off"
     if stop.any or node.dies_within(DEATH_SECONDS):  # which is what the driver died of
         return "cut off"
     if error is not None:
-        raise ElementError(error)
+        raise JobError(error)
     return None
 
 
-def _note(message: UnderWay | Ended | Said, element: StartedElement) -> None:
+def _note(message: UnderWay | Ended | Said, job: StartedJob) -> None:
     if isinstance(message, Said):
         say(message.what)
     elif isinstance(message, UnderWay):
-        element.note_under_way(message.names)
+        job.note_under_way(message.names)
     else:
         spec, outcome = message.spec, message.outcome
         say(f"{outcome}: {spec.name}")
-        node = (element.study.host_of(spec) or element.node).split(".")[0]
+        node = (job.study.host_of(spec) or job.node).split(".")[0]
         if outcome == "in use":
-            element.note_in_use(spec.name)
+            job.note_in_use(spec.name)
         elif outcome == "failed":
-            element.note_fault(spec, node)
+            job.note_fault(spec, node)
         elif outcome == "done":
-            element.note_done(node)
+            job.note_done(node)
 
 
-def left_to_train(element: StartedElement, runs: tuple[RunSpec, ...]) -> list[RunSpec]:
+def left_to_train(job: StartedJob, runs: tuple[RunSpec, ...]) -> list[RunSpec]:
     """Return the submission's runs that are to be trained, without those whose baseline is another job's."""
-    submission, ledger, study = element.submission, element.ledger, element.study
+    submission, ledger, study = job.submission, job.ledger, job.study
     cancelled = ledger.cancelled()
     names = {
         name

@@ -9,7 +9,7 @@ from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, environm
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.allocation.node_folder import node_folder
 from clr_hpc.places.slurm.allocation.ray_node import RayNode, answers, start_ray_node
-from clr_hpc.places.slurm.allocation.rendezvous import Meeting
+from clr_hpc.places.slurm.allocation.rendezvous import Rendezvous
 from clr_hpc.places.slurm.allocation.resources import LOOPBACK, NodeError, NodeShare, network_settings, own_address
 from clr_hpc.places.slurm.job import say
 from clr_hpc.places.slurm.ledger import OWNER_ALONE
@@ -26,12 +26,12 @@ UNBOUNDED = {
 
 @contextmanager
 def cluster_node(
-    meeting: Meeting, job: str, address: str, head: str | None, give_up: Callable[[], bool]
+    rendezvous: Rendezvous, job: str, address: str, head: str | None, give_up: Callable[[], bool]
 ) -> Iterator[RayNode]:
     """Make this machine a node of the job's cluster, with the environment to join it; nothing is left afterwards.
 
     Args:
-        meeting: has the token.
+        rendezvous: has the token.
         job: its number.
         address: of this machine, by which the other nodes reach it.
         head: ``host:port`` of the head; None: be the head.
@@ -42,7 +42,7 @@ def cluster_node(
     """
     of_network = {name: os.environ.get(name, value) for name, value in network_settings(address).items()}
     here_alone = ON_THIS_MACHINE_ALONE if address == LOOPBACK else {}
-    given = {"RAY_AUTH_TOKEN_PATH": str(meeting.token), "RAY_AUTH_TOKEN": None, "RAY_ADDRESS": head}
+    given = {"RAY_AUTH_TOKEN_PATH": str(rendezvous.token), "RAY_AUTH_TOKEN": None, "RAY_ADDRESS": head}
     with (
         environment({**SETTINGS, **UNBOUNDED, **here_alone, **of_network, **given}),
         node_folder(job) as folder,
@@ -55,14 +55,14 @@ def cluster_node(
             node.end()
 
 
-def join_cluster(meeting: Meeting) -> str:
+def join_cluster(rendezvous: Rendezvous) -> str:
     """Be another node of the cluster, for as long as its head answers; return how it ended, for people.
 
     A node whose processes die is started again; one that can't be started is done without.
     """
     os.umask(OWNER_ALONE)
     stop = StopSignals()
-    head = meeting.wait(lambda: stop.any)
+    head = rendezvous.wait(lambda: stop.any)
     if head is None:
         return "the cluster was not started"
 
@@ -73,7 +73,7 @@ def join_cluster(meeting: Meeting) -> str:
     try:
         address = own_address([head.address.rpartition(":")[0]])
         for _ in range(MOST_STARTS):
-            with cluster_node(meeting, os.environ["SLURM_JOB_ID"], address, head.address, is_over) as node:
+            with cluster_node(rendezvous, os.environ["SLURM_JOB_ID"], address, head.address, is_over) as node:
                 say(f"Ray is up on {address}, for {head.address}")
                 while node.is_alive and not is_over():
                     time.sleep(POLL_SECONDS)

@@ -39,13 +39,13 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Rendezvous:
     """The folder of one start of a job."""
 
     folder: Path
 
     @classmethod
-    def of_this_job(cls, ledger: Ledger) -> "Meeting":
+    def of_this_job(cls, ledger: Ledger) -> "Rendezvous":
         """Name the folder of the job that this task belongs to."""
         job, restarts = os.environ.get("SLURM_JOB_ID", "0"), os.environ.get("SLURM_RESTART_COUNT", "0")
         return cls(ledger.folder / "allocations" / f"{job}.{restarts}")

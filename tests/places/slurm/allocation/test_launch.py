@@ -11,10 +11,9 @@ import pytest
 
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.allocation.launch import left_to_train
-from clr_hpc.places.slurm.allocation.rendezvous import Meeting
-from clr_hpc.places.slurm.job import StartedElement
-from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.places.slurm.records import Submission, new_token
+from clr_hpc.places.slurm.allocation.rendezvous import Rendezvous
+from clr_hpc.places.slurm.job import StartedJob
+from clr_hpc.places.slurm.ledger import Ledger, Submission, new_token
 from clr_hpc.places.slurm.sbatch import log_files
 from clr_hpc.store.provenance import source_sha256
 from clr_hpc.training.run import RunSettings
@@ -33,7 +32,7 @@ def study(invent_study: StudyMaker) -> Any:
 
 
 @pytest.fixture
-def element(study: Any) -> Iterator[StartedElement]:
+def job(study: Any) -> Iterator[StartedJob]:
     """An allocation that was given all runs of a study."""
     heard = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     ledger = Ledger(study.folder.path.absolute())
@@ -54,50 +53,50 @@ def element(study: Any) -> Iterator[StartedElement]:
         nodes=2,
     )
     ledger.write(submission)
-    yield StartedElement(submission, 0, ledger, study.folder, StopSignals())
+    yield StartedJob(submission, 0, ledger, study.folder, StopSignals())
     for number, handler in heard.items():
         signal.signal(number, handler)
 
 
-def names_left(element: StartedElement, study: Any) -> set[str]:
-    return {spec.name for spec in left_to_train(element, study.runs)}
+def names_left(job: StartedJob, study: Any) -> set[str]:
+    return {spec.name for spec in left_to_train(job, study.runs)}
 
 
-def test_what_is_done_failed_or_cancelled_is_not_trained(element: StartedElement, study: Any) -> None:
+def test_what_is_done_failed_or_cancelled_is_not_trained(job: StartedJob, study: Any) -> None:
     everything = {spec.name for spec in study.runs}
-    assert names_left(element, study) == everything
+    assert names_left(job, study) == everything
     baselines = [spec for spec in study.runs if spec.start is None]
     study.finish(baselines[0])
     study.fail(baselines[1], "ValueError: no")
     sequel = next(spec for spec in study.runs if spec.start and spec.start.baseline == baselines[0])
-    element.ledger.cancel([sequel.name])
-    assert names_left(element, study) == everything - {baselines[0].name, baselines[1].name, sequel.name}
+    job.ledger.cancel([sequel.name])
+    assert names_left(job, study) == everything - {baselines[0].name, baselines[1].name, sequel.name}
     failed_before = study.folder.failures((baselines[1],))
-    element.submission = replace(element.submission, failed_before=failed_before)
-    assert baselines[1].name in names_left(element, study), "it was submitted to be tried again"
+    job.submission = replace(job.submission, failed_before=failed_before)
+    assert baselines[1].name in names_left(job, study), "it was submitted to be tried again"
 
 
 def test_a_run_whose_baseline_another_job_trains_is_left_for_later(
-    element: StartedElement, study: Any, capsys: pytest.CaptureFixture[str]
+    job: StartedJob, study: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sequel = next(spec for spec in study.runs if spec.start is not None)
-    element.submission = replace(element.submission, elements=((sequel.name,),))
-    assert names_left(element, study) == set()
+    job.submission = replace(job.submission, elements=((sequel.name,),))
+    assert names_left(job, study) == set()
     assert f"left out: {sequel.name}" in capsys.readouterr().out
     study.finish(sequel.start.baseline)
-    assert names_left(element, study) == {sequel.name}
+    assert names_left(job, study) == {sequel.name}
 
 
-def test_one_that_refuses_to_begin_lets_the_other_nodes_go(element: StartedElement) -> None:
-    element.ledger.write(replace(element.submission, source_sha256="f" * 64))
-    words = [sys.executable, "-c", START, str(element.ledger.study_folder), element.submission.token]
+def test_one_that_refuses_to_begin_lets_the_other_nodes_go(job: StartedJob) -> None:
+    job.ledger.write(replace(job.submission, source_sha256="f" * 64))
+    words = [sys.executable, "-c", START, str(job.ledger.study_folder), job.submission.token]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
-    assert "the code has changed" in (element.ledger.record(element.submission.token, 0).ended or "")
-    assert Meeting.of_this_job(element.ledger).wait(lambda: False) is None
+    assert "the code has changed" in (job.ledger.record(job.submission.token, 0).ended or "")
+    assert Rendezvous.of_this_job(job.ledger).wait(lambda: False) is None
 
 
-def test_the_logs_of_all_nodes_are_found_and_the_first_nodes_errors_are_last(element: StartedElement) -> None:
+def test_the_logs_of_all_nodes_are_found_and_the_first_nodes_errors_are_last(job: StartedJob) -> None:
     for name in (
         "7_0_log.err",
         "7_0_log.out",
@@ -107,6 +106,6 @@ def test_the_logs_of_all_nodes_are_found_and_the_first_nodes_errors_are_last(ele
         "71_0_log.out",
         "7_0_result.pkl",
     ):
-        (element.ledger.logs / name).touch()
-    names = [path.name for path in log_files(element.ledger, "7")]
+        (job.ledger.logs / name).touch()
+    names = [path.name for path in log_files(job.ledger, "7")]
     assert names == ["7_10_log.out", "7_1_log.out", "7_1_log.err", "7_0_log.out", "7_0_log.err"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trial_study import is_alive, wait_until
 
-from clr_hpc.places.slurm.allocation.node_folder import UNLOCKED_SECONDS, node_folder, sweep_dead
+from clr_hpc.places.slurm.allocation.node_folder import UNLOCKED_SECONDS, node_folder, reap_dead
 
 MAKES_ONE = """
 import os, signal, subprocess, sys
@@ -60,5 +60,5 @@ def test_what_is_being_made_and_what_is_not_a_folder_of_ours_is_left_alone(tmp_p
     old = tmp_path / "clr-hpc-job3-old"
     old.mkdir()
     os.utime(old, times=(0, old.stat().st_mtime - UNLOCKED_SECONDS - 1))
-    assert sweep_dead(tmp_path) == [old]
+    assert reap_dead(tmp_path) == [old]
     assert {path.name for path in tmp_path.iterdir()} == {"clr-hpc-job1-new", "clr-hpc-job2-link", "elsewhere"}

@@ -3,7 +3,7 @@
 import socket
 from itertools import pairwise
 
-from clr_hpc.places.slurm.allocation.ray_ports import FIRST, LAST, NAMED, port_ranges
+from clr_hpc.places.slurm.allocation.ray_node import FIRST, LAST, NAMED, port_ranges
 
 
 def test_ranges_are_disjoint_for_jobs_in_a_row_and_keep_clear_of_outgoing_connections() -> None:

@@ -1,4 +1,4 @@
-"""Ends what a cluster leaves behind: ``python -m clr_hpc.places.ray.sweeper FOLDER``.
+"""Ends what a cluster leaves behind: ``python -m clr_hpc.places.ray.reaper FOLDER``.
 
 Runs beside the command that started the cluster and waits for its end, by whatever cause: then its standard input
 is closed. Ray ends most of its processes itself when their parent is killed, but not all.
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 3.0
 """In which processes may end by themselves, before they are asked to, and again before they are killed."""
 
 
-def sweep(
+def reap(
     folder: Path, spared: int, orders: Sequence[signal.Signals | None] = (None, signal.SIGTERM, signal.SIGKILL)
 ) -> None:
     """End the processes of this user that have a file in ``folder`` open, and remove it.
@@ -58,4 +58,4 @@ if __name__ == "__main__":
         signal.signal(ignored, signal.SIG_IGN)  # they are for the command, whose end is waited for
     command = os.getppid()
     sys.stdin.read()
-    sweep(Path(sys.argv[1]), command)
+    reap(Path(sys.argv[1]), command)

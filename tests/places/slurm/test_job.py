@@ -2,7 +2,7 @@
 
 import pytest
 
-from clr_hpc.places.slurm.node_faults import is_machine_fault
+from clr_hpc.places.slurm.job import is_machine_fault
 
 
 @pytest.mark.parametrize(
