@@ -1,9 +1,9 @@
 """Runs that one process trains side by side: which go together, and how they take turns.
 
-Each run has a thread of its own that calls ``train_run``, and the threads take turns, a step each. What a step
-does, such as seeding torch's global generator and drawing a dropout mask from it, is never interrupted by that of
-another, and so a run ends with the same bytes as alone. On a GPU each thread has a stream of its own: the host is
-busy for one run at a time, and the kernels of several overlap.
+Each run has a thread that calls ``train_run``, and the threads take turns, one step each. A step, which seeds
+torch's global generator and draws a dropout mask from it, is never interrupted by that of another run, so a run
+ends with the same bytes as alone. On a GPU each thread has a stream of its own: the host serves one run at a time,
+and the kernels of several overlap.
 """
 
 import math
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from clr_hpc.training.distributed import ProcessGroup
 
 WAKE_SECONDS = 1.0
-"""Only the main thread acts on signals, and one that the system gave to another thread doesn't wake it."""
+"""Python handles signals in the main thread, which one that arrives in another thread does not wake."""
 
 
 @dataclass(frozen=True)
 class CohortRun:
-    """A run of a cohort: what ``train_run`` is told of it alone."""
+    """A run of a cohort: the arguments of ``train_run`` that differ between runs."""
 
     spec: RunSpec
     folder: Path
@@ -50,12 +50,12 @@ def train_cohort(
 ) -> list[ExitStatus]:
     """Train runs side by side in this process, which is alone in its group, and return the outcome of each.
 
-    What becomes of one run touches no other: see ``train_run``. Returns when the last has ended. A single run is
-    trained in the calling thread, and it alone can be profiled.
+    The end of one run affects no other: see ``train_run``. Returns when the last has ended. A single run is
+    trained in the calling thread; only such a run can be profiled.
 
     Raises:
         Exception: what ``train_run`` raised, if it did, once all runs have ended.
-        KeyboardInterrupt: the keyboard said so; every run is saved.
+        KeyboardInterrupt: Ctrl-C was pressed; every run is saved.
     """
 
     def train(run: CohortRun, should_stop: Callable[[], bool]) -> ExitStatus:
@@ -82,26 +82,26 @@ def _train_in_turns(
     device: "torch.device",
     run: CohortRun,
 ) -> ExitStatus:
-    """Train a run in this thread, and let the others have their turns after each of its steps."""
+    """Train a run in this thread, which yields to the others after each step."""
     has_stepped = False
 
     def should_stop() -> bool:
         nonlocal has_stepped
         if not has_stepped:
-            # what the first run lays out for all, such as the pack's pixels, is there before another reads it
+            # what the first run prepares for all, such as the pack's pixels, is there before another reads it
             _wait_for(device)
             has_stepped = True
         turns.yield_to_others()
         return interrupted.is_set() or run.should_stop()
 
     with turns, _own_stream(device):
-        # all may have been told to stop before this thread's first turn came
+        # a stop may have been requested before this thread's first turn
         return "stopped" if interrupted.is_set() or run.should_stop() else train(run, should_stop)
 
 
 @contextmanager
 def _own_stream(device: "torch.device") -> Iterator[None]:
-    """Have what this thread launches overlap with what others launch."""
+    """Let the kernels of this thread overlap with those of others."""
     if device.type != "cuda":
         yield
         return
@@ -115,7 +115,7 @@ def _own_stream(device: "torch.device") -> Iterator[None]:
 
 
 def _wait_for(device: "torch.device") -> None:
-    """Wait until the device has done what this thread launched."""
+    """Wait for the kernels that this thread launched."""
     if device.type == "cuda":
         import torch
 

@@ -1,7 +1,7 @@
 """Fresh processes that train, each forked from one that has imported torch and done nothing since.
 
-Importing torch and what training imports besides takes seconds of a core and a fifth of a gigabyte. A process for
-each core or GPU of a node, and each one that replaces a dead one, would pay that again.
+Importing torch and what else training imports takes seconds of a core and a fifth of a gigabyte. Every process of
+a node, and each replacement of a dead one, would pay that again.
 """
 
 import gc
@@ -17,11 +17,11 @@ from clr_hpc.places.signals import SENT_TO_ALL, blocked_signals
 
 
 def fresh_processes() -> ForkServerContext:
-    """Return the ``multiprocessing`` context whose processes have imported what trains.
+    """Return the ``multiprocessing`` context whose processes have imported what training needs.
 
-    The process that they are forked from outlives ``SENT_TO_ALL``. These signals wait in each new process until it
-    calls ``begin``, which it must: ``terminate`` has no effect before that. Environment variables are those
-    at the first call.
+    The process that they are forked from ignores ``SENT_TO_ALL``. In each new process these signals are blocked
+    until it calls ``begin``, which it must: ``terminate`` has no effect before that. Environment variables are
+    those at the first call.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["clr_hpc.places.processes.preload"])
@@ -33,16 +33,16 @@ def fresh_processes() -> ForkServerContext:
 
 
 def begin() -> None:
-    """Begin in such a process: let the signals through that waited until it was ready for them."""
-    # else the garbage collector would look through what processes share, and so make a copy of it for each
+    """Begin in such a process, once its signal handlers are set: unblock the signals."""
+    # else the garbage collector would visit what processes share, and so copy it for each
     gc.freeze()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT_TO_ALL)
 
 
 def die_with_parent() -> None:
-    """Kill this process when the one that wanted it dies, so that no run goes on unseen after kill -9.
+    """Kill this process when the one that requested it dies, so that no run continues unseen after kill -9.
 
-    Linux's PR_SET_PDEATHSIG would heed the process that this one was forked from, which lives as long as this one.
+    Linux's PR_SET_PDEATHSIG would watch the process that this one was forked from, which lives as long as it.
     """
     Thread(target=_kill_after, args=(multiprocessing.parent_process(),), daemon=True).start()
 

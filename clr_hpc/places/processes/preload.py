@@ -1,4 +1,4 @@
-"""What processes that train import at one time or another, imported for its effect alone (``fresh_processes``)."""
+"""Imports that processes which train need sooner or later; ``fresh_processes`` preloads this module."""
 
 import timm  # noqa: F401
 import torch._dynamo  # which an optimizer imports

@@ -1,8 +1,8 @@
-"""A short measurement of how fast this machine trains a study's runs: a few steps of each kind in real processes.
+"""Short measurement of how fast this machine trains a study's runs: a few steps of each kind in real processes.
 
-Processes that train at once slow each other down (they share the memory's bandwidth, or a GPU), so as many are
-measured at once as lanes are planned beside each other. What was measured is kept in a file named after what it
-depends on, and not measured again.
+Processes that train at once slow each other down (they share memory bandwidth, or a GPU), so as many are measured
+at once as lanes are planned side by side. Results are kept in a file named after the hardware that they depend on,
+and are not measured again.
 """
 
 import hashlib
@@ -84,7 +84,7 @@ def _representatives(runs: Sequence[RunSpec], pack_folder: Path) -> dict[Kind, R
 
 
 def _at_once(shape: LaneShape, resources: Resources) -> int:
-    """Return how many lanes share what a lane can be slowed down by: one GPU, or all CPUs."""
+    """Return how many lanes share one GPU, or all CPUs, and so slow each other down."""
     return shape.runs_per_gpu if resources.gpus else max(1, resources.cpus // shape.cpus_per_worker)
 
 
@@ -114,7 +114,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _rate(kind: Kind, shape: LaneShape, measured: list[Measured]) -> Rate | None:
-    """Return the mean over the processes that were measured at once; None where one of them failed."""
+    """Return the mean over the processes measured at once; None where one of them failed."""
     if not measured:
         return None
 
@@ -136,7 +136,7 @@ def _rate(kind: Kind, shape: LaneShape, measured: list[Measured]) -> Rate | None
 
 
 class _Processes:
-    """Warm processes that measure what they are sent, the first few of them at once."""
+    """Warm processes that measure the runs they receive, the first few of them at once."""
 
     def __init__(self, count: int, pack_folder: Path, disk: Path) -> None:
         self._count, self._arguments = count, (pack_folder, disk)
@@ -159,7 +159,7 @@ class _Processes:
         return self
 
     def measure(self, spec: RunSpec, shape: LaneShape, at_once: int) -> list[Measured]:
-        """Return what ``at_once`` processes measure side by side; nothing where one runs out of GPU memory.
+        """Return the measurements of ``at_once`` processes side by side; none where one runs out of GPU memory.
 
         Raises:
             RatesError: a process failed in another way.
@@ -173,9 +173,7 @@ class _Processes:
             if any(reason == "out of memory" for reason in reasons) and at_once > 1:
                 return []
             if reasons:
-                raise RatesError(
-                    f"{spec.name} can't be measured: {reasons[0]}; mend that, or give rates as a file"
-                )
+                raise RatesError(f"{spec.name} can't be measured: {reasons[0]}; fix that, or give rates as a file")
         return [answer for answer in answers if isinstance(answer, Measured)]
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What a measuring process of the probe does: a few steps, an evaluation and a checkpoint of a real run."""
+"""Measuring process of the probe: a few steps, an evaluation and a checkpoint of a real run."""
 
 import resource
 import tempfile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clr_hpc.data.pack import Pack
 
 WARM_STEPS = 2
-"""After the first; the last of them captures a GPU's graphs."""
+"""Steps after the first; the last of them captures a GPU's graphs."""
 MEASURED_SECONDS = 2.0
 """At least one step is measured, however long it takes."""
 EVALUATED_AT_MOST = 512
@@ -30,7 +30,7 @@ EVALUATED_AT_MOST = 512
 
 @dataclass(frozen=True)
 class Measured:
-    """What one process measured."""
+    """Measurement by one process."""
 
     images_per_second: float
     evaluated_per_second: float
@@ -43,9 +43,9 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
     """Prepare and measure the runs that come through a connection, until its other end is closed.
 
     Args:
-        connection: gives ``(step, spec, threads)``, and takes None, a measurement or the reason for none.
-        pack_folder: of the runs' pack.
-        disk: a folder on the disk that runs save to; nothing stays there.
+        connection: yields ``(step, spec, threads)``, and takes None, a measurement or the reason for none.
+        pack_folder: pack of the runs.
+        disk: folder on the disk that runs save to; it is left empty.
     """
     begin()
     import torch
@@ -67,7 +67,7 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
             if step == "prepare":
                 torch.set_num_threads(threads)
                 probe = None
-                _Probe(spec, pack, device, disk)  # the first of its kind in a process takes seconds more
+                _Probe(spec, pack, device, disk)  # the first of a kind in a process takes seconds longer
                 probe = _Probe(spec, pack, device, disk)
             elif probe is not None:
                 answer = probe.measure()
@@ -79,7 +79,7 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
 
 
 class _Probe:
-    """A real run, prepared and warm, of which a few steps are measured; it leaves nothing on disk."""
+    """A real run, prepared and warm, of which a few steps are measured. It leaves nothing on disk."""
 
     def __init__(self, spec: RunSpec, pack: "Pack", device: "torch.device", disk: Path) -> None:
         import torch
@@ -92,7 +92,7 @@ class _Probe:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
         with self._timed() as building:
-            # of a fitted run the network alone counts: its passes over the images
+            # a fitted run is measured by its passes over the images
             self._run = Trainer(spec, pack, ProcessGroup.alone(device))
             self._run.wrap_model(rate_factor=1.0)
             self._samples = 0
@@ -131,7 +131,7 @@ class _Probe:
         return (self._samples - before) / taken[0]
 
     def _evaluation_rate(self, training: float | None) -> float:
-        """Evaluate as many images as take about as long as the training did."""
+        """Return images per second; evaluate as many images as take about as long as the training did."""
         affordable = EVALUATED_AT_MOST if training is None else int(2 * training * MEASURED_SECONDS)
         rows = self._run.data.splits["train"]
         count = min(len(rows), max(16, min(EVALUATED_AT_MOST, affordable)))

@@ -1,7 +1,7 @@
-"""The surroundings of a Ray cluster that this command starts: its token, its folder, its settings.
+"""Environment of a Ray cluster that this command starts: token, folder, settings.
 
 Ray without authentication runs code for anybody who reaches its ports (CVE-2023-48022), so a cluster gets a token
-of its own, in a file that its owner alone can read.
+of its own, in a file that only its owner can read.
 """
 
 import os
@@ -23,11 +23,11 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # relative paths of a study mean the same in the workers as in the command
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # a process a lane, for preemption notices that nothing here asks for
+    # one process per lane, for preemption notices that nothing here uses
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 ON_THIS_MACHINE_ALONE = {
-    # Ray's name for it is about other systems; what it does is to bind every server to 127.0.0.1
+    # named for other systems; its effect is that every server binds to 127.0.0.1
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
@@ -40,8 +40,8 @@ class ClusterError(UserError):
 def private_cluster_folder() -> Iterator[Path]:
     """Set this process up to start a cluster for this machine alone; yield its folder, removed afterwards.
 
-    The folder is short, since the sockets in it may have 107 bytes, and on a local disk. However this process
-    ends, the folder goes, and so does whatever of the cluster still runs.
+    The folder is on a local disk, and its path is short, since that of a socket has at most 107 bytes. However
+    this process ends, the folder is removed, and what still runs of the cluster is ended.
     """
     folder = Path(tempfile.mkdtemp(prefix="clr-hpc-", dir="/tmp"))
     reaper = subprocess.Popen(
@@ -49,7 +49,7 @@ def private_cluster_folder() -> Iterator[Path]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that no signal that ends this process's group ends it too
+        start_new_session=True,  # so that a signal to this process's group does not end it
     )
     token = folder / "token"
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -67,7 +67,7 @@ def joining_settings() -> Iterator[None]:
     """Set this process up to join a cluster, with the token that the user's environment names.
 
     Raises:
-        ClusterError: it names none, and there is none in its usual place.
+        ClusterError: it names none, and there is none in the usual place.
     """
     usual = Path.home() / ".ray" / "auth_token"
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -82,7 +82,7 @@ def joining_settings() -> Iterator[None]:
 
 @contextmanager
 def environment(values: Mapping[str, str | None]) -> Iterator[None]:
-    """Set variables, or unset those given as None, and put all back afterwards."""
+    """Set variables, or unset those given as None, and restore all afterwards."""
     before = {name: os.environ.get(name) for name in values}
     _set(values)
     try:

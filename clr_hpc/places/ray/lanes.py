@@ -1,4 +1,4 @@
-"""The lanes of a command: which are started and when, each followed by a thread, until it ends or is given up."""
+"""The lanes of a command: which are started and when, each followed by a thread until it ends or is given up."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from clr_hpc.places.lanes import NodeCapacity, fitting
 from clr_hpc.places.ray.cluster import ClusterError
 
 _GROWTH = 10_000
-"""More lanes than any cluster has room for."""
+"""More lanes than fit into any cluster."""
 
 
 class LaneThreads:
@@ -28,15 +28,15 @@ class LaneThreads:
         Args:
             shapes: the lanes to start, as many as there is room for.
             grow: start more like the last one while the cluster has room.
-            train: has the lane of a number train until the queue is finished; raises where that has ended it.
-            ask: ``ask("starts", lane)`` returns what ``Dispatcher.starts(lane)`` does, and so on.
+            train: runs a lane until the queue is finished; raises where the lane has failed.
+            ask: ``ask("starts", lane)`` calls ``Dispatcher.starts(lane)``.
         """
         self._shapes, self._grow, self._train, self._ask = list(shapes), grow, train, ask
         self._threads: list[threading.Thread] = []
         self._errors: dict[int, Exception] = {}
         self._given_up: set[int] = set()
         self._reported = 0
-        """So many lanes have been started or reported as without room."""
+        """Number of lanes that were started or reported as without room."""
 
     def keep_up(self, nodes: list[NodeCapacity]) -> None:
         """Start the lanes that have found room since the last call.
@@ -58,10 +58,12 @@ class LaneThreads:
             self._threads.append(thread)
             thread.start()
         if self._threads and len(self._given_up) == len(self._threads):
-            raise ClusterError(f"every lane was given up; the last one said: {self._errors[max(self._given_up)]}")
+            raise ClusterError(
+                f"every lane was given up; the last one failed with: {self._errors[max(self._given_up)]}"
+            )
 
     def report_those_without_room(self) -> None:
-        """Let others have the runs of lanes that were planned and have no room."""
+        """Report planned lanes that have no room, so that others take their runs."""
         for lane in range(max(len(self._threads), self._reported), len(self._shapes)):
             self._ask("lane_lost", lane)
         self._reported = max(self._reported, len(self._shapes))
@@ -73,7 +75,7 @@ class LaneThreads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _follow(self, lane: int, shape: LaneShape) -> None:
-        """Start a lane anew as long as its workers come up each time."""
+        """Restart a lane as long as its workers start each time."""
         starts_before = -1
         while (starts := self._ask("starts", lane)) > starts_before:
             starts_before = starts

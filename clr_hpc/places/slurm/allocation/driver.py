@@ -1,6 +1,6 @@
-"""The process that has a job's Ray cluster train: apart from the job's own, since Ray ends it when a node is lost.
+"""The process that trains in a job's Ray cluster, apart from the job's own, since Ray ends it with its node's Ray.
 
-It tells its parent what happens; the parent hears SLURM's signals and tells it to stop.
+It reports to its parent, which handles SLURM's signals and requests stops.
 """
 
 import multiprocessing
@@ -22,20 +22,19 @@ from clr_hpc.places.signals import blocked_signals
 from clr_hpc.training.run import ExitStatus
 
 NODES_SECONDS = 180.0
-"""After the head is up, for the other nodes; then those that are there begin, and the others may still join."""
+"""Wait for the other nodes. Then those that are there begin, and the others may still join."""
 IN_USE_SECONDS = 150.0
-"""A lease that another job left when it was killed is taken over within two minutes."""
+"""How long to retry a run in use: the lease of a killed job is taken over within two minutes."""
 
 
 @dataclass(frozen=True)
 class DriverTask:
-    """What the driver is told."""
+    """What to train, and where."""
 
     address: str
+    """``host:port`` of the head."""
     nodes: int
-    """Those of the job."""
     runs: tuple[RunSpec, ...]
-    """Those to train."""
     worker: WorkerTask
     lanes: int | None
     workers_per_lane: int | None
@@ -44,14 +43,14 @@ class DriverTask:
 
 
 @dataclass(frozen=True)
-class UnderWay:
-    """The names of the runs that are being trained."""
+class Training:
+    """Names of the runs that are being trained."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnded:
     """A run ended."""
 
     spec: RunSpec
@@ -59,25 +58,25 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """All is over: whether every run has ended, or the reason for which none can be trained."""
+class DriverEnded:
+    """End of the driver: whether every run has ended, or the reason why none can be trained."""
 
     every_run_ended: bool = False
     error: str | None = None
 
 
 @dataclass(frozen=True)
-class Said:
-    """Something for the job's log."""
+class LogLine:
+    """Line for the job's log."""
 
-    what: str
+    text: str
 
 
 class Driver:
-    """The process, as its parent sees it."""
+    """The process, from its parent's side."""
 
     def __init__(self, task: DriverTask) -> None:
-        """Start it."""
+        """Start the process."""
         context = multiprocessing.get_context("spawn")
         with blocked_signals():
             resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
@@ -86,27 +85,27 @@ class Driver:
             self._process = context.Process(target=drive, args=(task, theirs), daemon=True)
             self._process.start()
         theirs.close()
-        self._was_told = False
+        self._is_stopping = False
 
     def stop(self) -> None:
         """Have every run under way saved."""
-        if not self._was_told:
-            self._was_told = True
+        if not self._is_stopping:
+            self._is_stopping = True
             with suppress(OSError):  # it has ended
                 self._connection.send("stop")
 
-    def rounds(self, seconds: float) -> Iterator[list["UnderWay | Ended | Finished | Said"]]:
-        """Yield what it has said, again and again after so many seconds at most, until it has ended."""
-        heard: list[UnderWay | Ended | Finished | Said] = []
+    def rounds(self, seconds: float) -> Iterator[list["Training | RunEnded | DriverEnded | LogLine"]]:
+        """Yield its new messages, after so many seconds at most, until it has ended."""
+        messages: list[Training | RunEnded | DriverEnded | LogLine] = []
         try:
             while True:
-                if self._connection.poll(0 if heard else seconds):
-                    heard.append(self._connection.recv())
+                if self._connection.poll(0 if messages else seconds):
+                    messages.append(self._connection.recv())
                 else:
-                    yield heard
-                    heard = []
+                    yield messages
+                    messages = []
         except (EOFError, OSError):  # its end of the pipe went with it
-            yield heard
+            yield messages
 
     def __enter__(self) -> "Driver":
         return self
@@ -118,8 +117,8 @@ class Driver:
         self._connection.close()
 
 
-class _Orders:
-    """Whether the parent has said to stop."""
+class _StopRequest:
+    """Whether the parent has requested a stop."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._stop = connection, False
@@ -141,11 +140,11 @@ def drive(task: DriverTask, connection: Connection) -> None:
     try:
         _train(task, connection)
     except (ClusterError, LaneError, RatesError) as error:
-        _leave(connection, Finished(error=str(error)))
+        _leave(connection, DriverEnded(error=str(error)))
 
 
-def _leave(connection: Connection, finished: Finished) -> NoReturn:
-    """Say how it ended and be gone: to take leave of Ray, in which lanes still end, takes seconds and may fail."""
+def _leave(connection: Connection, finished: DriverEnded) -> NoReturn:
+    """Report the end and exit at once: to disconnect from Ray while lanes end takes seconds and may fail."""
     connection.send(finished)
     connection.close()
     os._exit(0)
@@ -155,30 +154,30 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
     from clr_hpc.places.lanes import shapes_without_plan
     from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray, wait_for_nodes
 
-    should_stop = _Orders(connection)
+    should_stop = _StopRequest(connection)
     with cluster(task.address, None, None):
         found = wait_for_nodes(task.nodes, NODES_SECONDS, should_stop)
         missing = f"; {task.nodes - found} did not come in {NODES_SECONDS:g} s" if found < task.nodes else ""
-        connection.send(Said(f"{found} of {task.nodes} nodes are up{missing}"))
+        connection.send(LogLine(f"{found} of {task.nodes} nodes are up{missing}"))
         own = cluster_resources()
         if task.rates is not None and task.lanes is None and task.workers_per_lane is None:
             shapes, queue = _planned(task, own)
         else:
             shapes = shapes_without_plan(own, task.lanes, task.workers_per_lane, may_grow=True)
             queue = ListedRuns(task.runs)
-        connection.send(Said(f"starting {len(shapes)} lanes, the first of {shapes[0].text}"))
+        connection.send(LogLine(f"starting {len(shapes)} lanes, the first of {shapes[0].text}"))
         every_run_ended = train_on_ray(
             queue,
             shapes,
             grow=task.lanes is None,
             task=task.worker,
-            on_poll=lambda specs: connection.send(UnderWay(tuple(sorted(spec.name for spec in specs)))),
-            on_end=lambda spec, outcome: connection.send(Ended(spec, outcome)),
+            on_poll=lambda specs: connection.send(Training(tuple(sorted(spec.name for spec in specs)))),
+            on_end=lambda spec, outcome: connection.send(RunEnded(spec, outcome)),
             should_stop=should_stop,
             storage=task.storage,
             in_use_seconds=IN_USE_SECONDS,
         )
-        _leave(connection, Finished(every_run_ended))
+        _leave(connection, DriverEnded(every_run_ended))
 
 
 def _planned(task: DriverTask, resources: Resources) -> tuple[Sequence[LaneShape], Queue]:

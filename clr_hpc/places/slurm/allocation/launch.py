@@ -13,7 +13,7 @@ from typing import Literal
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
-from clr_hpc.places.slurm.allocation.driver import Driver, DriverTask, Ended, Finished, Said, UnderWay
+from clr_hpc.places.slurm.allocation.driver import Driver, DriverEnded, DriverTask, LogLine, RunEnded, Training
 from clr_hpc.places.slurm.allocation.node import TIDY_SECONDS, cluster_node, join_cluster
 from clr_hpc.places.slurm.allocation.ray_node import RayNode
 from clr_hpc.places.slurm.allocation.rendezvous import Head, Rendezvous
@@ -27,9 +27,9 @@ End = Literal["finished", "saved", "cut off"]
 """``finished``: every run has ended; else what became of those under way."""
 POLL_SECONDS = 0.5
 MOST_DEATHS = 3
-"""Of the driver, in one start."""
+"""Deaths of the driver in one start after which the job is requeued."""
 DEATH_SECONDS = 4.0
-"""In which the end of one of Ray's processes is noticed by those beside it."""
+"""Within which Ray's other processes notice the end of one."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) ->
     with driver:
         for messages in driver.rounds(POLL_SECONDS):
             for message in messages:
-                if isinstance(message, Finished) and message.error is None:
+                if isinstance(message, DriverEnded) and message.error is None:
                     return "finished" if message.every_run_ended else "saved"
-                if isinstance(message, Finished):
+                if isinstance(message, DriverEnded):
                     error = message.error
                 else:
                     _note(message, job)
@@ -141,10 +141,10 @@ def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) ->
     return None
 
 
-def _note(message: UnderWay | Ended | Said, job: StartedJob) -> None:
-    if isinstance(message, Said):
-        say(message.what)
-    elif isinstance(message, UnderWay):
+def _note(message: Training | RunEnded | LogLine, job: StartedJob) -> None:
+    if isinstance(message, LogLine):
+        say(message.text)
+    elif isinstance(message, Training):
         job.note_under_way(message.names)
     else:
         spec, outcome = message.spec, message.outcome

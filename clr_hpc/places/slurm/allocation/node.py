@@ -1,4 +1,4 @@
-"""A node of an allocation's Ray cluster, while it is one: its environment, its folder, its processes, its end."""
+"""Life of a node in an allocation's Ray cluster: environment, folder, processes, end."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from clr_hpc.places.slurm.ledger import OWNER_ALONE
 POLL_SECONDS = 0.5
 MOST_STARTS = 3
 TIDY_SECONDS = 2.0
-"""What it takes to end Ray and remove its folder, before SLURM kills all."""
+"""Time to end Ray and remove its folder before SLURM kills all."""
 UNBOUNDED = {
     # Ray's own watch looks at the whole machine's memory, and would kill workers for what others use
     "RAY_memory_monitor_refresh_ms": "0",
@@ -35,10 +35,10 @@ def cluster_node(
         job: its number.
         address: of this machine, by which the other nodes reach it.
         head: ``host:port`` of the head; None: be the head.
-        give_up: asked again and again, while the node starts, whether to stop waiting.
+        give_up: polled while the node starts; True ends the wait.
 
     Raises:
-        NodeError: it does not start; the message says why.
+        NodeError: it does not start.
     """
     of_network = {name: os.environ.get(name, value) for name, value in network_settings(address).items()}
     here_alone = ON_THIS_MACHINE_ALONE if address == LOOPBACK else {}
@@ -56,9 +56,9 @@ def cluster_node(
 
 
 def join_cluster(rendezvous: Rendezvous) -> str:
-    """Be another node of the cluster, for as long as its head answers; return how it ended, for people.
+    """Be another node of the cluster for as long as its head answers; return how it ended, as text.
 
-    A node whose processes die is started again; one that can't be started is done without.
+    A node whose processes die is started again; the cluster does without one that can't be started.
     """
     os.umask(OWNER_ALONE)
     stop = StopSignals()

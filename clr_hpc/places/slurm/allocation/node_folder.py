@@ -1,10 +1,9 @@
 """A job's folder on the local disk of a node: for its user alone, and gone when the job is, however it ended.
 
-Ray keeps sockets and logs in it, which says as well which processes are the job's: those that have a file in it
-open. The process that made the folder holds a lock in it, so that anybody can tell whether it still lives. A job
-that was killed with -9 can't clean up; what it left is found by ``reap_dead``: at once by the job's own script,
-where that goes on (``python -m clr_hpc.places.slurm.allocation.node_folder``), and else by the user's next job
-on the node.
+Ray keeps sockets and logs in it, so the job's processes are those that have a file in it open. The process that
+made the folder holds a lock in it, which shows whether it is alive. A job that was killed with -9 can't clean up.
+``reap_dead`` finds what it left: at once from the job's own script, where that continues
+(``python -m clr_hpc.places.slurm.allocation.node_folder``), otherwise from the user's next job on the node.
 """
 
 import fcntl
@@ -19,16 +18,16 @@ from pathlib import Path
 from clr_hpc.places.ray.reaper import reap
 
 PLACE = Path("/tmp")
-"""Short, since the paths of sockets may have 107 bytes, and never on a network disk."""
+"""Short, since the path of a socket has at most 107 bytes, and never on a network disk."""
 PREFIX = "clr-hpc-job"
 OWNER = "owner"
 UNLOCKED_SECONDS = 60.0
-"""A folder without its lock's file is being made, unless it is older."""
+"""A folder without a lock file is being made, unless it is older."""
 
 
 @contextmanager
 def node_folder(job: str, place: Path = PLACE) -> Iterator[Path]:
-    """Make a folder for a job, after clearing away what dead ones left; at the end its processes are killed."""
+    """Make a folder for a job, after removing what dead jobs left; at the end kill its processes."""
     reap_dead(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{job}-", dir=place))
     owner = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
@@ -36,15 +35,15 @@ def node_folder(job: str, place: Path = PLACE) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        reap(folder, os.getpid(), orders=(signal.SIGKILL,))
+        reap(folder, os.getpid(), signals=(signal.SIGKILL,))
         os.close(owner)
 
 
 def reap_dead(place: Path = PLACE) -> list[Path]:
-    """End what this user's jobs left on this node whose owners are dead; return the folders that were removed."""
+    """End what dead jobs of this user left on this node; return the removed folders."""
     dead = [folder for folder in place.glob(f"{PREFIX}*") if _is_mine(folder) and not _has_owner(folder)]
     for folder in dead:
-        reap(folder, os.getpid(), orders=(signal.SIGKILL,))
+        reap(folder, os.getpid(), signals=(signal.SIGKILL,))
     return dead
 
 

@@ -1,9 +1,9 @@
 """A Ray node as a child of this process: ``ray start --block``, with ports, memory and signals of the job's own.
 
-What SLURM sends to a job, all of its processes get: SIGUSR2 would end Ray's, and SIGTERM end a cluster before its
-runs are saved. Both are blocked in the child, which Ray's processes inherit; they are ended by SIGKILL of the
-child, with which the kernel kills those that it started. ``ray stop``, which ends those of other jobs as well, is
-never called.
+SLURM sends its signals to all processes of a job: SIGUSR2 would end Ray's, and SIGTERM would end a cluster before
+its runs are saved. Both are blocked in the child, and so in all of Ray's processes. They are ended by SIGKILL of
+the child, with which the kernel kills those that it started. ``ray stop`` is never called, since it also ends
+those of other jobs.
 """
 
 import os
@@ -22,9 +22,9 @@ from clr_hpc.places.signals import blocked_signals
 from clr_hpc.places.slurm.allocation.resources import NodeError, NodeShare
 
 FIRST, LAST = 10_000, 32_000
-"""Below those that Linux takes for outgoing connections, from 32768 on."""
+"""Ports below those that Linux uses for outgoing connections, from 32768 on."""
 STRIDE = 17
-"""Ranges to the next try, so that jobs with numbers in a row, which are neighbours, don't all move to the same."""
+"""Ranges to the next attempt, so that jobs with consecutive numbers do not all move to the same one."""
 OPTIONS_OF_A_NODE = (
     "node-manager-port",
     "object-manager-port",
@@ -35,7 +35,7 @@ OPTIONS_OF_A_NODE = (
 )
 OPTIONS_OF_THE_HEAD = ("port", "dashboard-port", "ray-client-server-port")
 SETTINGS_OF_THE_HEAD = ("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
-"""Which ``ray start`` has no options for; without them two heads of a node would want the same port."""
+"""Ports without an option of ``ray start``; without them two heads on a node would use the same one."""
 NAMED = (*OPTIONS_OF_A_NODE, *OPTIONS_OF_THE_HEAD, *SETTINGS_OF_THE_HEAD)
 
 
@@ -45,7 +45,7 @@ class NodePorts:
 
     first: int
     workers: int
-    """How many of them are for worker processes, of which each takes one."""
+    """Number of ports for worker processes, one each."""
 
     def __getitem__(self, name: str) -> int:
         """Return the port of a server by the name of its option or setting."""
@@ -71,7 +71,7 @@ class NodePorts:
         return {name: str(self[name]) for name in SETTINGS_OF_THE_HEAD}
 
     def are_free(self) -> bool:
-        """Say whether nobody on this machine listens at any of them, by binding each."""
+        """Return whether no process on this machine listens at any of them, by binding each."""
         return all(_is_free(port) for port in self.all)
 
 
@@ -79,8 +79,8 @@ def port_ranges(job: int, cpus: int) -> Iterator[NodePorts]:
     """Yield the ranges that a node of a job tries, its own first; each once.
 
     Args:
-        job: its number, which decides the first range.
-        cpus: of the node. Ray starts a process for each, and lanes some besides.
+        job: its number, which determines the first range.
+        cpus: of the node. Ray starts a process for each, and lanes start some more.
     """
     workers = 4 * cpus + 48
     width = len(NAMED) + workers
@@ -106,7 +106,7 @@ def _is_free(port: int) -> bool:
 
 
 START_SECONDS = 180.0
-"""For one start, on a node that is busy; 10 s are usual."""
+"""Limit for one start, on a busy node; 10 s are usual."""
 POLL_SECONDS = 0.2
 MOST_STARTS = 4
 LOG_LINES = 15
@@ -114,7 +114,7 @@ LOG_LINES = 15
 
 @dataclass(frozen=True)
 class RayNode:
-    """One that is up."""
+    """A running node."""
 
     process: "subprocess.Popen[bytes]"
     ports: NodePorts
@@ -122,7 +122,7 @@ class RayNode:
 
     @property
     def gcs_address(self) -> str:
-        """Where the head takes other nodes and drivers."""
+        """Address at which the head accepts other nodes and drivers."""
         return f"{self.address}:{self.ports['port']}"
 
     @property
@@ -131,13 +131,13 @@ class RayNode:
         return self.process.poll() is None
 
     def dies_within(self, seconds: float) -> bool:
-        """Wait so long for its end; say whether it came."""
+        """Wait so long for its end; return whether it came."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
         return not self.is_alive
 
     def end(self) -> None:
-        """Kill it; its workers follow."""
+        """Kill it, and with it its workers."""
         self.process.kill()
         self.process.wait()
 
@@ -155,17 +155,17 @@ def start_ray_node(
     The environment of this process is that of Ray's, and of the workers on the node.
 
     Args:
-        job: its number, which decides the ports.
-        share: what Ray may use of this machine.
+        job: its number, which determines the ports.
+        share: the part of this machine that Ray may use.
         address: of this node, by which the others reach it.
         head: ``address:port`` of the head to join; None: be the head.
         folder: short and local; sockets and logs go to ``ray/`` in it.
-        give_up: asked again and again whether to stop waiting.
+        give_up: polled; True ends the wait.
 
     Raises:
-        NodeError: it does not start; the message has the end of what it printed.
+        NodeError: it does not start; the message ends with its last output.
     """
-    log, told = folder / "ray.log", "all ports are taken"
+    log, reason = folder / "ray.log", "all ports are taken"
     free = (ports for ports in port_ranges(job, share.cpus) if ports.are_free())
     for ports in islice(free, MOST_STARTS):
         words = command(ports, share, address, head, folder / "ray")
@@ -178,10 +178,10 @@ def start_ray_node(
             node.end()
             raise
         node.end()
-        told = " / ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        reason = " / ".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
         if give_up():
             break
-    raise NodeError(f"Ray does not start on {socket.gethostname()}: {told}")
+    raise NodeError(f"Ray does not start on {socket.gethostname()}: {reason}")
 
 
 def command(ports: NodePorts, share: NodeShare, address: str, head: str | None, temp: Path) -> list[str]:
@@ -202,7 +202,7 @@ def command(ports: NodePorts, share: NodeShare, address: str, head: str | None, 
 
 
 def answers(address: str) -> bool | None:
-    """Say whether something listens at ``host:port``; None where the machine does not answer."""
+    """Return whether a process listens at ``host:port``; None where the machine does not answer."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=2).close()

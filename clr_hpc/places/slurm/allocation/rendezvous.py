@@ -1,4 +1,4 @@
-"""Where the tasks of an allocation find each other: a folder of the job's own on the shared disk.
+"""Rendezvous of the tasks of an allocation: a folder of the job on the shared disk.
 
 | path in `slurm/allocations/<job>.<restarts>/` | what |
 |---|---|
@@ -6,7 +6,7 @@
 | `token` | of the cluster, for its owner alone; gone when all has ended |
 | `lanes/` | what Ray Train keeps; gone when all has ended |
 
-Each start of a job has another folder, so that nothing that an earlier one left is taken for its own.
+Each start of a job has a new folder, so that no start reads what an earlier one left.
 """
 
 import json
@@ -26,13 +26,13 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Head:
-    """What ``cluster.json`` says."""
+    """Contents of ``cluster.json``."""
 
     address: str
     """``host:port``."""
     node: str
     dashboard_port: int
-    """On 127.0.0.1 of the head's node."""
+    """Port on 127.0.0.1 of the head's node."""
     kill_wait_seconds: float
     """From SIGTERM to SIGKILL at this site."""
     has_ended: bool = False
@@ -40,13 +40,13 @@ class Head:
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """The folder of one start of a job."""
+    """Folder of one start of a job."""
 
     folder: Path
 
     @classmethod
     def of_this_job(cls, ledger: Ledger) -> "Rendezvous":
-        """Name the folder of the job that this task belongs to."""
+        """Return the rendezvous of the job that this task belongs to."""
         job, restarts = os.environ.get("SLURM_JOB_ID", "0"), os.environ.get("SLURM_RESTART_COUNT", "0")
         return cls(ledger.folder / "allocations" / f"{job}.{restarts}")
 
@@ -57,7 +57,7 @@ class Rendezvous:
 
     @property
     def lanes(self) -> Path:
-        """Return where Ray Train may keep what it likes."""
+        """Return the folder for Ray Train's files."""
         return self.folder / "lanes"
 
     def open(self) -> None:
@@ -69,11 +69,11 @@ class Rendezvous:
                 file.write(secrets.token_hex(32))
 
     def announce(self, head: Head) -> None:
-        """Tell the other tasks that the head is up."""
+        """Announce to the other tasks that the head is up."""
         write_json(self.folder / "cluster.json", asdict(head))
 
     def close(self) -> None:
-        """Tell the other tasks that all has ended, and remove what the cluster needed."""
+        """Announce the end to the other tasks, and remove what the cluster needed."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         head = self.read() or Head("", "", 0, 0.0)
         write_json(self.folder / "cluster.json", asdict(head) | {"has_ended": True})
@@ -81,14 +81,14 @@ class Rendezvous:
         shutil.rmtree(self.lanes, ignore_errors=True)
 
     def read(self) -> Head | None:
-        """Return what was announced; None where nothing was yet."""
+        """Return the announced head; None before that."""
         try:
             return Head(**json.loads((self.folder / "cluster.json").read_text()))
         except FileNotFoundError:
             return None
 
     def wait(self, give_up: Callable[[], bool]) -> Head | None:
-        """Wait until the head is up; None where it never will be, or ``give_up`` says to stop."""
+        """Wait until the head is up; None where it has ended, or ``give_up`` returns True."""
         while (head := self.read()) is None and not give_up():
             time.sleep(POLL_SECONDS)
         return None if head is None or head.has_ended else head

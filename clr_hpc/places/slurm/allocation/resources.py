@@ -1,4 +1,4 @@
-"""What an allocation gives a job on one of its nodes, and by which address the other nodes reach it."""
+"""Resources of an allocation on one of its nodes, and the address by which the other nodes reach it."""
 
 import fcntl
 import socket
@@ -7,28 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SIOCGIFADDR = 0x8915
-"""Of ioctl(2): the IPv4 address of a network interface."""
+"""Request of ioctl(2) for the IPv4 address of a network interface."""
 ANY_PORT = 9
 """Nothing is sent there."""
 LOOPBACK = "127.0.0.1"
 
 
 class NodeError(Exception):
-    """This node can't be part of the job's cluster; the message says why."""
+    """This node can't be part of the job's cluster, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class NodeShare:
-    """What the job may use of a node. Ray would take the whole machine, and jobs of others with it."""
+    """Share of a node that the job may use. Ray by itself would use all of it, also what other jobs have."""
 
     cpus: int
     gpus: int
     memory_bytes: int | None
-    """None: SLURM doesn't bound it."""
+    """None: SLURM sets no limit."""
 
     @classmethod
     def from_environment(cls, values: Mapping[str, str]) -> "NodeShare":
-        """Read what slurmd tells a task, of which there is one a node."""
+        """Read slurmd's variables for a task, of which there is one per node."""
         cpus = int(values.get("SLURM_CPUS_PER_TASK") or values.get("SLURM_CPUS_ON_NODE") or 1)
         gpus = values.get("SLURM_GPUS_ON_NODE", "")
         visible = [name for name in values.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
@@ -43,8 +43,8 @@ class NodeShare:
 def own_address(others: Sequence[str]) -> str:
     """Return the address of this node on the network by which it reaches ``others``, names or addresses.
 
-    A node's own name often stands for 127.0.1.1, and a node has several networks; the kernel knows by which of
-    them another node is reached. Without others that is 127.0.0.1.
+    A node's own name often resolves to 127.0.1.1, and a node has several networks; the kernel knows which of
+    them leads to another node. Without others the address is 127.0.0.1.
 
     Raises:
         NodeError: none of them can be reached.
@@ -55,13 +55,13 @@ def own_address(others: Sequence[str]) -> str:
     for other in others:
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.connect((other, ANY_PORT))  # chooses a way; nothing is sent
+                probe.connect((other, ANY_PORT))  # selects a route; nothing is sent
                 address: str = probe.getsockname()[0]
         except OSError as error:
             errors.append(f"{other}: {error}")
             continue
         return address
-    raise NodeError(f"no way to the job's other nodes by IPv4: {'; '.join(errors)}")
+    raise NodeError(f"no IPv4 route to the job's other nodes: {'; '.join(errors)}")
 
 
 def interface_of(address: str) -> str | None:
@@ -69,10 +69,10 @@ def interface_of(address: str) -> str | None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
-                told = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
+                found = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
             except OSError:  # without an IPv4 address
                 continue
-            if socket.inet_ntoa(told[20:24]) == address:
+            if socket.inet_ntoa(found[20:24]) == address:
                 return name
     return None
 

@@ -32,7 +32,7 @@ def test_a_node_gives_what_slurm_says(told: dict[str, str], share: NodeShare) ->
 def test_the_address_is_that_of_the_network_to_the_others() -> None:
     assert own_address([]) == "127.0.0.1", "alone"
     assert own_address(["::1", "127.0.0.9"]) == "127.0.0.1"
-    with pytest.raises(NodeError, match="no way to the job's other nodes by IPv4: ::1"):
+    with pytest.raises(NodeError, match="no IPv4 route to the job's other nodes: ::1"):
         own_address(["::1"])
 
 
