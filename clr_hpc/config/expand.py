@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
 from clr_hpc.config.policy import POLICIES, Constant, Policy
-from clr_hpc.config.run import RunSpec, Start
+from clr_hpc.config.run import RunSpec, Stage, Start
 from clr_hpc.config.study import StageOfStudy, Stages, Study
 from clr_hpc.config.task import BinaryTask, OneClassTask, Task
 
@@ -84,17 +84,10 @@ class _Expansion:
             yield self._run(baseline.task, "retrain", policy, stage, start)
 
     def _run(
-        self, task: Task, kind: str, policy: Policy, stage: StageOfStudy, start: Start | None = None
+        self, task: Task, kind: Stage, policy: Policy, stage: StageOfStudy, start: Start | None = None
     ) -> RunSpec:
         training = self._study.training.model_copy(update={"epochs": self._epochs(stage)})
-        values = self._shared | {
-            "task": task,
-            "stage": kind,
-            "policy": policy,
-            "training": training,
-            "start": start,
-        }
-        return RunSpec.model_validate(values)
+        return RunSpec(task=task, stage=kind, policy=policy, training=training, start=start, **self._shared)
 
     def _policies(self, task: Task, stage: StageOfStudy) -> Iterator[Policy]:
         rates = self._study.rates.get(self._optimizer.name)
@@ -148,8 +141,6 @@ def complete(
 
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
-
-
 TESTS_FOLDER = "range-tests"
 """Beside the studies' folders, for the tests of all of them."""
 RESTING_RATE = 1e-12
@@ -170,19 +161,14 @@ def range_tests(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     studies that differ in these alone share their tests.
     """
     tests: list[RunSpec] = []
+    training = {"epochs": study.range_test.epochs, "early_stop_epochs": None, "measure_training_split_every": 1}
     for architecture, task in _learners(study):
         shared = {
             "pack_checksum": pack_checksum,
             "task": task,
             "architecture": architecture,
             "stage": "range_test",
-            "training": study.training.model_copy(
-                update={
-                    "epochs": study.range_test.epochs,
-                    "early_stop_epochs": None,
-                    "measure_training_split_every": 1,
-                }
-            ),
+            "training": study.training.model_copy(update=training),
         }
         for seed in study.range_test.seeds:
             tests.append(RunSpec(**shared, optimizer=_REST, policy=Constant(lr_max=RESTING_RATE), seed=seed))
@@ -194,7 +180,7 @@ def range_tests(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
 
 def is_reference(test: RunSpec) -> bool:
     """Say whether a range test is one whose rate stays so low that nothing is learned."""
-    return test.policy.name == "constant"
+    return isinstance(test.policy, Constant)
 
 
 def auto_optimizers(study: Study) -> tuple[Optimizer, ...]:
@@ -214,16 +200,19 @@ def auto_optimizers(study: Study) -> tuple[Optimizer, ...]:
     )
 
 
-def stand_ins(study: Study) -> Iterator[MeasuredRates]:
+def placeholders(study: Study) -> Iterator[MeasuredRates]:
     """Yield rates for all that may be ``auto``, with which a study can be checked before anything is measured."""
     for (architecture, task), optimizer in product(_learners(study), study.optimizers):
         ramp = study.range_test.ramp(optimizer.name)
-        yield _stand_in(architecture, optimizer, task, ramp.lr_min, ramp.lr_max)
-
-
-def _stand_in(architecture: str, optimizer: Optimizer, task: Task, lr_min: float, lr_max: float) -> MeasuredRates:
-    values = {"architecture": architecture, "optimizer": optimizer, "task": task, "tests": ()}
-    return MeasuredRates.model_validate(values | {"lr_min": lr_min, "lr_max": lr_max, "lr": lr_max})
+        yield MeasuredRates(
+            architecture=architecture,
+            optimizer=optimizer,
+            task=task,
+            tests=(),
+            lr_min=ramp.lr_min,
+            lr_max=ramp.lr_max,
+            lr=ramp.lr_max,
+        )
 
 
 def _learners(study: Study) -> Iterator[tuple[str, Task]]:

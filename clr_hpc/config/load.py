@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from clr_hpc.config.base import UserError, explain, unknown
-from clr_hpc.config.expand import expand, stand_ins
+from clr_hpc.config.expand import expand, placeholders
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, check_tuning
@@ -54,7 +54,7 @@ def checked_study(values: dict[str, Any]) -> Study:
     """
     study = Study.model_validate(values)
     # each policy with each optimizer, also where a rate is still to be measured
-    measured = (*study.measured, *stand_ins(study))
+    measured = (*study.measured, *placeholders(study))
     expand(study.model_copy(update={"measured": measured}), CHECKSUM_OF_NO_PACK)
     if study.tune is not None:
         check_tuning(study)

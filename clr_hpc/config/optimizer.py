@@ -47,37 +47,35 @@ class Sgd(_Optimizer):
         return {"momentum": self.momentum, "nesterov": self.nesterov, "fused": True}
 
 
-class Adam(_Optimizer):
+class _AdamFamily(_Optimizer):
+    lr_range = SMALL_STEPS
+
+    name: str
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: PositiveFloat = 1e-8
+
+    def arguments(self) -> dict[str, Any]:
+        return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
+
+
+class Adam(_AdamFamily):
     """Kingma & Ba 2015 (arXiv:1412.6980)."""
 
     title = "Adam"
     torch_class = "Adam"
-    lr_range = SMALL_STEPS
 
     name: Literal["adam"] = "adam"
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: PositiveFloat = 1e-8
-
-    def arguments(self) -> dict[str, Any]:
-        return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
 
 
-class AdamW(_Optimizer):
+class AdamW(_AdamFamily):
     """Adam with decoupled weight decay, Loshchilov & Hutter 2019 (arXiv:1711.05101)."""
 
     title = "AdamW"
     torch_class = "AdamW"
-    lr_range = SMALL_STEPS
 
     name: Literal["adamw"] = "adamw"
     weight_decay: NonNegativeFloat = 0.01
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: PositiveFloat = 1e-8
-
-    def arguments(self) -> dict[str, Any]:
-        return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
 
 
 class RmsProp(_Optimizer):
