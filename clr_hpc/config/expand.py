@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
 from clr_hpc.config.policy import POLICIES, Constant, Policy
-from clr_hpc.config.run import RunSpec, Stage, Start
+from clr_hpc.config.run import RunSpec, Stage, WarmStart
 from clr_hpc.config.study import StageOfStudy, Stages, Study
 from clr_hpc.config.task import BinaryTask, OneClassTask, Task
 
@@ -65,7 +65,7 @@ class _Expansion:
         """Yield a fit to the features of each baseline."""
         for baseline in self._baselines(features_of):
             values = self._shared | {"policy": baseline.policy, "training": baseline.training}
-            yield RunSpec(task=task, stage="fit", start=Start(baseline=baseline), **values)
+            yield RunSpec(task=task, stage="fit", start=WarmStart(baseline=baseline), **values)
 
     def _baselines(self, task: Task) -> Iterator[RunSpec]:
         stage = self._study.stages.baseline
@@ -76,7 +76,7 @@ class _Expansion:
     def _retrained(self, baseline: RunSpec) -> Iterator[RunSpec]:
         stage = self._study.stages.retrain
         assert stage is not None
-        start = Start(baseline=baseline, weights=stage.weights, optimizer=stage.optimizer)
+        start = WarmStart(baseline=baseline, weights=stage.weights, optimizer=stage.optimizer)
         epochs = self._epochs(stage)
         # the baseline's own decay, begun anew and as long as the retraining
         yield self._run(baseline.task, "control", baseline.policy.lasting(epochs), stage, start)
@@ -84,7 +84,7 @@ class _Expansion:
             yield self._run(baseline.task, "retrain", policy, stage, start)
 
     def _run(
-        self, task: Task, kind: Stage, policy: Policy, stage: StageOfStudy, start: Start | None = None
+        self, task: Task, kind: Stage, policy: Policy, stage: StageOfStudy, start: WarmStart | None = None
     ) -> RunSpec:
         training = self._study.training.model_copy(update={"epochs": self._epochs(stage)})
         return RunSpec(task=task, stage=kind, policy=policy, training=training, start=start, **self._shared)

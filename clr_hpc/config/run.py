@@ -107,15 +107,15 @@ class Training(FrozenSpec):
 
 
 Stage = Literal["baseline", "retrain", "control", "scratch", "fit", "range_test"]
-"""``baseline``: the first training, with a decaying rate. ``retrain``: goes on from a baseline's weights with
+"""``baseline``: the first training, with a decaying rate. ``retrain``: starts from a baseline's weights, with
 another policy. ``control``: the same for as long with the baseline's own policy, so that only the policy differs.
 ``scratch``: trained from the beginning, without a sequel. ``fit``: no step is taken; a method is fitted to the
 features of a baseline's network. ``range_test``: the rate rises through a range, for the losses on the way; it
 comes to no model."""
 
 
-class Start(FrozenSpec):
-    """The trained run that another one goes on from."""
+class WarmStart(FrozenSpec):
+    """The baseline whose weights a run starts from."""
 
     baseline: "RunSpec"
     weights: Literal["last", "best"] = "last"
@@ -124,7 +124,7 @@ class Start(FrozenSpec):
     """``continued``: with the momenta that the baseline ended with."""
 
     @model_validator(mode="after")
-    def _momenta_belong_to_the_last_weights(self) -> "Start":
+    def _momenta_belong_to_the_last_weights(self) -> "WarmStart":
         if self.optimizer == "continued" and self.weights == "best":
             raise ValueError("optimizer: continued needs weights: last, since momenta are kept for these alone")
         return self
@@ -141,7 +141,7 @@ class RunSpec(FrozenSpec):
     policy: Policy
     seed: int = Field(default=0, ge=0, lt=2**31)
     training: Training
-    start: Start | None = None
+    start: WarmStart | None = None
     """Of a retrain, control or fit; the id covers it whole."""
 
     @model_validator(mode="after")
@@ -203,4 +203,4 @@ class RunSpec(FrozenSpec):
         return ".".join((*parts, f"seed{self.seed}", self.run_id))
 
 
-Start.model_rebuild()
+WarmStart.model_rebuild()

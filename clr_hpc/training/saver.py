@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from clr_hpc.config.run import Start
+from clr_hpc.config.run import WarmStart
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.checkpoint import (
     Checkpoint,
@@ -37,7 +37,7 @@ class BaselineError(Exception):
     """The baseline of a run is missing, failed or damaged; the message names it and says what to do."""
 
 
-def baseline_result(start: Start, runs_folder: Path) -> dict[str, Any]:
+def baseline_result(start: WarmStart, runs_folder: Path) -> dict[str, Any]:
     """Return the result of the baseline in the study's ``runs`` folder.
 
     Raises:
@@ -55,7 +55,7 @@ def baseline_result(start: Start, runs_folder: Path) -> dict[str, Any]:
     return result
 
 
-def baseline_tensors(start: Start, runs_folder: Path) -> dict[str, Tensor]:
+def baseline_tensors(start: WarmStart, runs_folder: Path) -> dict[str, Tensor]:
     """Return the tensors that a run starts from: ``model.*``, and ``optimizer.*`` of the last checkpoint.
 
     Raises:
@@ -182,7 +182,7 @@ class Saver:
         """Drop what is recorded after ``samples``, and return the seconds that the run had taken until then."""
         return self.group.broadcast_from_rank0(lambda: self.folder.resume_at(samples))
 
-    def baseline(self, start: Start) -> dict[str, Tensor]:
+    def baseline(self, start: WarmStart) -> dict[str, Tensor]:
         """Return the tensors that a run starts from.
 
         Raises:

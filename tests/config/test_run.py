@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from clr_hpc.config.optimizer import Adagrad, Sgd
 from clr_hpc.config.policy import Constant, Triangular
-from clr_hpc.config.run import Initialisation, RunSpec, Start, Training
+from clr_hpc.config.run import Initialisation, RunSpec, Training, WarmStart
 
 
 def spec(**changes: object) -> RunSpec:
@@ -85,11 +85,11 @@ def test_a_weights_file_without_imagenet_is_a_mistake() -> None:
 
 def test_a_retrained_runs_id_covers_its_whole_baseline() -> None:
     def retrained(**of_baseline: object) -> RunSpec:
-        return spec(stage="retrain", start=Start(baseline=spec(stage="baseline", **of_baseline)))
+        return spec(stage="retrain", start=WarmStart(baseline=spec(stage="baseline", **of_baseline)))
 
     assert retrained().run_id == retrained().run_id
     assert retrained().run_id != retrained(seed=9).run_id
-    best = spec(stage="retrain", start=Start(baseline=spec(stage="baseline"), weights="best"))
+    best = spec(stage="retrain", start=WarmStart(baseline=spec(stage="baseline"), weights="best"))
     assert best.run_id != retrained().run_id
     assert RunSpec.model_validate_json(best.model_dump_json()) == best
 
@@ -104,19 +104,19 @@ def test_a_retrained_runs_id_covers_its_whole_baseline() -> None:
 )
 def test_stage_and_start_must_agree(change: dict[str, object], message: str) -> None:
     if "start" in change:
-        change = change | {"start": Start(baseline=spec(stage="baseline"))}
+        change = change | {"start": WarmStart(baseline=spec(stage="baseline"))}
     with pytest.raises(ValidationError, match=message):
         spec(**change)
 
 
 def test_a_run_starts_from_a_baseline_only() -> None:
     with pytest.raises(ValidationError, match="not from a scratch"):
-        spec(stage="retrain", start=Start(baseline=spec()))
+        spec(stage="retrain", start=WarmStart(baseline=spec()))
 
 
 def test_momenta_are_those_of_the_last_weights() -> None:
     with pytest.raises(ValidationError, match="needs weights: last"):
-        Start(baseline=spec(stage="baseline"), weights="best", optimizer="continued")
+        WarmStart(baseline=spec(stage="baseline"), weights="best", optimizer="continued")
 
 
 def test_rates_scale_with_the_batch_over_the_reference() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant, Triangular
-from clr_hpc.config.run import RunSpec, Start
+from clr_hpc.config.run import RunSpec, WarmStart
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.planning.throughput import Rate
@@ -88,7 +88,7 @@ def test_images_are_counted_as_a_run_counts_them(
 def test_a_fit_passes_over_the_images_and_takes_no_step(small_pack: Pack) -> None:
     baseline = make(small_pack)
     task = {"kind": "one_class", "method": {"name": "one_class_svm"}}
-    fit = make(small_pack, stage="fit", task=task, start=Start(baseline=baseline))
+    fit = make(small_pack, stage="fit", task=task, start=WarmStart(baseline=baseline))
     first, second = work_of([baseline, fit], small_pack.manifest.counts)
     assert second.after == first.name
     assert (second.load.epochs, second.load.training_images) == (0, 0)

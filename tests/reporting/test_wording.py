@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from clr_hpc.config.run import RunSpec, Start
+from clr_hpc.config.run import RunSpec, WarmStart
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.stats.bootstrap import Interval
 
@@ -74,10 +74,12 @@ def test_a_decay_that_lasts_as_long_as_its_stage_is_one_policy() -> None:
         update={"stage": "baseline"}
     )
     policy = baseline.policy.model_copy(update={"total_epochs": 6})
-    control = baseline.model_copy(update={"stage": "control", "policy": policy, "start": Start(baseline=baseline)})
+    control = baseline.model_copy(
+        update={"stage": "control", "policy": policy, "start": WarmStart(baseline=baseline)}
+    )
     assert set(wording.policy_labels([baseline, control]).values()) == {"Cosine decay"}
     assert list(wording.start_labels([baseline, control]).values()) == [""]
-    best = control.model_copy(update={"start": Start(baseline=baseline, weights="best")})
+    best = control.model_copy(update={"start": WarmStart(baseline=baseline, weights="best")})
     assert list(wording.start_labels([control, best]).values()) == ["weights last", "weights best"]
 
 
