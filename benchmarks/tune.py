@@ -30,7 +30,8 @@ from clr_hpc.data.manifest import read_manifest
 from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.places.job import WorkerTask
-from clr_hpc.places.local.place import Processes, drain_here
+from clr_hpc.places.local.place import drain_here
+from clr_hpc.places.machine import Processes
 from clr_hpc.training.run import RunSettings
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import Dimensions, dimensions_of

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
-from clr_hpc.places.local.place import Processes, train_here
+from clr_hpc.places.local.place import train_here
+from clr_hpc.places.machine import Processes
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.run import RunSettings
 

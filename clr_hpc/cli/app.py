@@ -12,10 +12,9 @@ from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.jobs import cancel, logs
-from clr_hpc.cli.lr_range import range_test
-from clr_hpc.cli.options import Results, StudyFile
+from clr_hpc.cli.options import Command, Results, StudyFile
 from clr_hpc.cli.plan import plan
-from clr_hpc.cli.run import run
+from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.watch import status, tensorboard
 
@@ -84,10 +83,10 @@ def inspect(
         typer.echo("verified: every file is as it was written")
 
 
-app.command()(plan)
-app.command()(run)
+app.command(cls=Command)(plan)
+app.command(cls=Command)(run)
 app.command()(tune)
-app.command()(range_test)
+app.command(cls=Command)(range_test)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

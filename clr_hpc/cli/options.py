@@ -1,52 +1,85 @@
-"""Arguments and options that several commands share."""
+"""Arguments that several commands share, and how a command that trains gets its options and its place."""
 
-from enum import StrEnum
+from collections.abc import Callable, Set
+from dataclasses import fields
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
+
+from clr_hpc.places.options import SearchOptions, of_a_place
+
+if TYPE_CHECKING:
+    from clr_hpc.places.base import Place
+
+FORMER_NAMES = {"--rates": "--throughput"}
+
+
+class Command(TyperCommand):
+    """A command that takes options by their former names, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the present names in place of former ones."""
+        split = [arg.partition("=") for arg in args]
+        return super().parse_args(
+            ctx, [FORMER_NAMES.get(name, name) + equals + value for name, equals, value in split]
+        )
+
 
 StudyFile = Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.")]
-Results = Annotated[Path, typer.Option(help="Folder in which each study has its own.")]
+Results = Annotated[Path, typer.Option(help="Folder of all studies' results.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override a key of the study: --set epochs=2", metavar="KEY=VALUE"),
-]
-ProcessCount = Annotated[
-    int | None, typer.Option(min=1, help="With --on here: processes; one a GPU, or one a core.")
-]
-Address = Annotated[
-    str | None, typer.Option(help="With --on ray: a cluster to join, HOST:PORT; else one is started here.")
-]
-Cpus = Annotated[int | None, typer.Option(min=1, help="With --on ray: CPU cores to use; all.")]
-Gpus = Annotated[int | None, typer.Option(min=0, help="With --on ray: GPUs to use; all.")]
-CheckpointSeconds = Annotated[float, typer.Option(min=0, help="Age at which a checkpoint is renewed.")]
-Site = Annotated[Path | None, typer.Option(help="With --on slurm: the site file; ~/.config/clr-hpc/site.yaml.")]
-Parallel = Annotated[
-    int | None, typer.Option(min=1, help="With --on slurm: array elements; as the site file says.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="With --on slurm: print what would be submitted, and don't.")
+    typer.Option("--set", help="Override of a key of the study: --set epochs=2", metavar="KEY=VALUE"),
 ]
 
 
-class Place(StrEnum):
-    """Where a study can be trained."""
+def on_a_place(options: type[SearchOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator for ``command(study_file, options, place)``, which typer sees with all of the options.
 
-    HERE = "here"
-    RAY = "ray"
-    SLURM = "slurm"
+    Args:
+        options: the dataclass whose fields become parameters, and of which the command gets an instance.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    taken = [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    taken.append(Parameter("study_file", Parameter.KEYWORD_ONLY, annotation=StudyFile))
+    for field in fields(options):
+        taken.append(
+            Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        )
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(ctx: typer.Context, study_file: Path, **values: Any) -> None:
+            function(study_file, options(**values), _chosen_place(ctx, of_a_place(options)))
+
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__signature__ = Signature(taken)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in taken}
+        return command
+
+    return decorate
 
 
-class JobShape(StrEnum):
-    """What a study becomes on a SLURM cluster."""
+def _chosen_place(ctx: typer.Context, names: Set[str]) -> "Place":
+    """Return the place that ``--on`` names.
 
-    AUTO = "auto"
-    ARRAY = "array"
-    ALLOCATION = "allocation"
+    Raises:
+        UserError: there is none of that name, or an option was given that it does not take.
+    """
+    from clr_hpc.config.base import UserError
+    from clr_hpc.places.base import all_places, find_place
 
-
-def refuse(error: Exception) -> NoReturn:
-    """Print what was wrong and what to do, without a traceback, and exit with 2 as for a wrong option."""
-    typer.secho(f"error: {error}", err=True, fg="red")
-    raise typer.Exit(2)
+    place = find_place(ctx.params["on"])
+    for option in ctx.command.params:
+        name = str(option.name)
+        source = ctx.get_parameter_source(name)
+        if name not in names - place.options or source is None or source.name != "COMMANDLINE":
+            continue
+        value = ctx.params[name]
+        given = option.opts[0] if value is True else f"{option.opts[0]} {value}"
+        others = " and ".join(f"--on {other.name}" for other in all_places() if name in other.options)
+        remedy = place.instead.get(name, "leave it out")
+        raise UserError(f"{given} is for {others}; --on {place.name} does not take it: {remedy}")
+    return place

@@ -2,119 +2,56 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from clr_hpc.cli.options import (
-    Address,
-    CheckpointSeconds,
-    Cpus,
-    Gpus,
-    Overrides,
-    Place,
-    ProcessCount,
-    Results,
-    StudyFile,
-    refuse,
-)
+from clr_hpc.cli.options import on_a_place
+from clr_hpc.places.options import SearchOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from clr_hpc.cli.train import RayOptions
     from clr_hpc.config.study import Study
     from clr_hpc.config.tuned_study import Values
-    from clr_hpc.places.local.place import Processes
+    from clr_hpc.places.base import Place, TrialPlace
+    from clr_hpc.places.machine import Processes
+    from clr_hpc.training.run import RunSettings
     from clr_hpc.tuning.space import Dimensions
-    from clr_hpc.tuning.trial_places import TrialPlace
     from clr_hpc.tuning.tuner import Trial, Tuner
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
 
-def tune(
-    study_file: StudyFile,
-    overrides: Overrides = None,
-    on: Annotated[Place, typer.Option(help="here: this machine; ray: the lanes of a Ray cluster.")] = Place.HERE,
-    results: Results = Path("results"),
-    processes: ProcessCount = None,
-    address: Address = None,
-    cpus: Cpus = None,
-    gpus: Gpus = None,
-    lanes: Annotated[
-        int | None, typer.Option(min=1, help="With --on ray: runs at a time; one a GPU, or one a core.")
-    ] = None,
-    workers_per_lane: Annotated[
-        int | None, typer.Option(min=1, help="With --on ray: processes that train a run together; one.")
-    ] = None,
-    checkpoint_seconds: CheckpointSeconds = 60,
-) -> None:
-    """Search the batch size, rates and other settings that a study's tune section names."""
+@on_a_place(SearchOptions)
+def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
+    """Search the batch size, learning rates and other settings that a study's tune section names."""
     from rich.console import Console
 
-    from clr_hpc.cli.train import RayOptions
-    from clr_hpc.config.load import StudyError, load_study
-    from clr_hpc.data.manifest import PackError, open_manifest
-    from clr_hpc.places.lanes import LaneError
-    from clr_hpc.places.ray.cluster import ClusterError
-    from clr_hpc.tuning.batch_size import NothingFitsError
-    from clr_hpc.tuning.search import MissingLibraryError
-    from clr_hpc.tuning.tuning_folder import TuningFolder, TuningInUseError
+    from clr_hpc.config.base import UserError
+    from clr_hpc.config.load import load_study
+    from clr_hpc.data.manifest import open_manifest
+    from clr_hpc.places.base import settings_of
+    from clr_hpc.tuning.tuning_folder import TuningFolder
 
     console = Console()
-    try:
-        _check_place(on)
-        study = load_study(study_file, tuple(overrides or ()))
-        if study.tune is None:
-            raise StudyError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
-        with console.status(f"checking {study.pack}"):
-            manifest = open_manifest(Path(study.pack), verify=True)
-        folder = TuningFolder(results / study.name, study, manifest.checksum)
-        with (
-            folder.opened(),
-            _place(on, processes, RayOptions(address, lanes, workers_per_lane), cpus, gpus) as place,
-        ):
-            tuner, dimensions = _open_search(console, study, manifest.checksum, folder, place.sharing)
-            went_through = _train(console, study, manifest.checksum, folder, tuner, place, checkpoint_seconds)
-            _write_outcome(console, study, manifest.checksum, folder, tuner, dimensions, place)
-    except (StudyError, PackError, MissingLibraryError, NothingFitsError, TuningInUseError) as error:
-        refuse(error)
-    except (ClusterError, LaneError) as error:  # of --on ray
-        refuse(error)
+    trial_place = place.trials(options)
+    study = load_study(study_file, options.changes)
+    if study.tune is None:
+        raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
+    with console.status(f"checking {study.pack}"):
+        checksum = open_manifest(Path(study.pack), verify=True).checksum
+    folder = TuningFolder(options.results / study.name, study, checksum)
+    with folder.opened(), trial_place as trials:
+        tuner, dimensions = _open_search(console, study, checksum, folder, trials.sharing)
+        went_through = _train(console, study, checksum, folder, tuner, trials, settings_of(options))
+        _write_outcome(console, study, checksum, folder, tuner, dimensions, trials)
     if not went_through:
         command = shlex.join(["clr-hpc", *sys.argv[1:]])
-        console.print(f"stopped; nothing is lost. Go on with the same command: {command}", soft_wrap=True)
+        console.print(f"stopped; nothing is lost. Resume with the same command: {command}", soft_wrap=True)
         raise typer.Exit(130)
     if tuner.best() is None:
         raise typer.Exit(1)
-
-
-def _check_place(on: Place) -> None:
-    from clr_hpc.config.load import StudyError
-
-    if on is Place.SLURM:
-        raise StudyError(
-            "--on slurm: a search takes its command as long as it goes on; take an allocation and run the same "
-            "command in it with --on here or --on ray: docs/how-to/tune-a-study.md"
-        )
-
-
-@contextmanager
-def _place(
-    on: Place, processes: int | None, ray: "RayOptions", cpus: int | None, gpus: int | None
-) -> "Iterator[TrialPlace]":
-    from clr_hpc.cli.plan import resources_of
-    from clr_hpc.places.local.place import Processes
-    from clr_hpc.tuning.trial_places import ThisMachine, ray_lanes
-
-    if on is Place.HERE:
-        yield ThisMachine(Processes.for_this_machine(processes))
-        return
-    with ray_lanes(resources_of(gpus, cpus), ray.address, ray.lanes, ray.workers_per_lane) as lanes:
-        yield lanes
 
 
 def _open_search(
@@ -160,17 +97,16 @@ def _train(
     folder: "TuningFolder",
     tuner: "Tuner",
     place: "TrialPlace",
-    checkpoint_seconds: float,
+    settings: "RunSettings",
 ) -> bool:
     from clr_hpc.places.job import WorkerTask
-    from clr_hpc.training.run import RunSettings
     from clr_hpc.tuning.trial_queue import TrialQueue
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
     queue = TrialQueue(tuner, study, pack_checksum, folder.runs, lambda trial: say(_line(trial, tuner)))
-    task = WorkerTask(Path(study.pack).absolute(), folder.runs.absolute(), RunSettings(checkpoint_seconds))
+    task = WorkerTask(Path(study.pack).absolute(), folder.runs.absolute(), settings)
     return place.train(queue, task, say)
 
 

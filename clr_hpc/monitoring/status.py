@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -112,6 +113,26 @@ class StudyStatus:
                 self._done[name] = status
             found[name] = status
         return list(found.values())
+
+
+def find_runs(
+    folder: StudyFolder, runs: Sequence[RunSpec], words: Sequence[str], only_one: bool = False
+) -> list[RunSpec]:
+    """Return the runs whose names contain one of these words.
+
+    Raises:
+        NothingThereError: a word is in no name, or in several although only one may be meant.
+    """
+    found: dict[str, RunSpec] = {}
+    for word in words:
+        named = [spec for spec in runs if word in spec.name]
+        if not named:
+            raise NothingThereError(f"no run of {folder.path} has {word!r} in its name; see its runs/")
+        if only_one and len(named) > 1:
+            some = "; ".join(spec.name for spec in named[:5])
+            raise NothingThereError(f"{word!r} is in the names of {len(named)} runs: {some}; give more of one")
+        found |= {spec.name: spec for spec in named}
+    return list(found.values())
 
 
 def runs_as_started(folder: StudyFolder) -> tuple[RunSpec, ...]:

@@ -247,11 +247,11 @@ RUNS_PER_GPU = (1, 2, 4)
 def shapes_on_offer(place: str, resources: Resources, lanes: Sequence[LaneShape] | None) -> tuple[LaneShape, ...]:
     """Return the shapes that lanes can have at a place: those of ``lanes`` where they are given.
 
-    ``here`` and ``slurm``: one worker a lane. ``ray``: lanes of several workers and lanes that share a GPU, too.
+    ``ray``: also lanes of several workers and lanes that share a GPU; elsewhere one worker per lane.
     """
     if lanes is not None:
         return tuple(dict.fromkeys(lanes))
-    if place in ("here", "slurm"):
+    if place != "ray":
         return resources.shapes()
     return resources.shapes(MOST_WORKERS, RUNS_PER_GPU)
 

@@ -16,7 +16,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import UpToWhatFits
 from clr_hpc.config.tuned_study import trial_runs
-from clr_hpc.places.local.place import Processes
+from clr_hpc.places.machine import Processes
 from clr_hpc.places.processes.forkserver import begin, fresh_processes
 from clr_hpc.tuning.space import dimensions_of
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clr_hpc.config.expand import expand
 from clr_hpc.config.study import Study
 from clr_hpc.data.pack import Pack
-from clr_hpc.places.local.place import Processes
+from clr_hpc.places.machine import Processes
 from clr_hpc.tuning import batch_size
 from clr_hpc.tuning.batch_size import NothingFitsError, batch_sizes_that_fit, search_largest
 

@@ -1,21 +1,29 @@
-"""What ``clr-hpc run`` shows in the terminal: a line for each run that ends, live lines for those under way."""
+"""What the terminal shows while a place trains: a line for each run that ends, live lines for those under way."""
 
 import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from clr_hpc.cli.display.plan import show_plan
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
+from clr_hpc.planning.plan import Plan
 from clr_hpc.store.run_folder import RunFolder, latest_metrics
 from clr_hpc.training.run import ExitStatus
 
 
 class RunDisplay:
-    """Follows runs by reading their folders, so that it needs no word from those who train them."""
+    """The ``Events`` of a place on the terminal; it follows runs by reading their folders.
+
+    It draws from the first run that is under way to the end of its context.
+    """
 
     def __init__(self, console: Console, runs_folder: Path, already_done: int, total: int) -> None:
         """Show ``total`` runs, ``already_done`` of which were done before."""
@@ -33,10 +41,25 @@ class RunDisplay:
         self._whole = self._progress.add_task("all runs", total=total, completed=already_done, detail="")
         self._lines: dict[RunSpec, TaskID] = {}
         self._started: dict[RunSpec, float] = {}
+        self.failed = 0
+        """How many runs have ended without a result."""
+
+    def say(self, line: str) -> None:
+        """Print a line, as it is and as long as it is."""
+        self._console.print(Text(line), soft_wrap=True)
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show a text that turns while the context lasts."""
+        with self._console.status(text) as status:
+            yield status.update
+
+    def planned(self, plan: Plan) -> None:
+        """Print a plan."""
+        show_plan(self._console, plan)
 
     def __enter__(self) -> Self:
-        """Start drawing."""
-        self._progress.start()
+        """Return itself; nothing is drawn yet."""
         return self
 
     def __exit__(
@@ -45,8 +68,9 @@ class RunDisplay:
         """Stop drawing and leave the lines of the runs that ended."""
         self._progress.stop()
 
-    def under_way(self, runs: set[RunSpec]) -> None:
+    def under_way(self, runs: Collection[RunSpec]) -> None:
         """Redraw the lines of the runs that are being trained."""
+        self._progress.start()
         for spec in [spec for spec in self._lines if spec not in runs]:
             self._progress.remove_task(self._lines.pop(spec))
         for spec in runs:
@@ -62,6 +86,7 @@ class RunDisplay:
 
     def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         """Print the line of a run that ended."""
+        self.failed += outcome != "done"
         if spec in self._lines:
             self._progress.remove_task(self._lines.pop(spec))
         self._progress.advance(self._whole)

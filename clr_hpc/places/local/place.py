@@ -4,47 +4,97 @@ As many runs as cores, of one thread each, train more images a second than one r
 small images don't keep several cores busy. On GPUs one process is started for each.
 """
 
-import os
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from clr_hpc.config.resources import Resources
+from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
-from clr_hpc.data.build import usable_cores
+from clr_hpc.places.base import Ended, Events, Place, TrainingJob
 from clr_hpc.places.job import WorkerTask
+from clr_hpc.places.machine import Processes, resources_here, visible_gpus
+from clr_hpc.places.options import SearchOptions
+from clr_hpc.places.processes.measured_plan import plan_of_job
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.queue import ListedRuns, Queue
 from clr_hpc.places.signals import stop_on_interrupt
+from clr_hpc.planning.plan import Plan, write_plan
 from clr_hpc.training.run import ExitStatus
 
 
+class Here(Place):
+    """Warm processes of this machine."""
+
+    name = "here"
+    options = frozenset({"processes", "cohort", "profile"})
+
+    def describe(self, job: TrainingJob, events: Events) -> None:
+        """Show the plan, as far as throughput is known, and the runs in the order in which they would start."""
+        if not job.show(events):
+            return
+        sharing = _sharing(job)
+        plan = _plan(job, sharing, events)
+        events.say(f"would train {sharing.count * sharing.cohort} at a time:")
+        for spec in _in_order(job.missing, plan):
+            events.say(f"  {spec.name}")
+
+    def run(self, job: TrainingJob, events: Events) -> Ended:
+        """Train in warm processes, in the order of the plan."""
+        job.prepare()
+        if not job.show(events):
+            return Ended(is_complete=True)
+        sharing = _sharing(job)
+        plan = _plan(job, sharing, events)
+        if plan is not None:
+            write_plan(job.folder.path, plan, self.name)
+        each = f", up to {sharing.cohort} side by side in each process" if sharing.cohort > 1 else ""
+        events.say(f"training {sharing.count * sharing.cohort} at a time{each}")
+        runs = _in_order(job.missing, plan)
+        return Ended(train_here(runs, job.worker_task(), sharing, events.under_way, events.ended))
+
+    @contextmanager
+    def trials(self, options: SearchOptions) -> "Iterator[LocalTrials]":
+        """Yield the processes that train a search's trials."""
+        yield LocalTrials(Processes.for_this_machine(options.processes))
+
+
+def _sharing(job: TrainingJob) -> Processes:
+    return Processes.for_this_machine(job.options.processes, job.options.cohort)
+
+
+def _plan(job: TrainingJob, sharing: Processes, events: Events) -> Plan | None:
+    resources = resources_here()
+    shape = LaneShape(cpus_per_worker=sharing.threads, gpus_per_worker=min(1.0, resources.gpus / sharing.count))
+    return plan_of_job(job, Here.name, resources, [shape] * sharing.count, events)
+
+
+def _in_order(runs: tuple[RunSpec, ...], plan: Plan | None) -> tuple[RunSpec, ...]:
+    if plan is None:
+        return runs
+    position = {name: number for number, name in enumerate(plan.in_order())}
+    return tuple(sorted(runs, key=lambda spec: position[spec.name]))
+
+
 @dataclass(frozen=True)
-class Processes:
-    """How a study's runs share this machine."""
+class LocalTrials:
+    """Processes of this machine that train a search's trials."""
 
-    count: int
-    """Of the processes."""
-    threads: int
-    """CPU threads of each."""
-    cohort: int = 1
-    """Runs that each trains side by side."""
+    sharing: Processes
 
-    @classmethod
-    def for_this_machine(cls, count: int | None, cohort: int = 1) -> "Processes":
-        """Use all GPUs, else all cores that this process may use; ``count`` overrides how many processes."""
-        cores = usable_cores()
-        chosen = count or visible_gpus() or cores
-        return cls(chosen, max(1, cores // chosen), cohort)
+    @property
+    def processor(self) -> str:
+        """GPUs where there are any."""
+        return "GPU" if visible_gpus() else "CPU"
 
+    @property
+    def processors(self) -> float:
+        """A GPU, or the CPU threads of a run."""
+        return 1 if self.processor == "GPU" else self.sharing.threads
 
-def visible_gpus() -> int:
-    """Count the GPUs that CUDA will show, without loading it."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return len([name for name in listed.split(",") if name.strip()])
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    def train(self, queue: Queue, task: WorkerTask, say: Callable[[str], None]) -> bool:
+        """Train in warm processes."""
+        say(f"training {self.sharing.count} at a time")
+        return drain_here(queue, task, self.sharing, lambda _: None, lambda *_: None)
 
 
 def train_here(
@@ -80,18 +130,3 @@ def drain_here(
     count, threads, cohort = processes.count, processes.threads, processes.cohort
     with stop_on_interrupt() as stop:
         return drain(queue, task, count, threads, lambda: stop.is_set, on_poll, on_end, cohort)
-
-
-def resources_here() -> Resources:
-    """Return the GPUs that CUDA will show, their memory, and the cores that this process may use."""
-    gpus = visible_gpus()
-    return Resources(gpus=gpus, cpus=usable_cores(), memory_bytes_per_gpu=_gpu_memory_bytes() if gpus else None)
-
-
-def _gpu_memory_bytes() -> int | None:
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
-        return min(int(line) for line in told.split()) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None

@@ -47,10 +47,7 @@ def rates_here(
     Raises:
         RatesError: nothing could be measured of a kind; the message has the reason.
     """
-    hardware = _hardware(resources)
-    digest = hashlib.sha256(json.dumps(hardware, sort_keys=True).encode()).hexdigest()[:10]
-    file = rates_folder / f"{digest}.json"
-    table = read_rates(file) if file.is_file() else RateTable(measured_on=hardware, rates=())
+    table = known_rates(resources, rates_folder)
     wanted = [
         (kind, spec, shape)
         for kind, spec in _representatives(runs, pack_folder).items()
@@ -69,8 +66,20 @@ def rates_here(
             new.append(_rate(kind, shape, processes.measure(spec, shape, _at_once(shape, resources))))
     table = table.with_rates(tuple(rate for rate in new if rate is not None))
     table = table.model_copy(update={"lane_start_seconds": ready})
-    write_rates(file, table)
+    write_rates(_file_of(_hardware(resources), rates_folder), table)
     return table
+
+
+def known_rates(resources: Resources, rates_folder: Path) -> RateTable:
+    """Return the rates that were measured before on this machine."""
+    hardware = _hardware(resources)
+    file = _file_of(hardware, rates_folder)
+    return read_rates(file) if file.is_file() else RateTable(measured_on=hardware, rates=())
+
+
+def _file_of(hardware: dict[str, Any], rates_folder: Path) -> Path:
+    digest = hashlib.sha256(json.dumps(hardware, sort_keys=True).encode()).hexdigest()[:10]
+    return rates_folder / f"{digest}.json"
 
 
 def _representatives(runs: Sequence[RunSpec], pack_folder: Path) -> dict[Kind, RunSpec]:

@@ -1,180 +1,222 @@
-"""Submitting a study: what is left of it, in as many arrays as the site's limits ask for, or in one allocation.
+"""``--on slurm``: what is left of a study is submitted as a job array or an allocation, and the command returns.
 
-The order of things holds at whatever moment the command is killed: an intent in the ledger, sbatch, the job's id
-in the ledger. The next command asks SLURM for the names of intents without an id (``settle``). What sbatch may
-still hand over after that finds its submission abandoned and does nothing.
+All of it is for login nodes: nothing here imports torch, and nothing stays open.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.slurm import sbatch
-from clr_hpc.places.slurm.commands import (
-    Job,
-    SlurmError,
-    jobs_in_queue,
-    jobs_still_allowed,
-    most_array_elements,
+from clr_hpc.monitoring.status import runs_as_started
+from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, settings_of
+from clr_hpc.places.slurm.commands import Job
+from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run
+from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, Submission
+from clr_hpc.places.slurm.sbatch import sbatch_text
+from clr_hpc.places.slurm.shape import AskedShape, choose, plan_of_allocation, plan_of_array
+from clr_hpc.places.slurm.shares import share_out
+from clr_hpc.places.slurm.site import Site, load_site
+from clr_hpc.places.slurm.status import read_slurm_status
+from clr_hpc.places.slurm.submit import (
+    begun_with_other_code,
+    elements_wanted,
+    known_jobs,
+    make_submissions,
+    settle,
+    submit,
+    what_is_left,
 )
-from clr_hpc.places.slurm.ledger import Ledger, Submission, abandoned, new_token, now, with_job
-from clr_hpc.places.slurm.shares import families, share_out
-from clr_hpc.places.slurm.site import Site
-from clr_hpc.store.lease import LeaseTiming, read_lease
+from clr_hpc.planning.throughput import read_rates
+from clr_hpc.store.provenance import code_identity
 from clr_hpc.store.study_folder import StudyFolder
 
 
-@dataclass(frozen=True)
-class Left:
-    """What is to be submitted of a study, and what is not."""
-
-    runs: tuple[RunSpec, ...]
-    begun: tuple[RunSpec, ...]
-    """Those of them that have a folder."""
-    done: int
-    queued: int
-    """Runs that jobs have which wait or run."""
-    running: int
-    """Runs that are trained by somebody else, such as ``--on here``."""
+@contextmanager
+def readable_by_owner_alone() -> Iterator[None]:
+    """Have files and folders that are made within be readable by their owner alone."""
+    before = os.umask(OWNER_ALONE)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
-def known_jobs(ledger: Ledger) -> list[Job]:
-    """Return the jobs of all submissions that SLURM still knows.
+class Slurm(Place):
+    """Jobs of a SLURM cluster."""
 
-    Raises:
-        SlurmError: it does not answer.
-    """
-    return jobs_in_queue([one.name for one in ledger.submissions() if one.state != "abandoned"])
-
-
-def settle(ledger: Ledger) -> list[Job]:
-    """Find out what became of submissions that were cut off, and return the jobs of all that SLURM still knows.
-
-    Raises:
-        SlurmError: it does not answer.
-    """
-    jobs = known_jobs(ledger)
-    for submission in ledger.submissions():
-        if submission.state != "intended":
-            continue
-        found = next((job for job in jobs if job.name == submission.name), None)
-        if found is None:
-            ledger.write(abandoned(submission))
-            continue
-        adopted = with_job(submission, int(found.job_id.split("_")[0]))
-        sbatch.complete(adopted, ledger)
-        ledger.write(adopted)
-    return jobs
-
-
-def queued_runs(ledger: Ledger, jobs: Sequence[Job]) -> set[str]:
-    """Return the names of the runs that elements have which wait or run."""
-    active = {job.job_id for job in jobs if job.is_active}
-    return {
-        name
-        for submission in ledger.submissions()
-        for index, runs in enumerate(submission.elements)
-        if submission.job_id(index) in active
-        for name in runs
+    name = "slurm"
+    waits = False
+    options = frozenset({"site", "shape", "nodes", "parallel", "accept_changes", "lanes", "workers_per_lane"})
+    instead: ClassVar[Mapping[str, str]] = {
+        "cohort": "set runs_at_once in the site file",
+        "processes": "set runs_at_once in the site file",
+        "cpus": "set cpus in the site file",
+        "gpus": "set gpus in the site file",
     }
 
+    def describe(self, job: TrainingJob, events: Events) -> None:
+        """Show what would be given to sbatch, the runs of each job and, with ``--throughput``, the plan."""
+        site = _site_of(job)
+        ledger = _ledger_of(job.folder)
+        draft = _draft(job, ledger, known_jobs(ledger), site, events)
+        if draft is not None:
+            draft.show(job, ledger, events)
 
-def what_is_left(study: StudyFolder, runs: tuple[RunSpec, ...], ledger: Ledger, jobs: Sequence[Job]) -> Left:
-    """Leave out runs that are done, queued or running; a cancelled run counts as neither."""
-    unfinished = {spec.name: spec for spec in study.unfinished(runs)}
-    queued = queued_runs(ledger, jobs) - ledger.cancelled()
-    folders = {path.name for path in study.runs.glob("*")}
-    free = {name: spec for name, spec in unfinished.items() if name not in queued}
-    left = {name: spec for name, spec in free.items() if name not in folders or not _is_held(study.runs / name)}
-    return Left(
-        runs=tuple(left.values()),
-        begun=tuple(spec for name, spec in left.items() if name in folders),
-        done=len(runs) - len(unfinished),
-        queued=len(unfinished) - len(free),
-        running=len(free) - len(left),
+    def run(self, job: TrainingJob, events: Events) -> Submitted:
+        """Submit the runs that are missing and neither queued nor trained elsewhere.
+
+        Raises:
+            UserError: SLURM rejects the jobs, the site file can't be used, the study's folder is in use by another
+                command or not on the shared disk, or runs were begun with other code.
+        """
+        with readable_by_owner_alone():
+            site = _site_of(job)
+            job.prepare()
+            ledger = _ledger_of(job.folder)
+            ledger.prepare()
+            with ledger.locked():
+                draft = _draft(job, ledger, settle(ledger), site, events)
+                if draft is not None:
+                    parallel, name = job.options.parallel, job.study.name
+                    submit(
+                        draft.runs, draft.submission, name, site, parallel, ledger,
+                        lambda submission: events.say(_line_of(submission)),
+                    )  # fmt: skip
+        return Submitted()
+
+    def has_jobs(self, study: StudyFolder) -> bool:
+        """Look for the study's ledger."""
+        return _ledger_of(study).exists
+
+    def status(self, study: StudyFolder) -> JobStatus | None:
+        """Ask SLURM, or take its last answer from the study's folder if that is recent."""
+        with readable_by_owner_alone():
+            return read_slurm_status(_ledger_of(study)) if self.has_jobs(study) else None
+
+    def cancel(self, study: StudyFolder, runs: Sequence[RunSpec] | None) -> list[str]:
+        """Cancel jobs, or runs; those under way save a checkpoint first."""
+        ledger = _ledger_of(study)
+        with readable_by_owner_alone(), ledger.locked():
+            if runs is None:
+                return cancel_study(ledger)
+            return cancel_runs(study, ledger, runs_as_started(study), runs)
+
+    def logs(self, study: StudyFolder, run: RunSpec, lines: int) -> list[str]:
+        """Read the log files of the array task, or of the allocation's nodes, that trained a run last."""
+        return log_of_run(_ledger_of(study), run, lines)
+
+
+def _ledger_of(study: StudyFolder) -> Ledger:
+    return Ledger(study.path.absolute())
+
+
+def _site_of(job: TrainingJob) -> Site:
+    """Read the site file, and see that the study's folder lies where all nodes see it."""
+    site = load_site(job.options.site)
+    folder = job.folder.path
+    if not folder.resolve().is_relative_to(site.shared_folder.resolve()):
+        raise UserError(
+            f"{folder.absolute()} is not in shared_folder={site.shared_folder} of the site file, so that nodes "
+            f"may not see it; give --results {site.shared_folder / 'results'}"
+        )
+    return site
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What is about to be submitted."""
+
+    runs: tuple[RunSpec, ...]
+    submission: Submission
+    """Without the runs of its array tasks, and without a name."""
+    site: Site
+
+    def show(self, job: TrainingJob, ledger: Ledger, events: Events) -> None:
+        """Show it, and submit nothing."""
+        submission, site = self.submission, self.site
+        is_array = submission.shape == "array"
+        wanted = elements_wanted(self.runs, site, job.options.parallel) if is_array else 1
+        shares = share_out(self.runs, wanted)
+        for one in make_submissions(submission, shares, job.study.name):
+            events.say(sbatch_text(one, site, ledger))
+            for index, names in enumerate(one.elements):
+                at_a_time = f"array task {index}, {site.processes} at a time"
+                events.say(f"# {at_a_time if is_array else f'in lanes on {one.nodes} nodes'}:")
+                for name in names:
+                    events.say(f"#   {name}")
+        if job.options.throughput is None:
+            return
+        table = read_rates(job.options.throughput)
+        if is_array:
+            plan = plan_of_array(self.runs, job.pack_folder, site, len(shares), table)
+        else:
+            lanes, workers = submission.lanes, submission.workers_per_lane
+            plan = plan_of_allocation(self.runs, job.pack_folder, site, submission.nodes, table, lanes, workers)
+        events.planned(plan)
+
+
+def _draft(job: TrainingJob, ledger: Ledger, jobs: Sequence[Job], site: Site, events: Events) -> _Draft | None:
+    """Return what is to be submitted, and say so; None where nothing is left."""
+    folder, options = job.folder, job.options
+    left = what_is_left(folder, job.runs, ledger, jobs)
+    elsewhere = f", {left.running} trained elsewhere" if left.running else ""
+    queued = f"{left.done} done, {left.queued} queued or running{elsewhere}"
+    events.say(f"{job.study.name}: {len(job.runs)} runs, {queued}; in {folder.path.absolute()}")
+    if not left.runs:
+        events.say("nothing to submit")
+        return None
+    code = code_identity()
+    _reject_other_code(job, left.begun, code.source_sha256, events)
+    asked = AskedShape(
+        options.shape.value, options.nodes, options.lanes, options.workers_per_lane, options.parallel
     )
+    table = None if options.throughput is None else read_rates(options.throughput)
+    chosen = choose(asked, left.runs, job.pack_folder, site, table)
+    events.say(chosen.text)
+    submission = Submission(
+        token="",
+        name="",
+        made="",
+        state="intended",
+        elements=(),
+        failed_before=folder.failures(left.begun),
+        commit=code.commit,
+        source_sha256=code.source_sha256,
+        pack_checksum=job.pack_checksum,
+        pack_folder=str(job.pack_folder),
+        settings=settings_of(options),
+        accept_changes=options.accept_changes,
+        processes=site.processes,
+        threads=site.threads,
+        baseline_wait_seconds=site.baseline_wait_seconds,
+        shape=chosen.shape,
+        nodes=chosen.nodes,
+        lanes=options.lanes,
+        workers_per_lane=options.workers_per_lane,
+        rates=None if options.throughput is None else str(options.throughput.absolute()),
+    )
+    return _Draft(left.runs, submission, site)
 
 
-def _is_held(folder: Path) -> bool:
-    lease = read_lease(folder)
-    if lease is None or lease.by.is_known_dead:
-        return False
-    return time.time() - lease.renewed < LeaseTiming().stale_seconds
+def _reject_other_code(job: TrainingJob, runs: tuple[RunSpec, ...], source_sha256: str, events: Events) -> None:
+    begun = begun_with_other_code(job.folder, runs, source_sha256)
+    if not begun:
+        return
+    count = "1 run was" if len(begun) == 1 else f"{len(begun)} runs were"
+    what = f"{count} begun with other code than this, the first of them {begun[0].name}"
+    if not job.options.accept_changes:
+        raise UserError(f"{what}; go back to that code, or let them resume with --accept-changes")
+    events.say(f"{what}; they resume with --accept-changes")
 
 
-def begun_with_other_code(study: StudyFolder, runs: Sequence[RunSpec], source_sha256: str) -> list[RunSpec]:
-    """Return the runs that have a checkpoint and were last trained by other code than that of this checksum."""
-    return [
-        spec
-        for spec in runs
-        if study.code_of(spec) not in (None, source_sha256)
-        and any((study.runs / spec.name / "checkpoints").glob("*.safetensors"))
-    ]
-
-
-def elements_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -> int:
-    """Return into how many elements runs are shared out, all of which may run at once."""
-    wanted = parallel or site.parallel
-    if wanted is None:
-        return max(1, -(-len(families(runs)) // site.processes))
-    return min(wanted, len(runs))
-
-
-def make_submissions(draft: Submission, shares: Sequence[Sequence[RunSpec]], study_name: str) -> list[Submission]:
-    """Return a submission for each array, none with more elements than the site allows."""
-    size = most_array_elements() or len(shares)
-    made = []
-    for start in range(0, len(shares), size):
-        token, name = new_token(study_name)
-        elements = tuple(tuple(spec.name for spec in share) for share in shares[start : start + size])
-        made.append(replace(draft, token=token, name=name, made=now(), elements=elements))
-    return made
-
-
-def submit(
-    runs: Sequence[RunSpec],
-    draft: Submission,
-    study_name: str,
-    site: Site,
-    parallel: int | None,
-    ledger: Ledger,
-    on_submitted: Callable[[Submission], None],
-) -> None:
-    """Share runs out and submit them; where SLURM takes no more jobs, the rest goes into fewer elements.
-
-    An allocation is one element.
-
-    Raises:
-        SlurmError: SLURM refuses even one element.
-    """
-    wanted = 1
-    if draft.shape == "array":
-        wanted = elements_wanted(runs, site, parallel)
-        allowed = jobs_still_allowed(site.qos)
-        if allowed is not None:
-            wanted = max(1, min(wanted, allowed))
-    ledger.allow([spec.name for spec in runs])
-    left = {spec.name: spec for spec in runs}
-    while left:
-        for submission in make_submissions(draft, share_out(list(left.values()), wanted), study_name):
-            ledger.write(submission)
-            try:
-                submitted = with_job(submission, sbatch.submit_job(submission, site, ledger))
-            except SlurmError as error:
-                ledger.write(abandoned(submission))
-                if len(submission.elements) == 1 or not _is_about_limits(error):
-                    raise
-                wanted = len(submission.elements) // 2
-                break
-            ledger.write(submitted)
-            on_submitted(submitted)
-            for element in submission.elements:
-                for name in element:
-                    del left[name]
-
-
-def _is_about_limits(error: SlurmError) -> bool:
-    """Tell too many jobs, where fewer elements help, from a request that SLURM will not take in any number."""
-    return any(sign in str(error) for sign in ("SubmitJob", "MaxJobCount", "policy", "array", "Array"))
+def _line_of(submission: Submission) -> str:
+    runs = sum(len(element) for element in submission.elements)
+    if submission.shape == "allocation":
+        parts = f"an allocation of {submission.nodes} nodes"
+    else:
+        parts = f"{len(submission.elements)} elements"
+    return f"job {submission.job}: {runs} runs in {parts}"

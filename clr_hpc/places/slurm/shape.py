@@ -10,8 +10,8 @@ from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.lanes import shapes_without_plan
 from clr_hpc.places.slurm.ledger import Shape
-from clr_hpc.places.slurm.place import elements_wanted
 from clr_hpc.places.slurm.site import Site
+from clr_hpc.places.slurm.submit import elements_wanted
 from clr_hpc.planning.plan import Plan, plan_with_rates
 from clr_hpc.planning.throughput import RatesError, RateTable
 
@@ -76,7 +76,7 @@ def choose(
             "array", 1, "neither --nodes nor the site file says how many nodes an allocation may have"
         )
     if table is None:
-        return ChosenShape("array", 1, "no --rates FILE says that lanes over several nodes would be sooner")
+        return ChosenShape("array", 1, "no --throughput FILE says that lanes over several nodes would be sooner")
     try:
         elements = elements_wanted(runs, site, asked.parallel)
         of_array = plan_of_array(runs, pack_folder, site, elements, table).makespan_seconds

@@ -7,68 +7,21 @@ study's folder. Where it does not answer, what the elements wrote down and the l
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from clr_hpc.monitoring.status import RunStatus, State
-from clr_hpc.places.slurm.commands import ENDED, Job, SlurmError, jobs_in_accounting, jobs_in_queue
-from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Shape, Submission
-from clr_hpc.places.slurm.logs import tail_of_job
+from clr_hpc.places.base import JobState, JobStatus
+from clr_hpc.places.slurm.commands import Job, SlurmError, jobs_in_accounting, jobs_in_queue
+from clr_hpc.places.slurm.jobs import tail_of_job
+from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Submission
 from clr_hpc.store.atomic import write_json
 
 POLL_SECONDS = 30.0
 TAIL_LINES = 8
 
 
-@dataclass(frozen=True)
-class ElementStatus:
-    """An element of a job array, or an allocation."""
-
-    job_id: str
-    state: str
-    """SLURM's, in lower case; without SLURM's word ``not known``."""
-    reason: str
-    """Why it waits, or why it ended."""
-    node: str
-    elapsed: str
-    limit: str
-    requeues: int
-    runs: tuple[str, ...]
-    """The names of the runs that it was given."""
-    shape: Shape = "array"
-    log: tuple[str, ...] = ()
-    """The last lines, of one that failed."""
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it waits, runs or will be queued again, as far as is known."""
-        return self.state.upper() not in ENDED and self.state != "not known"
-
-
-@dataclass(frozen=True)
-class SlurmStatus:
-    """All jobs of a study."""
-
-    elements: tuple[ElementStatus, ...]
-    excluded: dict[str, str]
-    """Nodes that no element is to start on any more, and why."""
-    cancelled: frozenset[str]
-    """The names of runs."""
-    silence: str | None = None
-    """Why SLURM did not answer; None where it did."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-able values."""
-        return {
-            "elements": [asdict(element) for element in self.elements],
-            "excluded_nodes": self.excluded,
-            "cancelled_runs": sorted(self.cancelled),
-            "slurm_is_silent": self.silence,
-        }
-
-
-def read_slurm_status(ledger: Ledger) -> SlurmStatus:
+def read_slurm_status(ledger: Ledger) -> JobStatus:
     """Put together what is known of a study's jobs.
 
     Raises:
@@ -85,27 +38,29 @@ def read_slurm_status(ledger: Ledger) -> SlurmStatus:
         for index in range(len(submission.elements)):
             record = ledger.record(submission.token, index)
             elements.append(_element(ledger, submission, index, record, by_id))
-    return SlurmStatus(tuple(elements), ledger.excluded(), frozenset(ledger.cancelled()), silence)
+    return JobStatus("slurm", tuple(elements), ledger.excluded(), frozenset(ledger.cancelled()), silence)
 
 
 def _element(
     ledger: Ledger, submission: Submission, index: int, record: JobRecord, jobs: dict[str, Job]
-) -> ElementStatus:
+) -> JobState:
     job_id = submission.job_id(index)
     job = jobs.get(job_id or "")
-    runs = submission.elements[index]
+    known: dict[str, Any] = {"runs": submission.elements[index], "shape": submission.shape}
     requeues = max((start.restarts for start in record.starts), default=0)
     if job_id is None:
-        return ElementStatus("?", "cut off", "submit again to settle it", "", "", "", 0, runs, submission.shape)
+        return JobState("?", "cut off", "submit again to settle it", "", "", "", 0, is_active=True, **known)
     if job is None:
         state = "not known" if record.ended is None else "failed" if record.failed else "completed"
         node = record.starts[-1].node if record.starts else ""
-        element = ElementStatus(job_id, state, record.ended or "", node, "", "", requeues, runs, submission.shape)
+        element = JobState(job_id, state, record.ended or "", node, "", "", requeues, is_active=False, **known)
     else:
         reason = job.reason if job.is_active else record.ended or job.reason
-        requeues = max(requeues, job.restarts or 0)
-        element = ElementStatus(
-            job_id, job.state.lower(), reason, job.nodes, job.elapsed, job.limit, requeues, runs, submission.shape
+        element = JobState(
+            *(job_id, job.state.lower(), reason, job.nodes, job.elapsed, job.limit),
+            *(max(requeues, job.restarts or 0),),
+            is_active=job.is_active,
+            **known,
         )
     went_wrong = record.failed or (
         job is not None and not job.is_active and job.state not in ("COMPLETED", "CANCELLED")
@@ -154,21 +109,3 @@ def _ask(submissions: Sequence[Submission], names: Sequence[str]) -> tuple[list[
 def _day_before(time_in_utc: str) -> str:
     """Return a day that had begun by then in all time zones, since sacct takes the cluster's own."""
     return (datetime.fromisoformat(time_in_utc) - timedelta(days=1)).date().isoformat()
-
-
-def with_jobs(runs: Sequence[RunStatus], slurm: SlurmStatus) -> list[RunStatus]:
-    """Say of each run that waits or was stopped which job has it, or that it was cancelled."""
-    job_of = {name: element for element in slurm.elements if element.is_active for name in element.runs}
-    return [_with_job(run, job_of.get(run.spec.name), run.spec.name in slurm.cancelled) for run in runs]
-
-
-def _with_job(run: RunStatus, element: ElementStatus | None, is_cancelled: bool) -> RunStatus:
-    if run.state not in (State.WAITING, State.STOPPED):
-        return run
-    if is_cancelled:
-        told = "cancelled"
-    elif element is None:
-        return run
-    else:
-        told = f"job {element.job_id} is {element.state}" + (f" ({element.reason})" if element.reason else "")
-    return replace(run, reason=f"{run.reason}; {told}" if run.reason else told)

@@ -11,7 +11,7 @@ import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, descendants_of, is_alive, wait_until
 
 from clr_hpc.data.pack import Pack
-from clr_hpc.places.local.place import Processes
+from clr_hpc.places.machine import Processes
 from clr_hpc.store.run_folder import read_metrics
 
 pytestmark = pytest.mark.integration
@@ -80,7 +80,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 130
-    assert "every run under way is saved. Go on with the same command: clr-hpc run" in " ".join(output.split())
+    assert "every run under way is saved. Resume with the same command: clr-hpc run" in " ".join(output.split())
     for folder in study.folders():
         assert list((folder / "checkpoints").glob("*.sha256"))
         assert not (folder / "result.json").exists()
@@ -151,7 +151,10 @@ def _kill(victim: int) -> None:
     [
         (("--set", "epoch=1"), "did you mean 'epochs'"),
         (("--set", "pack=nowhere"), "nowhere is not a pack"),
-        (("--cohort", "2", "--on", "ray"), "--cohort 2 goes with --on here"),
+        (
+            ("--cohort", "2", "--on", "ray"),
+            "--cohort 2 is for --on here; --on ray does not take it: let lanes share a GPU",
+        ),
         (("--cohort", "2", "--on", "slurm"), "runs_at_once"),
     ],
 )

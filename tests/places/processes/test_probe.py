@@ -76,7 +76,7 @@ def test_recorded_rates_plan_for_hardware_that_is_not_here(write_study: Callable
     study = write_study()
     none = plan(study, "--gpus", "8", "--on", "ray")
     assert none.returncode == 2
-    assert "this machine has no GPU to measure on; give --rates FILE" in none.stderr
+    assert "this machine has no GPU to measure on; give --throughput FILE" in none.stderr
     rates = study.parent / "rates.json"
     rate = {"network": "mobilenet_v1", "image_size": 32, "batch_size": 32, "gpus_per_worker": 1}
     rate |= {"images_per_second": 100, "evaluated_per_second": 300, "memory_bytes": 2**30}

@@ -14,7 +14,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.queue import Assignment
 from clr_hpc.places.slurm.array import SharedRuns
 from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Submission, abandoned, new_token
-from clr_hpc.places.slurm.place import begun_with_other_code
+from clr_hpc.places.slurm.submit import begun_with_other_code
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
 from clr_hpc.store.provenance import source_sha256

@@ -56,7 +56,7 @@ def test_auto_takes_lanes_where_they_end_clearly_sooner(tmp_path: Path, small_pa
 
 
 def test_auto_takes_an_array_where_it_knows_nothing(tmp_path: Path, small_pack: Pack) -> None:
-    assert chosen(tmp_path, small_pack, table=None).text.startswith("array: no --rates FILE")
+    assert chosen(tmp_path, small_pack, table=None).text.startswith("array: no --throughput FILE")
     assert "no plan" in chosen(tmp_path, small_pack, table=RateTable(rates=())).text
     assert "neither --nodes" in chosen(tmp_path, small_pack, site={"nodes": None}).text
 

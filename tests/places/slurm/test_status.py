@@ -15,7 +15,7 @@ from clr_hpc.monitoring.status import State, StudyStatus
 from clr_hpc.places.slurm import commands
 from clr_hpc.places.slurm.commands import COLUMNS, SlurmError, jobs_in_queue
 from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Start, Submission, new_token
-from clr_hpc.places.slurm.status import read_slurm_status, with_jobs
+from clr_hpc.places.slurm.status import read_slurm_status
 from clr_hpc.training.run import RunSettings
 
 StudyMaker = Callable[..., Any]
@@ -81,13 +81,13 @@ def test_runs_say_which_job_has_them_and_why_it_waits(
     running = job(submission, 0, "RUNNING", NodeList="node1", TimeUsed="1:02", RestartCnt="2")
     fake_slurm.queue(running, job(submission, 1, "PENDING", Reason="QOSMaxJobsPerUserLimit"))
     slurm = read_slurm_status(ledger)
-    first, second = slurm.elements
+    first, second = slurm.jobs
     assert (first.state, first.node, first.elapsed, first.limit, first.requeues) == (
         *("running", "node1", "1:02", "30:00"),
         2,
     )
     assert (second.state, second.reason) == ("pending", "QOSMaxJobsPerUserLimit")
-    runs = with_jobs(StudyStatus(study.folder).read(), slurm)
+    runs = slurm.explain(StudyStatus(study.folder).read())
     assert runs[-1].state == State.WAITING
     assert runs[-1].reason is not None
     assert "job 7_1 is pending (QOSMaxJobsPerUserLimit)" in runs[-1].reason
@@ -115,7 +115,7 @@ def test_a_job_that_failed_shows_the_end_of_its_log(
     ledger.write_record(submission.token, 0, JobRecord((start,), (), "the code has changed", failed=True))
     (ledger.logs / "7_0_0_log.err").write_text("".join(f"line {number}\n" for number in range(100)))
     fake_slurm.queue(job(submission, 0, "FAILED"), job(submission, 1, "OUT_OF_MEMORY"))
-    first, second = read_slurm_status(ledger).elements
+    first, second = read_slurm_status(ledger).jobs
     assert first.log[-1] == "line 99"
     assert (first.reason, first.is_active) == ("the code has changed", False)
     assert (second.state, second.is_active) == ("out_of_memory", False)
@@ -134,7 +134,7 @@ def test_without_slurm_the_jobs_own_words_remain(
     slurm = read_slurm_status(ledger)
     assert slurm.silence is not None
     assert "accounting storage is disabled" in slurm.silence
-    assert [element.state for element in slurm.elements] == ["completed", "not known"]
+    assert [element.state for element in slurm.jobs] == ["completed", "not known"]
     assert "SLURM does not answer" in status(study).stdout
 
 

@@ -257,7 +257,7 @@ def test_the_command_shows_a_row_a_run_and_where_the_traces_lie(write_study: Cal
 def test_other_places_refuse_to_profile(place: str, write_study: Callable[..., TrialStudy]) -> None:
     refused = write_study().run("--profile", on=place)
     assert refused.returncode == 2
-    assert f"--profile is for --on here, not for --on {place}" in refused.stderr
+    assert f"--profile is for --on here; --on {place} does not take it" in refused.stderr
 
 
 def test_cohorts_refuse_to_profile(write_study: Callable[..., TrialStudy]) -> None:

@@ -1,11 +1,12 @@
-"""What a trial's run has of a place, which decides what fits into memory and what a search costs."""
+"""What a trial's run has of a Ray cluster, which decides what fits into memory and what a search costs."""
 
 import pytest
 
 from clr_hpc.config.resources import Resources
 from clr_hpc.places.lanes import LaneError
-from clr_hpc.places.local.place import Processes
-from clr_hpc.tuning.trial_places import RayLanes, ThisMachine, ray_lanes
+from clr_hpc.places.machine import Processes
+from clr_hpc.places.options import SearchOptions
+from clr_hpc.places.ray.place import Ray, RayTrials
 
 
 @pytest.mark.parametrize(
@@ -22,24 +23,20 @@ from clr_hpc.tuning.trial_places import RayLanes, ThisMachine, ray_lanes
 def test_lanes_share_what_the_cluster_has(
     own: Resources, lanes: int | None, workers: int | None, sharing: Processes, processors: float, processor: str
 ) -> None:
-    with ray_lanes(own, None, lanes, workers) as place:
+    options = SearchOptions(cpus=own.cpus, gpus=own.gpus, lanes=lanes, workers_per_lane=workers)
+    with Ray().trials(options) as place:
         assert (place.sharing, place.processors, place.processor) == (sharing, processors, processor)
 
 
 def test_memory_is_shared_by_the_lanes_of_a_node() -> None:
-    with ray_lanes(Resources(cpus=8), None, 8, None) as place:
+    with Ray().trials(SearchOptions(cpus=8, lanes=8)) as place:
         shapes = place.shapes
-    assert RayLanes(Resources(cpus=8, nodes=4), shapes, str, may_grow=True).sharing == Processes(2, 1)
+    assert RayTrials(Resources(cpus=8, nodes=4), shapes, str, may_grow=True).sharing == Processes(2, 1)
 
 
 def test_more_lanes_than_there_is_room_for_are_refused() -> None:
-    with pytest.raises(LaneError, match="there are 2: ask for fewer"), ray_lanes(Resources(cpus=2), None, 3, None):
+    with (
+        pytest.raises(LaneError, match="there are 2: ask for fewer"),
+        Ray().trials(SearchOptions(cpus=2, lanes=3)),
+    ):
         pass
-
-
-def test_a_run_of_this_machine_has_its_threads_or_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    place = ThisMachine(Processes(2, 4))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert (place.processors, place.processor) == (4, "CPU")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert (place.processors, place.processor) == (1, "GPU")

@@ -1,0 +1,180 @@
+"""Submitting a study: what is left of it, in as many arrays as the site's limits ask for, or in one allocation.
+
+The order of things holds at whatever moment the command is killed: an intent in the ledger, sbatch, the job's id
+in the ledger. The next command asks SLURM for the names of intents without an id (``settle``). What sbatch may
+still hand over after that finds its submission abandoned and does nothing.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clr_hpc.config.run import RunSpec
+from clr_hpc.places.slurm import sbatch
+from clr_hpc.places.slurm.commands import (
+    Job,
+    SlurmError,
+    jobs_in_queue,
+    jobs_still_allowed,
+    most_array_elements,
+)
+from clr_hpc.places.slurm.ledger import Ledger, Submission, abandoned, new_token, now, with_job
+from clr_hpc.places.slurm.shares import families, share_out
+from clr_hpc.places.slurm.site import Site
+from clr_hpc.store.lease import LeaseTiming, read_lease
+from clr_hpc.store.study_folder import StudyFolder
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is to be submitted of a study, and what is not."""
+
+    runs: tuple[RunSpec, ...]
+    begun: tuple[RunSpec, ...]
+    """Those of them that have a folder."""
+    done: int
+    queued: int
+    """Runs that jobs have which wait or run."""
+    running: int
+    """Runs that are trained by somebody else, such as ``--on here``."""
+
+
+def known_jobs(ledger: Ledger) -> list[Job]:
+    """Return the jobs of all submissions that SLURM still knows.
+
+    Raises:
+        SlurmError: it does not answer.
+    """
+    return jobs_in_queue([one.name for one in ledger.submissions() if one.state != "abandoned"])
+
+
+def settle(ledger: Ledger) -> list[Job]:
+    """Find out what became of submissions that were cut off, and return the jobs of all that SLURM still knows.
+
+    Raises:
+        SlurmError: it does not answer.
+    """
+    jobs = known_jobs(ledger)
+    for submission in ledger.submissions():
+        if submission.state != "intended":
+            continue
+        found = next((job for job in jobs if job.name == submission.name), None)
+        if found is None:
+            ledger.write(abandoned(submission))
+            continue
+        adopted = with_job(submission, int(found.job_id.split("_")[0]))
+        sbatch.complete(adopted, ledger)
+        ledger.write(adopted)
+    return jobs
+
+
+def queued_runs(ledger: Ledger, jobs: Sequence[Job]) -> set[str]:
+    """Return the names of the runs that elements have which wait or run."""
+    active = {job.job_id for job in jobs if job.is_active}
+    return {
+        name
+        for submission in ledger.submissions()
+        for index, runs in enumerate(submission.elements)
+        if submission.job_id(index) in active
+        for name in runs
+    }
+
+
+def what_is_left(study: StudyFolder, runs: tuple[RunSpec, ...], ledger: Ledger, jobs: Sequence[Job]) -> Left:
+    """Leave out runs that are done, queued or running; a cancelled run counts as neither."""
+    unfinished = {spec.name: spec for spec in study.unfinished(runs)}
+    queued = queued_runs(ledger, jobs) - ledger.cancelled()
+    folders = {path.name for path in study.runs.glob("*")}
+    free = {name: spec for name, spec in unfinished.items() if name not in queued}
+    left = {name: spec for name, spec in free.items() if name not in folders or not _is_held(study.runs / name)}
+    return Left(
+        runs=tuple(left.values()),
+        begun=tuple(spec for name, spec in left.items() if name in folders),
+        done=len(runs) - len(unfinished),
+        queued=len(unfinished) - len(free),
+        running=len(free) - len(left),
+    )
+
+
+def _is_held(folder: Path) -> bool:
+    lease = read_lease(folder)
+    if lease is None or lease.by.is_known_dead:
+        return False
+    return time.time() - lease.renewed < LeaseTiming().stale_seconds
+
+
+def begun_with_other_code(study: StudyFolder, runs: Sequence[RunSpec], source_sha256: str) -> list[RunSpec]:
+    """Return the runs that have a checkpoint and were last trained by other code than that of this checksum."""
+    return [
+        spec
+        for spec in runs
+        if study.code_of(spec) not in (None, source_sha256)
+        and any((study.runs / spec.name / "checkpoints").glob("*.safetensors"))
+    ]
+
+
+def elements_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -> int:
+    """Return into how many elements runs are shared out, all of which may run at once."""
+    wanted = parallel or site.parallel
+    if wanted is None:
+        return max(1, -(-len(families(runs)) // site.processes))
+    return min(wanted, len(runs))
+
+
+def make_submissions(draft: Submission, shares: Sequence[Sequence[RunSpec]], study_name: str) -> list[Submission]:
+    """Return a submission for each array, none with more elements than the site allows."""
+    size = most_array_elements() or len(shares)
+    made = []
+    for start in range(0, len(shares), size):
+        token, name = new_token(study_name)
+        elements = tuple(tuple(spec.name for spec in share) for share in shares[start : start + size])
+        made.append(replace(draft, token=token, name=name, made=now(), elements=elements))
+    return made
+
+
+def submit(
+    runs: Sequence[RunSpec],
+    draft: Submission,
+    study_name: str,
+    site: Site,
+    parallel: int | None,
+    ledger: Ledger,
+    on_submitted: Callable[[Submission], None],
+) -> None:
+    """Share runs out and submit them; where SLURM takes no more jobs, the rest goes into fewer elements.
+
+    An allocation is one element.
+
+    Raises:
+        SlurmError: SLURM refuses even one element.
+    """
+    wanted = 1
+    if draft.shape == "array":
+        wanted = elements_wanted(runs, site, parallel)
+        allowed = jobs_still_allowed(site.qos)
+        if allowed is not None:
+            wanted = max(1, min(wanted, allowed))
+    ledger.allow([spec.name for spec in runs])
+    left = {spec.name: spec for spec in runs}
+    while left:
+        for submission in make_submissions(draft, share_out(list(left.values()), wanted), study_name):
+            ledger.write(submission)
+            try:
+                submitted = with_job(submission, sbatch.submit_job(submission, site, ledger))
+            except SlurmError as error:
+                ledger.write(abandoned(submission))
+                if len(submission.elements) == 1 or not _is_about_limits(error):
+                    raise
+                wanted = len(submission.elements) // 2
+                break
+            ledger.write(submitted)
+            on_submitted(submitted)
+            for element in submission.elements:
+                for name in element:
+                    del left[name]
+
+
+def _is_about_limits(error: SlurmError) -> bool:
+    """Tell too many jobs, where fewer elements help, from a request that SLURM will not take in any number."""
+    return any(sign in str(error) for sign in ("SubmitJob", "MaxJobCount", "policy", "array", "Array"))

@@ -1,0 +1,80 @@
+"""A place that another package adds by an entry point: nothing in ``clr_hpc`` knows of it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from trial_study import WAIT_SECONDS, TrialStudy, wait_until
+
+PACKAGE = Path(__file__).parent / "third_party"
+COMMANDS = {
+    "qsub": 'for script; do :; done\nsetsid sh "$script" > "$4" 2>&1 &\necho $!',
+    "qstat": 'kill -0 "$1" 2>/dev/null && echo R',
+    "qdel": 'kill -TERM "-$1"',
+}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def clr_hpc(tmp_path: Path) -> Run:
+    """Return what runs a command where the package is installed and PBS is a few lines of shell."""
+    (tmp_path / "bin").mkdir()
+    for name, text in COMMANDS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    search = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": search}
+
+    def run(command: str, study: TrialStudy, *options: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "clr_hpc", command, str(study.file), *options]
+        results = ["--results", str(study.file.parent / "results")]
+        return subprocess.run(
+            [*words, *results],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.integration
+def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
+    study = write_study(stages={"scratch": {"policies": ["constant"]}})
+    shown = clr_hpc("run", study, "--on", "pbs", "--dry-run")
+    assert "--cohort 1" in shown.stdout, shown.stderr
+    assert not study.folders()
+    submitted = clr_hpc("run", study, "--on", "pbs", "--checkpoint-seconds", "7")
+    assert submitted.returncode == 0, submitted.stderr
+    assert "watch: clr-hpc status" in submitted.stdout
+    wait_until(lambda: '"finished"' in clr_hpc("status", study, "--json").stdout, "the job to end")
+    assert [result["status"] for result in study.results()] == ["done"]
+    (name,) = (folder.name for folder in study.folders())
+    assert "1 runs, 0 done before" in clr_hpc("logs", study, name).stdout
+    assert "1 runs, 1 done before" in clr_hpc("run", study, "--on", "pbs").stdout
+
+
+@pytest.mark.integration
+def test_a_job_is_cancelled(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
+    study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16})
+    assert clr_hpc("run", study, "--on", "pbs").returncode == 0
+    assert "running" in clr_hpc("status", study).stdout
+    assert "cancelled: job" in clr_hpc("cancel", study).stdout
+    wait_until(lambda: '"finished"' in clr_hpc("status", study, "--json").stdout, "the job to end")
+    assert "cancelled as a whole" in clr_hpc("cancel", study, "constant").stderr
+
+
+def test_its_options_are_known_by_name(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
+    study = write_study()
+    assert "--lanes 2 is for --on ray and --on slurm; --on pbs does not take it" in (
+        clr_hpc("run", study, "--on", "pbs", "--lanes", "2").stderr
+    )
+    assert "is for --on here and --on pbs" in clr_hpc("run", study, "--on", "ray", "--cohort", "2").stderr
+    assert "a search needs its own process" in clr_hpc("tune", study, "--on", "pbs").stderr
+    assert "did you mean 'pbs'" in clr_hpc("run", study, "--on", "pbss").stderr
