@@ -13,7 +13,6 @@ An array task gives its node back when nothing is left that it could start. It w
 No job waits for another one in SLURM's queue, so none is left there when a baseline fails.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -23,15 +22,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
-from clr_hpc.places.slurm.job import (
-    MOST_NODES_AT_FAULT,
-    NOTHING_LEFT,
-    StartedJob,
-    is_machine_fault,
-    run_start,
-    say,
-)
-from clr_hpc.places.slurm.ledger import Ledger
+from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedJob, run_start, say
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
 from clr_hpc.training.run import ExitStatus
 
@@ -60,26 +51,8 @@ class ArrayTask:
 
 def _train(job: StartedJob, runs: tuple[RunSpec, ...]) -> str:
     """Train, and return how it ended; does not return where the job is requeued."""
-    submission, study = job.submission, job.study
-    known = {spec.name: spec for spec in runs}
-    own = [known.pop(name) for name in submission.elements[job.index] if name in known]
-    queue = SharedRuns(
-        own,
-        list(known.values()),
-        job.ledger,
-        study.runs,
-        submission.failed_before,
-        job.node,
-        submission.baseline_wait_seconds,
-    )
-    finished = _drain(job, queue)
-    if job.bad_node:
-        job.move_to_another_node(job.bad_node)
-    return NOTHING_LEFT if finished else job.save_and_requeue()
-
-
-def _drain(job: StartedJob, queue: Queue) -> bool:
     submission = job.submission
+    say(f"array task {job.index} of job {job.job_name} on {job.node}")
     task = WorkerTask(
         Path(submission.pack_folder),
         job.study.runs,
@@ -87,61 +60,34 @@ def _drain(job: StartedJob, queue: Queue) -> bool:
         f"job {job.job_name}",
         job.ledger.cancelled_folder,
     )
-    say(f"array task {job.index} of job {job.job_name} on {job.node}")
-
-    def on_end(spec: RunSpec, outcome: ExitStatus) -> bool:
-        """Return whether a fault may have damaged the processes, so that fresh ones are needed."""
-        say(f"{outcome}: {spec.name}")
-        if outcome == "in use":
-            job.note_in_use(spec.name)
-        if outcome == "done":
-            job.note_done(job.node)
-        return outcome == "failed" and job.note_fault(spec, job.node)
-
-    return drain(
-        queue,
+    finished = drain(
+        SharedRuns(job, runs),
         task,
         submission.processes,
         submission.threads,
         lambda: job.stop.any or job.bad_node is not None,
-        lambda under_way: job.note_under_way([spec.name for spec in under_way]),
-        on_end,
+        lambda busy: job.note_under_way([spec.name for spec in busy]),
+        job.note_ended,  # a fault may have damaged the processes
     )
+    if job.bad_node:
+        job.move_to_another_node(job.bad_node)
+    return NOTHING_LEFT if finished else job.save_and_requeue()
 
 
 class SharedRuns(Queue):
     """The remaining runs of a study of which every array task has a share."""
 
     def __init__(
-        self,
-        own: Sequence[RunSpec],
-        others: Sequence[RunSpec],
-        ledger: Ledger,
-        runs_folder: Path,
-        failed_before: dict[str, int],
-        node: str,
-        baseline_wait_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, job: StartedJob, runs: Sequence[RunSpec], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Take an array task's own runs and all the others of the study.
-
-        Args:
-            own: in the order in which they are to be trained.
-            others: helped with from the end on.
-            ledger: holds the cancelled runs, and the nodes whose faults made runs fail.
-            runs_folder: where each run has its folder.
-            failed_before: see ``Submission``; a failure that is not in it is not retried.
-            node: name of this node.
-            baseline_wait_seconds: total time to wait for others' baselines.
-            clock: in seconds.
-        """
-        self._candidates = {spec.name: spec for spec in (*own, *reversed(others))}
+        """Take the runs of the study: first those of this array task, then the others from their end on."""
+        known = {spec.name: spec for spec in runs}
+        own = [known.pop(name) for name in job.submission.elements[job.index] if name in known]
+        self._candidates = {spec.name: spec for spec in (*own, *reversed(known.values()))}
         self._own = {spec.name for spec in own}
-        self._ledger, self._runs_folder, self._failed_before = ledger, runs_folder, failed_before
-        self._node, self._clock = node, clock
+        self._job, self._clock = job, clock
         self._timing = LeaseTiming()
         self._wait_until: float | None = None
-        self._baseline_wait_seconds = baseline_wait_seconds
         self._leases: dict[str, SeenLease] = {}
         """Of runs that other processes hold, as first seen."""
         self._in_use_until: dict[str, float] = {}
@@ -153,12 +99,12 @@ class SharedRuns(Queue):
         if self._clock() - self._scanned_at < RESCAN_SECONDS:
             return self._answer
         taken = {spec.name for spec in busy}
-        cancelled = self._ledger.cancelled()
+        cancelled = self._job.ledger.cancelled()
         undecided = waits = False
         for name, spec in list(self._candidates.items()):
             if name in taken or name in cancelled:
                 continue
-            if not self._is_open(name):
+            if not self._job.is_open(name, self._job.node):
                 del self._candidates[name]
             elif self._waits_for_baseline(spec, taken):
                 waits |= name in self._own and self._is_coming(spec, cancelled)
@@ -178,31 +124,28 @@ class SharedRuns(Queue):
         else:
             self._wait_until = None
 
-    def _is_open(self, name: str) -> bool:
-        return is_still_open(name, self._runs_folder, self._ledger, self._failed_before, self._node)
-
     def _waits_for_baseline(self, spec: RunSpec, under_way: Collection[str]) -> bool:
         if spec.start is None:
             return False
         name = spec.start.baseline.name
-        return name in under_way or (name in self._candidates and self._is_open(name))
+        return name in under_way or (name in self._candidates and self._job.is_open(name, self._job.node))
 
     def _is_coming(self, spec: RunSpec, cancelled: Collection[str]) -> bool:
         """Return whether a process trains the baseline that a run waits for."""
         assert spec.start is not None, "it waits for one"
         name = spec.start.baseline.name
-        return name not in cancelled and read_lease(self._runs_folder / name) is not None
+        return name not in cancelled and read_lease(self._job.study.runs / name) is not None
 
     def _may_wait(self) -> bool:
         if self._wait_until is None:
-            self._wait_until = self._clock() + self._baseline_wait_seconds
+            self._wait_until = self._clock() + self._job.submission.baseline_wait_seconds
         return self._clock() < self._wait_until
 
     def _held(self, name: str) -> str:
         """Return whether ``somebody``, ``nobody`` or ``perhaps nobody`` trains a run."""
         if self._clock() < self._in_use_until.get(name, -1.0):
             return "somebody"
-        lease = read_lease(self._runs_folder / name)
+        lease = read_lease(self._job.study.runs / name)
         if lease is None or lease.by.machine == this_machine():
             return "nobody"  # among the processes of a machine a lock decides at once
         first = self._leases.setdefault(name, lease)
@@ -210,25 +153,3 @@ class SharedRuns(Queue):
             self._leases[name] = lease
             return "somebody"
         return "nobody" if time.time() - lease.renewed > self._timing.stale_seconds else "perhaps nobody"
-
-
-def is_still_open(
-    name: str, runs_folder: Path, ledger: Ledger, failed_before: dict[str, int], node: str | None
-) -> bool:
-    """Return whether a run is still to be trained: not done, and not failed since the submission.
-
-    One that failed through the fault of a node may be tried on others. ``node`` is this one, None for a job on
-    several.
-    """
-    path = runs_folder / name / "result.json"
-    try:
-        changed = path.stat().st_mtime_ns
-        result = json.loads(path.read_text())
-    except FileNotFoundError:
-        return True
-    if result["status"] == "done":
-        return False
-    if is_machine_fault(result["reason"]):
-        nodes = ledger.nodes_at_fault(name)
-        return node not in nodes and len(nodes) < MOST_NODES_AT_FAULT
-    return failed_before.get(name) == changed

@@ -10,6 +10,7 @@ The number of requeues is not bounded as long as the study progresses between st
 ``MOST_FRUITLESS_STARTS`` starts in a row without a newer checkpoint or result the job ends.
 """
 
+import json
 import os
 import platform
 import re
@@ -25,6 +26,7 @@ from clr_hpc.places.slurm.commands import SlurmError, is_preempted, requeue
 from clr_hpc.places.slurm.ledger import OWNER_ALONE, JobRecord, Ledger, Start, Submission, now
 from clr_hpc.store.run_folder import newest_checkpoint
 from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.training.run import ExitStatus
 
 MOST_FRUITLESS_STARTS = 3
 MOST_NODES_AT_FAULT = 3
@@ -171,16 +173,24 @@ class StartedJob:
                 say(f"training: {name}")
             self._write(replace(self._record, trained=(*self._record.trained, *new)))
 
-    def note_in_use(self, name: str) -> None:
-        """Record that another process trains a run after all."""
-        self._write(replace(self._record, trained=tuple(other for other in self._record.trained if other != name)))
+    def note_ended(self, spec: RunSpec, outcome: ExitStatus, node: str | None = None) -> bool:
+        """Record the end of a run on a node, by default this one; return whether the node made it fail.
 
-    def note_done(self, node: str) -> None:
-        """Record that a node has finished a run."""
-        self._faults[node] = 0
+        After some such failures in a row the node is excluded.
+        """
+        say(f"{outcome}: {spec.name}")
+        node = node or self.node
+        if outcome == "in use":  # another process trains it after all
+            self._write(
+                replace(self._record, trained=tuple(name for name in self._record.trained if name != spec.name))
+            )
+        elif outcome == "done":
+            self._faults[node] = 0
+        elif outcome == "failed":
+            return self._note_fault(spec, node)
+        return False
 
-    def note_fault(self, spec: RunSpec, node: str) -> bool:
-        """Return whether a failure is the node's fault; record it then, and exclude a node after some in a row."""
+    def _note_fault(self, spec: RunSpec, node: str) -> bool:
         result = self.study.result(spec)
         reason = "" if result is None else str(result["reason"])
         if not is_machine_fault(reason):
@@ -191,6 +201,25 @@ class StartedJob:
         if faults >= FAULTS_OF_A_NODE:
             self.ledger.exclude(node, f"{faults} runs in a row failed on it, the last with {reason}")
         return True
+
+    def is_open(self, name: str, node: str | None) -> bool:
+        """Return whether a run is still to be trained: not done, and not failed since the submission.
+
+        One that failed through the fault of a node may be tried on others. ``node`` is this one, None for a job on
+        several.
+        """
+        path = self.study.runs / name / "result.json"
+        try:
+            changed = path.stat().st_mtime_ns
+            result = json.loads(path.read_text())
+        except FileNotFoundError:
+            return True
+        if result["status"] == "done":
+            return False
+        if is_machine_fault(result["reason"]):
+            nodes = self.ledger.nodes_at_fault(name)
+            return node not in nodes and len(nodes) < MOST_NODES_AT_FAULT
+        return self.submission.failed_before.get(name) == changed
 
     @property
     def bad_node(self) -> str | None:

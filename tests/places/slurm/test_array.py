@@ -1,4 +1,4 @@
-"""How an element begins on its node, and when it refuses to."""
+"""How an array task begins on its node, what it rejects, and which run it takes next."""
 
 import json
 import subprocess
@@ -13,6 +13,7 @@ import pytest
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.queue import Assignment
 from clr_hpc.places.slurm.array import SharedRuns
+from clr_hpc.places.slurm.job import StartedJob
 from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Submission, abandoned, new_token
 from clr_hpc.places.slurm.submit import begun_with_other_code
 from clr_hpc.store.atomic import write_json
@@ -35,7 +36,7 @@ class Submitted:
     submission: Submission
 
     def start(self) -> subprocess.CompletedProcess[str]:
-        """Start the element as submitit does, outside SLURM."""
+        """Start the array task as submitit does, outside SLURM."""
         words = [sys.executable, "-c", START, str(self.ledger.study_folder), self.submission.token]
         return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
@@ -63,49 +64,49 @@ def submitted(invent_study: StudyMaker) -> Callable[..., Submitted]:
 
 
 def test_other_code_is_refused(submitted: Callable[..., Submitted]) -> None:
-    element = submitted(source_sha256="f" * 64)
-    done = element.start()
+    task = submitted(source_sha256="f" * 64)
+    done = task.start()
     assert done.returncode != 0
-    assert element.record.failed
-    assert element.record.ended is not None
-    assert "the code has changed since it was submitted (ffffffffffff then" in element.record.ended
+    assert task.record.failed
+    assert task.record.ended is not None
+    assert "the code has changed since it was submitted (ffffffffffff then" in task.record.ended
 
 
 def test_other_code_is_taken_where_it_was_accepted_and_another_pack_never_is(
     submitted: Callable[..., Submitted],
 ) -> None:
-    element = submitted(source_sha256="f" * 64, accept_changes=True)
-    done = element.start()
+    task = submitted(source_sha256="f" * 64, accept_changes=True)
+    done = task.start()
     assert "accepted by --accept-changes" in done.stdout
     assert done.returncode != 0, "the invented pack is none"
-    assert element.record.ended is not None
-    assert "has format version None" in element.record.ended
+    assert task.record.ended is not None
+    assert "has format version None" in task.record.ended
 
 
 def test_an_abandoned_submission_does_nothing(submitted: Callable[..., Submitted]) -> None:
-    element = submitted()
-    element.ledger.write(abandoned(element.submission))
-    done = element.start()
+    task = submitted()
+    task.ledger.write(abandoned(task.submission))
+    done = task.start()
     assert done.returncode == 0, done.stderr
     assert "nothing to do" in done.stdout
-    assert element.record == JobRecord()
+    assert task.record == JobRecord()
 
 
 def test_start_after_start_without_progress_it_ends_with_that_reason(
     submitted: Callable[..., Submitted],
 ) -> None:
-    element = submitted()
+    task = submitted()
     for _ in range(3):
-        element.start()
-        assert "got no further" not in (element.record.ended or "")
-    element.study.finish(element.study.runs[0])
-    element.start()
-    assert element.record.starts_without_progress == 0
+        task.start()
+        assert "got no further" not in (task.record.ended or "")
+    task.study.finish(task.study.runs[0])
+    task.start()
+    assert task.record.starts_without_progress == 0
     for _ in range(3):
-        element.start()
-    assert element.record.ended is not None
-    assert "got no further than 1 runs and 0 samples" in element.record.ended
-    assert element.record.failed
+        task.start()
+    assert task.record.ended is not None
+    assert "got no further than 1 runs and 0 samples" in task.record.ended
+    assert task.record.failed
 
 
 def test_runs_that_other_code_has_begun_are_named(invent_study: StudyMaker) -> None:
@@ -115,9 +116,6 @@ def test_runs_that_other_code_has_begun_are_named(invent_study: StudyMaker) -> N
         study.stop(spec, 1, saved_at=saved_at)
         (study.path(spec) / "environment.json").write_text(json.dumps([{"source_sha256": code}]))
     assert begun_with_other_code(study.folder, study.runs, "a") == [theirs]
-
-
-StudyMaker = Callable[..., Any]
 
 
 @dataclass
@@ -135,15 +133,16 @@ class Scene:
     ledger: Ledger
     clock: Clock
 
-    def queue(self, own: list[RunSpec], **changes: object) -> SharedRuns:
-        others = [spec for spec in self.study.runs if spec not in own]
-        given = {
-            "failed_before": {},
-            "node": "node1",
-            "baseline_wait_seconds": 100.0,
-            "clock": self.clock,
-        } | changes
-        return SharedRuns(own, others, self.ledger, self.study.folder.runs, **given)  # type: ignore[arg-type]
+    def queue(self, own: list[RunSpec], node: str = "node1", **changes: Any) -> SharedRuns:
+        names = tuple(spec.name for spec in own)
+        submission = Submission(
+            *("0" * 12, "trial", "2026-01-01T00:00:00+00:00", "submitted", (names,), {}, None),
+            *("0" * 64, "1" * 64, "pack", RunSettings(), False, 1, 1, 100),
+        )
+        stop: Any = None  # no signal comes
+        job = StartedJob(replace(submission, **changes), 0, self.ledger, self.study.folder, stop)
+        job.node = node
+        return SharedRuns(job, self.study.runs, self.clock)
 
     def held_elsewhere(self, spec: RunSpec) -> Path:
         """Let a process of another machine train a run, without end."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
@@ -19,6 +19,7 @@ from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.forkserver import die_with_parent
 from clr_hpc.places.queue import ListedRuns, PlannedRuns, Queue
 from clr_hpc.places.signals import blocked_signals
+from clr_hpc.places.slurm.ledger import Submission
 from clr_hpc.training.run import ExitStatus
 
 NODES_SECONDS = 180.0
@@ -36,40 +37,19 @@ class DriverTask:
     nodes: int
     runs: tuple[RunSpec, ...]
     worker: WorkerTask
-    lanes: int | None
-    workers_per_lane: int | None
-    rates: Path | None
+    submission: Submission
     storage: Path
 
 
-@dataclass(frozen=True)
-class Training:
-    """Names of the runs that are being trained."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RunEnded:
-    """A run ended."""
-
-    spec: RunSpec
-    outcome: ExitStatus
-
-
-@dataclass(frozen=True)
-class DriverEnded:
-    """End of the driver: whether every run has ended, or the reason why none can be trained."""
-
-    every_run_ended: bool = False
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """Line for the job's log."""
-
-    text: str
+Message = (
+    tuple[Literal["log"], str]
+    | tuple[Literal["training"], tuple[str, ...]]
+    | tuple[Literal["run ended"], RunSpec, ExitStatus]
+    | tuple[Literal["over"], bool]
+    | tuple[Literal["failed"], str]
+)
+"""Line for the job's log; names of the runs in training; outcome of a run; at the end whether every run has ended,
+or why none can be trained."""
 
 
 class Driver:
@@ -94,9 +74,9 @@ class Driver:
             with suppress(OSError):  # it has ended
                 self._connection.send("stop")
 
-    def rounds(self, seconds: float) -> Iterator[list["Training | RunEnded | DriverEnded | LogLine"]]:
+    def rounds(self, seconds: float) -> Iterator[list[Message]]:
         """Yield its new messages, after so many seconds at most, until it has ended."""
-        messages: list[Training | RunEnded | DriverEnded | LogLine] = []
+        messages: list[Message] = []
         try:
             while True:
                 if self._connection.poll(0 if messages else seconds):
@@ -140,12 +120,12 @@ def drive(task: DriverTask, connection: Connection) -> None:
     try:
         _train(task, connection)
     except (ClusterError, LaneError, RatesError) as error:
-        _leave(connection, DriverEnded(error=str(error)))
+        _leave(connection, ("failed", str(error)))
 
 
-def _leave(connection: Connection, finished: DriverEnded) -> NoReturn:
+def _leave(connection: Connection, last: Message) -> NoReturn:
     """Report the end and exit at once: to disconnect from Ray while lanes end takes seconds and may fail."""
-    connection.send(finished)
+    connection.send(last)
     connection.close()
     os._exit(0)
 
@@ -158,33 +138,33 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
     with cluster(task.address, None, None):
         found = wait_for_nodes(task.nodes, NODES_SECONDS, should_stop)
         missing = f"; {task.nodes - found} did not come in {NODES_SECONDS:g} s" if found < task.nodes else ""
-        connection.send(LogLine(f"{found} of {task.nodes} nodes are up{missing}"))
+        connection.send(("log", f"{found} of {task.nodes} nodes are up{missing}"))
         own = cluster_resources()
-        if task.rates is not None and task.lanes is None and task.workers_per_lane is None:
-            shapes, queue = _planned(task, own)
+        lanes, workers, rates = task.submission.lanes, task.submission.workers_per_lane, task.submission.rates
+        if rates is not None and lanes is None and workers is None:
+            shapes, queue = _planned(task, own, Path(rates))
         else:
-            shapes = shapes_without_plan(own, task.lanes, task.workers_per_lane, may_grow=True)
+            shapes = shapes_without_plan(own, lanes, workers, may_grow=True)
             queue = ListedRuns(task.runs)
-        connection.send(LogLine(f"starting {len(shapes)} lanes, the first of {shapes[0].text}"))
+        connection.send(("log", f"starting {len(shapes)} lanes, the first of {shapes[0].text}"))
         every_run_ended = train_on_ray(
             queue,
             shapes,
-            grow=task.lanes is None,
+            grow=lanes is None,
             task=task.worker,
-            on_poll=lambda specs: connection.send(Training(tuple(sorted(spec.name for spec in specs)))),
-            on_end=lambda spec, outcome: connection.send(RunEnded(spec, outcome)),
+            on_poll=lambda specs: connection.send(("training", tuple(spec.name for spec in specs))),
+            on_end=lambda spec, outcome: connection.send(("run ended", spec, outcome)),
             should_stop=should_stop,
             storage=task.storage,
             in_use_seconds=IN_USE_SECONDS,
         )
-        _leave(connection, DriverEnded(every_run_ended))
+        _leave(connection, ("over", every_run_ended))
 
 
-def _planned(task: DriverTask, resources: Resources) -> tuple[Sequence[LaneShape], Queue]:
+def _planned(task: DriverTask, resources: Resources, rates: Path) -> tuple[Sequence[LaneShape], Queue]:
     from clr_hpc.planning.plan import plan_with_rates, write_plan
     from clr_hpc.planning.throughput import read_rates
 
-    assert task.rates is not None
-    plan = plan_with_rates(task.runs, task.worker.pack_folder, "ray", resources, read_rates(task.rates))
+    plan = plan_with_rates(task.runs, task.worker.pack_folder, "ray", resources, read_rates(rates))
     write_plan(task.worker.runs_folder.parent, plan, "slurm")
     return [lane.shape for lane in plan.lanes], PlannedRuns(plan.queue(), task.runs)

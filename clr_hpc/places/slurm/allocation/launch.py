@@ -13,12 +13,11 @@ from typing import Literal
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
-from clr_hpc.places.slurm.allocation.driver import Driver, DriverEnded, DriverTask, LogLine, RunEnded, Training
+from clr_hpc.places.slurm.allocation.driver import Driver, DriverTask
 from clr_hpc.places.slurm.allocation.node import TIDY_SECONDS, cluster_node, join_cluster
 from clr_hpc.places.slurm.allocation.ray_node import RayNode
 from clr_hpc.places.slurm.allocation.rendezvous import Head, Rendezvous
 from clr_hpc.places.slurm.allocation.resources import NodeError, own_address
-from clr_hpc.places.slurm.array import is_still_open
 from clr_hpc.places.slurm.commands import SlurmError, host_names, kill_wait_seconds
 from clr_hpc.places.slurm.job import NOTHING_LEFT, JobError, StartedJob, run_start, say
 from clr_hpc.places.slurm.ledger import Ledger
@@ -101,9 +100,7 @@ def _train(rendezvous: Rendezvous, job: StartedJob, node: RayNode, missing: list
         nodes=nodes,
         runs=tuple(missing),
         worker=worker,
-        lanes=submission.lanes,
-        workers_per_lane=submission.workers_per_lane,
-        rates=None if submission.rates is None else Path(submission.rates),
+        submission=submission,
         storage=rendezvous.lanes,
     )
     for _ in range(MOST_DEATHS):
@@ -124,12 +121,17 @@ def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) ->
     with driver:
         for messages in driver.rounds(POLL_SECONDS):
             for message in messages:
-                if isinstance(message, DriverEnded) and message.error is None:
-                    return "finished" if message.every_run_ended else "saved"
-                if isinstance(message, DriverEnded):
-                    error = message.error
-                else:
-                    _note(message, job)
+                match message:
+                    case "log", text:
+                        say(text)
+                    case "training", names:
+                        job.note_under_way(names)
+                    case "run ended", spec, outcome:
+                        job.note_ended(spec, outcome, (job.study.host_of(spec) or job.node).split(".")[0])
+                    case "over", every_run_ended:
+                        return "finished" if every_run_ended else "saved"
+                    case "failed", text:
+                        error = text
             if stop.any or job.bad_node:
                 driver.stop()
             if not node.is_alive or stop.seconds_since_term > kill_wait - TIDY_SECONDS:
@@ -141,32 +143,11 @@ def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) ->
     return None
 
 
-def _note(message: Training | RunEnded | LogLine, job: StartedJob) -> None:
-    if isinstance(message, LogLine):
-        say(message.text)
-    elif isinstance(message, Training):
-        job.note_under_way(message.names)
-    else:
-        spec, outcome = message.spec, message.outcome
-        say(f"{outcome}: {spec.name}")
-        node = (job.study.host_of(spec) or job.node).split(".")[0]
-        if outcome == "in use":
-            job.note_in_use(spec.name)
-        elif outcome == "failed":
-            job.note_fault(spec, node)
-        elif outcome == "done":
-            job.note_done(node)
-
-
 def left_to_train(job: StartedJob, runs: tuple[RunSpec, ...]) -> list[RunSpec]:
     """Return the submission's runs that are to be trained, without those whose baseline is another job's."""
     submission, ledger, study = job.submission, job.ledger, job.study
     cancelled = ledger.cancelled()
-    names = {
-        name
-        for name in submission.elements[0]
-        if name not in cancelled and is_still_open(name, study.runs, ledger, submission.failed_before, None)
-    }
+    names = {name for name in submission.elements[0] if name not in cancelled and job.is_open(name, None)}
     left = []
     for spec in runs:
         if spec.name not in names:
