@@ -37,7 +37,7 @@ class SlurmError(UserError):
 
 @dataclass(frozen=True)
 class Job:
-    """An array element, or a job that has only one, as SLURM knows it."""
+    """An array task, or a job without an array, as SLURM knows it."""
 
     job_id: str
     """``123_4``, or ``123``."""

@@ -17,17 +17,17 @@ queued again by SLURM if it is still there when its grace ends."""
 
 
 def submit_job(submission: Submission, site: Site, ledger: Ledger) -> int:
-    """Submit an allocation, or a job array with one element for each of the submission's; return the job's id.
+    """Submit an allocation, or a job array with the submission's array tasks; return the job's id.
 
     Raises:
         SlurmError: submitit is not installed, or sbatch refuses; the message says why.
     """
     submitit = _import_submitit()
     executor = _executor(submission, site, ledger)
-    elements = [_element(submission, ledger, index) for index in range(len(submission.elements))]
+    tasks = [_task(submission, ledger, index) for index in range(len(submission.elements))]
     try:
         with executor.batch():
-            jobs = [executor.submit(element) for element in elements]
+            jobs = [executor.submit(task) for task in tasks]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise SlurmError(f"sbatch: {' '.join(str(error).split())}") from error
     return int(jobs[0].job_id.split("_")[0])
@@ -47,21 +47,21 @@ def sbatch_text(submission: Submission, site: Site, ledger: Ledger) -> str:
 
 
 def complete(submission: Submission, ledger: Ledger) -> None:
-    """Lay down what a job's elements start from, which submitit does after sbatch, as far as it is missing.
+    """Write the missing pickles of array tasks: submitit writes them after sbatch, and can be interrupted.
 
-    An element waits a minute for it.
+    An array task waits a minute for its pickle.
     """
     submitit = _import_submitit()
     for index in range(len(submission.elements)):
         path = submitit.core.utils.JobPaths(ledger.logs, submission.job_id(index)).submitted_pickle
         if not path.exists():
-            element = _element(submission, ledger, index)
+            task = _task(submission, ledger, index)
             with atomic_write(path) as temporary:
-                submitit.core.utils.DelayedSubmission(element).dump(temporary)
+                submitit.core.utils.DelayedSubmission(task).dump(temporary)
 
 
 def log_files(ledger: Ledger, job_id: str) -> list[Path]:
-    """Return where an element's output and errors are, as far as there are any; all its starts append to them.
+    """Return the files with an array task's output and errors that exist; all its starts append to them.
 
     Of an allocation those of all nodes, the first one's last.
     """
@@ -69,7 +69,7 @@ def log_files(ledger: Ledger, job_id: str) -> list[Path]:
     return sorted(found, key=lambda path: (-int(path.stem.split("_")[-2]), path.suffix == ".err"))
 
 
-def _element(submission: Submission, ledger: Ledger, index: int) -> Callable[[], str]:
+def _task(submission: Submission, ledger: Ledger, index: int) -> Callable[[], str]:
     study = str(ledger.study_folder)
     if submission.shape == "allocation":
         return Allocation(study, submission.token)

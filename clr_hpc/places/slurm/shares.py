@@ -1,4 +1,4 @@
-"""How a study's runs are shared out among the elements of a job array. Pure."""
+"""Distribution of a study's runs over the tasks of a job array. Pure."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,23 +21,23 @@ def families(runs: Sequence[RunSpec]) -> list[list[RunSpec]]:
     return list(found.values())
 
 
-def share_out(runs: Sequence[RunSpec], elements: int) -> list[list[RunSpec]]:
-    """Share runs out among at most so many elements, as evenly as their epochs and pixels go.
+def share_out(runs: Sequence[RunSpec], tasks: int) -> list[list[RunSpec]]:
+    """Distribute runs over at most so many array tasks, evenly by epochs and pixels.
 
-    Families stay together, so that no element waits for another one's baseline, as long as that leaves no element
-    without work. Within an element the runs of a network follow each other.
+    Families stay together, so that no array task waits for another one's baseline, as long as every array task has
+    work. Within an array task the runs of a network follow each other.
 
     Args:
         runs: of the study, which are to be submitted.
-        elements: the most; fewer where there are fewer runs.
+        tasks: upper limit; fewer where there are fewer runs.
 
     Returns:
-        (elements,) the runs of each, in the order in which it trains them.
+        (array tasks,) the runs of each, in the order of training.
     """
     groups = families(runs)
-    while len(groups) < elements and (largest := max(groups, key=len, default=[])) and len(largest) > 1:
+    while len(groups) < tasks and (largest := max(groups, key=len, default=[])) and len(largest) > 1:
         groups.append([largest.pop()])
-    count = min(elements, len(groups))
+    count = min(tasks, len(groups))
     shares: list[list[RunSpec]] = [[] for _ in range(count)]
     filled = [0.0] * count
     for group in sorted(groups, key=lambda group: -_effort(group)):

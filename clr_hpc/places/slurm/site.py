@@ -25,7 +25,7 @@ class Site(FrozenSpec):
     qos: str | None = None
     constraint: str | None = None
     gpus: NonNegativeInt = 0
-    """Of one array element, all on one node; of each node of an allocation."""
+    """GPUs of one array task, all on one node, or of each node of an allocation."""
     cpus: PositiveInt
     """The same."""
     memory_gb: PositiveFloat | None = None
@@ -37,9 +37,9 @@ class Site(FrozenSpec):
     signal_seconds: int = Field(default=90, ge=15)
     """Before the time limit, when a job is told to save and be queued again."""
     runs_at_once: PositiveInt | None = None
-    """Trained side by side in one element; None: one a GPU, or one a CPU."""
+    """Runs trained side by side in one array task; None: one per GPU, or per CPU."""
     parallel: PositiveInt | None = None
-    """Elements of a study where ``--parallel`` isn't given; None: one for each baseline with what follows it."""
+    """Array tasks of a study without ``--parallel``; None: one for each baseline and what follows it."""
     shared_folder: Path
     """On the disk that all nodes see; results must lie in it."""
     setup: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Site(FrozenSpec):
     python: str | None = None
     """None: the Python that submits, or ``python`` of the container."""
     baseline_wait_seconds: NonNegativeInt = 600
-    """How long an element may wait for a baseline that another one trains, before it gives its node back."""
+    """Limit to the wait of an array task for another one's baseline, after which it gives its node back."""
     extra: dict[str, str | int | bool] = Field(default_factory=dict)
     """Further options of sbatch: ``reservation: course``."""
 
@@ -72,7 +72,7 @@ class Site(FrozenSpec):
 
     @property
     def processes(self) -> int:
-        """Runs trained side by side in one element."""
+        """Runs trained side by side in one array task."""
         return self.runs_at_once or self.gpus or self.cpus
 
     @property

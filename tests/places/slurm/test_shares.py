@@ -1,4 +1,4 @@
-"""How runs are shared out among elements."""
+"""How runs are shared out over array tasks."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,10 +27,10 @@ RUNS = expand(STUDY, CHECKSUM)
 
 
 @given(st.integers(1, 30), st.integers(0, len(RUNS)))
-def test_every_run_is_in_one_element_and_no_element_is_empty(elements: int, count: int) -> None:
-    shares = share_out(RUNS[:count], elements)
+def test_every_run_is_in_one_share_and_no_share_is_empty(tasks: int, count: int) -> None:
+    shares = share_out(RUNS[:count], tasks)
     assert sorted(spec.name for share in shares for spec in share) == sorted(spec.name for spec in RUNS[:count])
-    assert len(shares) == min(elements, count)
+    assert len(shares) == min(tasks, count)
     assert all(shares)
 
 
