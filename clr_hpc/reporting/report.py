@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from clr_hpc.reporting.page.lr_range import read_range_tests
 from clr_hpc.reporting.page.page import render
-from clr_hpc.reporting.read.lr_range import read_range_tests
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate

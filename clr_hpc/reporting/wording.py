@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -110,11 +110,29 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def between(interval: Interval | None, digits: int = 3) -> str:
+def ratio(value: float | None) -> str:
+    """Write ``1.03``."""
+    return number(value, 2)
+
+
+def whole(value: float | None) -> str:
+    """Write ``1,234``; a value that isn't defined is an en dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:,.0f}"
+
+
+def between(interval: Interval | None, write: Callable[[float], str] = number) -> str:
     """Write ``0.712 to 0.769``; an interval that isn't defined says so."""
-    return (
-        "no interval" if interval is None else f"{number(interval.low, digits)} to {number(interval.high, digits)}"
-    )
+    return "no interval" if interval is None else f"{write(interval.low)} to {write(interval.high)}"
+
+
+def bounded(value: float, interval: Interval | None, write: Callable[[float], str] = number) -> str:
+    """Write ``0.741 (0.712 to 0.769)``; of a signed number, the value alone carries a plus."""
+    return f"{write(value)} ({between(interval, number if write is signed else write)})"
+
+
+def span(low: float, high: float, form: str = "g") -> str:
+    """Write ``3 to 5``, or ``3`` where both are the same."""
+    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:

@@ -11,7 +11,6 @@ from clr_hpc.reporting.figures.svg import BAR, INK, MUTED, Dot, Styles, dots, dr
 from clr_hpc.reporting.stats.compare import Comparison
 from clr_hpc.reporting.stats.contrast import ArmContrast
 from clr_hpc.reporting.stats.scoring import ResultRow
-from clr_hpc.reporting.tables.contrasts import false_positive_rate
 
 MEAN = "Mean over all"
 
@@ -64,7 +63,7 @@ def false_positives_by_task(rows: Sequence[ResultRow], styles: Styles, key: str)
     """Draw each one-class model's false-positive rate beside what its threshold's quantile lets expect."""
     entries = []
     for row in rows:
-        rate, bounds = false_positive_rate(row)
+        rate, bounds = row.false_positive_rate
         expected = 1 - (row.setting.threshold_quantile or 0.0)
         entries.append(replace(_dot(row, rate, mark=expected), interval=bounds))
     with mpl.rc_context(drawing_style()):

@@ -1,4 +1,4 @@
-"""Which pictures the page holds, each under the choice that brings it up."""
+"""Which figures the page holds, each under the choice that brings it up."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,11 +22,11 @@ STAGES = {"retrain": RETRAINING, "control": RETRAINING, "scratch": "from scratch
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Pictures of one choice, such as one pathology of one model."""
+    """Figures of one choice, such as one pathology of one model."""
 
     heading: str
     choice: Mapping[str, str]
-    pictures: tuple[Markup, ...]
+    figures: tuple[Markup, ...]
     first: bool = False
     """Whether it is shown before the reader chooses."""
 
@@ -39,22 +39,22 @@ def model_styles() -> dict[str, ArmStyle]:
 def overviews(rows: Iterable[ResultRow], styles: Styles) -> Iterator[Drawing]:
     """Yield AUROC and training accuracy over all classifiers, a drawing a model."""
     for model, group in _done_by_model(rows).items():
-        pictures = (
+        figures = (
             dots.auroc_by_task(group, styles, model),
             dots.training_accuracy_by_task(group, styles, model),
         )
-        yield Drawing(model, {"model": model}, pictures)
+        yield Drawing(model, {"model": model}, figures)
 
 
 def one_class_overviews(rows: Iterable[ResultRow], styles: Styles) -> Iterator[Drawing]:
     """Yield AUROC and false-positive rate of the one-class models, a drawing a model."""
     for model, group in _done_by_model(rows).items():
         key = f"{model}, one class"
-        pictures = (
+        figures = (
             dots.auroc_by_task(group, styles, key),
             dots.false_positives_by_task(group, styles, key),
         )
-        yield Drawing(model, {"model": model}, pictures)
+        yield Drawing(model, {"model": model}, figures)
 
 
 def _done_by_model(rows: Iterable[ResultRow]) -> dict[str, list[ResultRow]]:
@@ -75,12 +75,12 @@ def training_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawi
     several = len({stage for _, _, stage in groups}) > 1
     for (task, model, stage), group in groups.items():
         heading = f"{task}: {model}" + (f", {stage}" if several else "")
-        pictures = (
+        figures = (
             curves.accuracy_and_rate(group, styles, heading),
             curves.validation_curves(group, styles, heading),
         )
         first = task == FIRST_SHOWN and stage == (shown_stage or stage)
-        yield Drawing(heading, {"task": task, "model": model, "stage": stage}, pictures, first)
+        yield Drawing(heading, {"task": task, "model": model, "stage": stage}, figures, first)
 
 
 def score_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]:
@@ -91,12 +91,12 @@ def score_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]
             groups[run.setting.task, run.setting.model].append(run)
     for (task, model), group in groups.items():
         heading = f"{task}: {model}"
-        pictures = (
+        figures = (
             curves.roc_curves(group, styles, heading),
             curves.precision_recall_curves(group, styles, heading),
             curves.calibration_curves(group, styles, heading),
         )
-        yield Drawing(heading, {"task": task, "model": model}, pictures, task == FIRST_SHOWN)
+        yield Drawing(heading, {"task": task, "model": model}, figures, task == FIRST_SHOWN)
 
 
 def architectures(study: StudyRecord) -> Iterator[Drawing]:

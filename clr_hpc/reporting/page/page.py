@@ -2,12 +2,7 @@
 
 import json
 from collections import defaultdict
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
-
-import clr_hpc
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.figures import dots
 from clr_hpc.reporting.figures.select import (
@@ -28,24 +23,14 @@ from clr_hpc.reporting.page.answer import (
     run_counts,
     verdict,
 )
+from clr_hpc.reporting.page.lr_range import RangeTests
 from clr_hpc.reporting.page.provenance import environments
-from clr_hpc.reporting.read.lr_range import RangeTests
-from clr_hpc.reporting.read.plan import against_plan, deviation_table, prediction_table, prediction_text
-from clr_hpc.reporting.stats.evaluate import Evaluation
+from clr_hpc.reporting.page.template import render_page
+from clr_hpc.reporting.read.plan import against_plan
+from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
 from clr_hpc.reporting.tables import contrasts as contrast_tables
-from clr_hpc.reporting.tables import html as tables
-
-
-def page_template(name: str) -> Template:
-    """Return a template of this folder."""
-    environment = Environment(
-        loader=PackageLoader("clr_hpc.reporting.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    return environment.get_template(name)
+from clr_hpc.reporting.tables import results as tables
+from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
 
 
 def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
@@ -58,10 +43,9 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         section: {run.setting.arm: styles[run.setting.arm] for run in kind.runs}
         for section, kind in (("binary", binary), ("one-class", one_class))
     }
-    return page_template("report.html.jinja").render(
-        version=clr_hpc.__version__,
-        style=asset("report.css"),
-        script=asset("report.js"),
+    return render_page(
+        "report.html.jinja",
+        heading=study.name,
         range_tests=range_tests,
         study=study,
         summary=_summary(evaluation),
@@ -86,16 +70,16 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         model_table=tables.model_table(evaluation.models),
         model_figure=dots.models_side_by_side(evaluation.models, model_styles()) if evaluation.models else None,
         model_legend=legend(model_styles(), "models"),
-        one_class_table=contrast_tables.one_class_table(one_class.rows),
+        one_class_table=tables.one_class_table(one_class.rows),
         one_class_overviews=list(one_class_overviews(one_class.rows, styles)),
         one_class_contrast_table=contrast_tables.contrast_table(one_class.compared, "one-class-contrasts"),
-        slice_table=contrast_tables.slice_table(evaluation.slices),
+        slice_table=tables.slice_table(evaluation.slices),
         failure_table=tables.failure_table(evaluation.runs),
         deviation_table=deviation_table(study),
         prediction=prediction_text(prediction) if prediction else "",
         prediction_table=prediction_table(prediction) if prediction else None,
         label_table=tables.label_table(study),
-        label_figure=dots.label_counts(tables.label_counts(study)),
+        label_figure=dots.label_counts(label_counts(study)),
         architectures=list(architectures(study)),
         environments=environments(study),
         pack=json.dumps(
@@ -142,8 +126,3 @@ def _summary(evaluation: Evaluation) -> str:
         f"{wording.count(counts['images'], 'image')} of {wording.count(counts['patients'], 'patient')}, "
         f"seen at {size} × {size} pixels."
     )
-
-
-def asset(name: str) -> Markup:
-    """Return a file of this folder, to be put into a page as it is."""
-    return Markup((files("clr_hpc.reporting.page") / name).read_text(encoding="utf-8"))

@@ -1,17 +1,14 @@
 """The page of a search: ``tuning.html`` beside the ``outcome.json`` that it is made from."""
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import clr_hpc
 from clr_hpc.reporting.figures import tuning
 from clr_hpc.reporting.figures.tuning import SETTING_TITLES
+from clr_hpc.reporting.page.template import render_page, write_text
+from clr_hpc.reporting.tables.table import Column, Table, tabulate
 from clr_hpc.reporting.wording import count, number
-from clr_hpc.store.atomic import atomic_write
 
 Outcome = dict[str, Any]
 OBJECTIVES = {"auroc": "validation AUROC", "loss": "validation loss"}
@@ -21,34 +18,38 @@ FEW_SEEDS = 5
 def write_tuning_page(folder: Path) -> Path:
     """Write the page of a search into its folder, from what ``clr-hpc tune`` left there, and return its path."""
     outcome: Outcome = json.loads((folder / "outcome.json").read_text())
-    best_file = folder / "best.yaml"
-    environment = Environment(
-        loader=PackageLoader("clr_hpc.reporting.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     has_values = any(trial["value"] is not None for trial in outcome["trials"])
-    page = environment.get_template("tuning.html.jinja").render(
-        version=clr_hpc.__version__,
-        style=files("clr_hpc.reporting.page").joinpath("report.css").read_text(encoding="utf-8"),
+    page = render_page(
+        "tuning.html.jinja",
+        heading=f"{outcome['study']}: tuning",
+        summary=_summary(outcome),
         outcome=outcome,
         titles=SETTING_TITLES,
-        objective=OBJECTIVES[outcome["objective"]],
         best=best_in_words(outcome),
-        summary=_summary(outcome),
         cost=cost_in_words(outcome),
         parallel=tuning.parallel_coordinates(outcome) if has_values else None,
         over_time=tuning.over_time(outcome) if outcome["history"] else None,
         importance=tuning.importance(outcome) if outcome["importance"] else None,
         importance_note=_importance_note(outcome),
-        best_yaml=best_file.read_text() if outcome["best"] else "",
-        trials=_ranked(outcome),
-        number=number,
+        best_yaml=(folder / "best.yaml").read_text() if outcome["best"] else "",
+        trials=_trial_table(outcome),
     )
-    with atomic_write(folder / "tuning.html") as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="")
-    return folder / "tuning.html"
+    return write_text(folder / "tuning.html", page)
+
+
+def _trial_table(outcome: Outcome) -> Table:
+    columns = [
+        Column("Trial", lambda trial: trial["trial"], str),
+        *(Column(SETTING_TITLES[name], _setting(name), "{:g}".format) for name in outcome["dimensions"]),
+        Column("Epochs", lambda trial: trial["epochs"], str),
+        Column(OBJECTIVES[outcome["objective"]], lambda trial: trial["value"], lambda value: number(value, 4)),
+        Column("Status", lambda trial: ": ".join(filter(None, (trial["status"], trial["reason"])))),
+    ]
+    return tabulate("trials", "All trials, those trained longest first", columns, _ranked(outcome))
+
+
+def _setting(name: str) -> Any:
+    return lambda trial: trial["values"][name]
 
 
 def best_in_words(outcome: Outcome) -> str:

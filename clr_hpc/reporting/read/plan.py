@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
-
 from clr_hpc.config.network import network
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
-from clr_hpc.reporting.tables.html import Cell, Column, Table, number, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,80 +107,3 @@ def _end(run: RunRecord) -> datetime | None:
     return (
         datetime.fromisoformat(starts[0]) + timedelta(seconds=run.result["seconds"]) if len(starts) == 1 else None
     )
-
-
-def prediction_text(prediction: Prediction) -> str:
-    """Return what was predicted and what came, in one or two sentences."""
-    predicted = wording.duration(prediction.predicted_makespan)
-    runs, lanes = wording.count(prediction.planned, "run"), wording.count(prediction.lanes, "lane")
-    plan = f"{runs} in {lanes} ({prediction.place})"
-    if prediction.actual_makespan != prediction.actual_makespan:
-        return f"{plan}: predicted makespan {predicted}; the actual one is not known, since {prediction.note}."
-    ratio = prediction.actual_makespan / prediction.predicted_makespan
-    return (
-        f"{plan}: predicted makespan {predicted}, actual {wording.duration(prediction.actual_makespan)}, "
-        f"{wording.number(ratio, 2)} times the prediction. {prediction.note}".strip()
-    )
-
-
-def prediction_table(prediction: Prediction) -> Table:
-    """Return a row an architecture, of the runs that are done: how long they took against the plan."""
-    columns = [
-        Column("Architecture"),
-        Column("Runs", True, "Done, of those in the plan"),
-        Column("Predicted", True, "Training time of all of them together, evaluations on the way included"),
-        Column("Actual", True, "The same, as the runs took it"),
-        Column("Actual / predicted", True, "Median over runs"),
-        Column("Lowest", True),
-        Column("Highest", True),
-    ]
-    rows = []
-    for architecture in dict.fromkeys(run.architecture for run in prediction.runs):
-        group = [run for run in prediction.runs if run.architecture == architecture]
-        ratios = [run.ratio for run in group]
-        predicted, actual = (sum(getattr(run, name) for run in group) for name in _SECONDS)
-        rows.append(
-            [
-                words(architecture),
-                Cell(str(len(group)), len(group)),
-                Cell(wording.duration(predicted), predicted),
-                Cell(wording.duration(actual), actual),
-                number(float(np.median(ratios)), 2),
-                number(min(ratios), 2),
-                number(max(ratios), 2),
-            ]
-        )
-    return Table("predicted", "Training time of the runs that are done", columns, rows)
-
-
-_SECONDS = ("predicted_seconds", "actual_seconds")
-
-
-def deviation_table(study: StudyRecord) -> Table:
-    """Return the runs that were trained otherwise than their spec says, and in what."""
-    columns = [
-        Column("Run"),
-        Column("Times diverged", True, "It went back to a checkpoint and on from there with a lower rate"),
-        Column("lr_max, at last", True),
-        Column("lr_max, specified", True),
-        Column(
-            "Micro-batches", True, "Parts that a batch was cut into for want of memory; batch norm saw each apart"
-        ),
-    ]
-    rows = []
-    for run in study.runs:
-        divergences, parts = run.result.get("divergences") or [], run.result.get("micro_batches") or 1
-        if not divergences and parts == 1:
-            continue
-        specified = run.spec.policy.lr_max
-        last = divergences[-1]["lr_max"] if divergences else specified
-        rows.append(
-            [
-                words(run.spec.name),
-                Cell(str(len(divergences)), len(divergences)),
-                Cell(f"{last:.3g}", last),
-                Cell(f"{specified:.3g}", specified),
-                Cell(str(parts), parts),
-            ]
-        )
-    return Table("deviations", "Lower rates and smaller batches than specified", columns, rows)

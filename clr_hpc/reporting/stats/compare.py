@@ -51,6 +51,11 @@ class ContenderMean:
     seconds: float
     """Sum over the runs that are compared."""
 
+    @property
+    def is_best(self) -> bool:
+        """Whether it is the one that the others are compared with."""
+        return self.ahead == 0 and self.ahead_interval is None
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clr_hpc.config.pathologies import title
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
 from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.compare import Comparison, arms, compare, models_of_an_arm
 from clr_hpc.reporting.stats.contrast import ArmContrast, against_control
 from clr_hpc.reporting.stats.cost import ArmCost, Saving, arm_costs, saving
 from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun, result_rows, score_runs
 from clr_hpc.reporting.stats.subgroups import SliceRow, slice_rows
-from clr_hpc.reporting.tables.html import label_counts
 
 POSITIVES_OF_A_FREQUENT_PATHOLOGY = 100
 """In the whole pack; the AUROC of a rarer one says little."""
@@ -80,6 +79,15 @@ def evaluate(study: StudyRecord) -> Evaluation:
         models={arm: comparison for arm, comparison in by_arm.items() if len(comparison.contenders) > 1},
         slices=slice_rows(binary, study.test, generator),
     )
+
+
+def label_counts(study: StudyRecord) -> dict[str, int]:
+    """Return the number of images of the 14 pathologies and of no finding, over all splits of the pack."""
+    splits = study.pack["counts"]["splits"].values()
+    return {
+        label: sum(split.get("labels", {}).get(label, {}).get("positive", 0) for split in splits)
+        for label in (*PATHOLOGIES, NO_FINDING)
+    }
 
 
 def _evaluate_kind(runs: tuple[ScoredRun, ...]) -> TaskKind:

@@ -1,29 +1,186 @@
-"""What the scores of one model are worth on one split, each measure with its interval or the reason for none."""
+"""What the scores of one model are worth on one split, each measure with its interval or the reason for none.
 
+To add a measure, add it to ``MEASURES``: the report's tables, CSV and LaTeX follow.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.predictions import Scores
-from clr_hpc.reporting.stats.bootstrap import LEVEL, Interval, defined_share, interval, resampled_areas
+from clr_hpc.reporting.stats.bootstrap import LEVEL, Areas, Interval, defined_share, interval, resampled_areas
 
 CALIBRATION_BINS = 10
 """Of equal width, from 0 to 1."""
+Need = Literal["positives", "negatives", "threshold", "probabilities"]
+
+
+class Resampled:
+    """One model's scores on B draws of patients; what several measures share is computed once."""
+
+    def __init__(self, model: Scores, threshold: float | None, draws: NDArray[np.int32]) -> None:
+        """Take the draws as ``(P, B)``: how often each patient is in each."""
+        self.model, self.draws = model, draws
+        self._threshold = threshold
+
+    @cached_property
+    def areas(self) -> Areas:
+        """Areas under the ROC and the precision-recall curve."""
+        return resampled_areas(self.model.labels, self.model.scores, self.model.patients, self.draws)
+
+    @cached_property
+    def confusion(self) -> NDArray[np.float64]:
+        """``(4, B)``: true positives, positives, true negatives, negatives. Needs a threshold."""
+        assert self._threshold is not None  # measures that need one say so
+        labels, called = self.model.labels, self.model.scores >= self._threshold
+        return self.sums(np.stack([labels & called, labels, ~labels & ~called, ~labels], axis=1, dtype=np.float64))
+
+    def sums(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``(C, B)``: the sums over images of ``columns`` ``(N, C)`` in each draw."""
+        sums = np.zeros((len(self.draws), columns.shape[1]))
+        np.add.at(sums, self.model.patients, columns)
+        drawn: NDArray[np.float64] = sums.T @ self.draws
+        return drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is reported of each model."""
+
+    key: str
+    """Name of its columns in the CSV files."""
+    title: str
+    compute: Callable[[Resampled], NDArray[np.float64]]
+    """Returns ``(B,)``; NaN where a draw doesn't define it."""
+    needs: tuple[Need, ...] = ()
+    hint: str = ""
+    higher_is_better: bool = True
+    write: Callable[[float], str] = wording.number
+    shows_interval: bool = False
+    """Whether the table shows the interval next to the value; else it is a hint."""
+    for_one_class: bool = False
+    """Whether the table of one-class models has it, too."""
+    in_paper: bool = False
+    """Whether ``paper.tex`` has a table of it."""
+    share_of: Callable[[Scores], NDArray[np.bool_]] | None = None
+    """Mask of the images that it is a share of. Where it is 0 or 1, every draw is, though other images might not
+    be, so the interval is the exact binomial one."""
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    shares = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=shares, where=whole > 0)
+    return shares
+
+
+def _accuracy(drawn: Resampled) -> NDArray[np.float64]:
+    hits, positives, rejections, negatives = drawn.confusion
+    return _share(hits + rejections, positives + negatives)
+
+
+def _sensitivity(drawn: Resampled) -> NDArray[np.float64]:
+    return _share(drawn.confusion[0], drawn.confusion[1])
+
+
+def _specificity(drawn: Resampled) -> NDArray[np.float64]:
+    return _share(drawn.confusion[2], drawn.confusion[3])
+
+
+def _brier(drawn: Resampled) -> NDArray[np.float64]:
+    """Return the Brier score (1950) of each draw."""
+    error = (drawn.model.scores - drawn.model.labels) ** 2
+    squared, images = drawn.sums(np.column_stack([error, np.ones(len(error))]))
+    return _share(squared, images)
+
+
+def _calibration_error(drawn: Resampled) -> NDArray[np.float64]:
+    """Return the expected calibration error (Naeini 2015, Guo 2017) of each draw."""
+    scores, labels = drawn.model.scores, drawn.model.labels
+    bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gaps = np.zeros((len(bins), CALIBRATION_BINS))
+    gaps[np.arange(len(bins)), bins] = labels - scores
+    images, *gap_sums = drawn.sums(np.column_stack([np.ones(len(bins)), gaps]))
+    return _share(np.abs(gap_sums).sum(axis=0), images)
+
+
+_AT_THRESHOLD = "At the threshold chosen on validation (Youden)"
 MEASURES = {
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "brier": "Brier score",
-    "calibration_error": "Calibration error",
+    measure.key: measure
+    for measure in (
+        Measure(
+            "auroc",
+            "AUROC",
+            lambda drawn: drawn.areas.auroc,
+            needs=("positives", "negatives"),
+            hint="Test split; bootstrap over patients",
+            shows_interval=True,
+            for_one_class=True,
+            in_paper=True,
+        ),
+        Measure(
+            "average_precision",
+            "Average precision",
+            lambda drawn: drawn.areas.average_precision,
+            needs=("positives", "negatives"),
+            hint="Chance level: the share of positive images",
+            for_one_class=True,
+        ),
+        Measure(
+            "accuracy",
+            "Test accuracy",
+            _accuracy,
+            needs=("threshold",),
+            hint=_AT_THRESHOLD,
+            share_of=lambda model: np.ones_like(model.labels),
+        ),
+        Measure(
+            "balanced_accuracy",
+            "Balanced accuracy",
+            lambda drawn: (_sensitivity(drawn) + _specificity(drawn)) / 2,
+            needs=("positives", "negatives", "threshold"),
+            hint="Mean of sensitivity and specificity",
+        ),
+        Measure(
+            "sensitivity",
+            "Sensitivity",
+            _sensitivity,
+            needs=("positives", "threshold"),
+            hint="Share of positive images at or above the threshold",
+            for_one_class=True,
+            share_of=lambda model: model.labels,
+        ),
+        Measure(
+            "specificity",
+            "Specificity",
+            _specificity,
+            needs=("negatives", "threshold"),
+            hint="Share of negative images below the threshold",
+            share_of=lambda model: ~model.labels,
+        ),
+        Measure(
+            "brier",
+            "Brier score",
+            _brier,
+            needs=("probabilities",),
+            hint="Mean squared error of the probability",
+            higher_is_better=False,
+        ),
+        Measure(
+            "calibration_error",
+            "Calibration error",
+            _calibration_error,
+            needs=("probabilities",),
+            hint="Expected calibration error, ten bins of equal width",
+            higher_is_better=False,
+        ),
+    )
 }
-"""How people write them."""
-SHARES = ("accuracy", "sensitivity", "specificity")
-"""Measures that are a share of images; where it is 0 or 1, every draw is, though others might not be."""
+"""Every measure by its key, in the order of the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,92 +227,39 @@ def measure(
         draws: ``(P, B)`` how often each patient is in each draw.
         probabilities: whether scores are probabilities; else Brier score and calibration error aren't defined.
     """
-    once = np.ones((len(draws), 1), dtype=np.int32)
-    values, drawn = (_all_measures(model, threshold, weights, probabilities) for weights in (once, draws))
-    reasons = _reasons(model, threshold, probabilities)
-    return {name: _estimate(model, name, float(values[name][0]), drawn[name], reasons[name]) for name in MEASURES}
-
-
-def _all_measures(
-    model: Scores, threshold: float | None, draws: NDArray[np.int32], probabilities: bool
-) -> dict[str, NDArray[np.float64]]:
-    areas = resampled_areas(model.labels, model.scores, model.patients, draws)
+    unmet = _unmet(model, threshold, probabilities)
+    once = Resampled(model, threshold, np.ones((len(draws), 1), dtype=np.int32))
+    drawn = Resampled(model, threshold, draws)
     undefined = np.full(draws.shape[1], np.nan)
-    measures = dict.fromkeys(MEASURES, undefined)
-    measures |= {"auroc": areas.auroc, "average_precision": areas.average_precision}
-    if threshold is not None:
-        measures |= _at_threshold(model, threshold, draws)
-    if probabilities:
-        measures |= _of_probabilities(model, draws)
-    return measures
-
-
-def _at_threshold(model: Scores, threshold: float, draws: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
-    called = model.scores >= threshold
-    columns = np.stack(
-        [model.labels & called, model.labels, ~model.labels & ~called, ~model.labels], axis=1, dtype=np.float64
-    )
-    hits, positives, correct_rejections, negatives = _drawn_sums(model, columns, draws)
-    sensitivity, specificity = _share(hits, positives), _share(correct_rejections, negatives)
     return {
-        "accuracy": _share(hits + correct_rejections, positives + negatives),
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
+        key: Estimate(float("nan"), None, undefined, reason)
+        if (reason := next((unmet[need] for need in one.needs if need in unmet), ""))
+        else _estimate(one, model, float(one.compute(once)[0]), one.compute(drawn))
+        for key, one in MEASURES.items()
     }
 
 
-def _of_probabilities(model: Scores, draws: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
-    """Return the Brier score (1950) and the expected calibration error (Naeini 2015, Guo 2017) of each draw."""
-    error = (model.scores - model.labels) ** 2
-    bins = np.minimum((model.scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    gaps = np.zeros((len(bins), CALIBRATION_BINS))
-    gaps[np.arange(len(bins)), bins] = model.labels - model.scores
-    columns = np.column_stack([error, np.ones(len(bins)), gaps])
-    squared, images, *gap_sums = _drawn_sums(model, columns, draws)
-    return {"brier": _share(squared, images), "calibration_error": _share(np.abs(gap_sums).sum(axis=0), images)}
-
-
-def _drawn_sums(model: Scores, columns: NDArray[np.float64], draws: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Return ``(C, B)``: the sums over images of ``columns`` ``(N, C)`` in each draw."""
-    sums = np.zeros((len(draws), columns.shape[1]))
-    np.add.at(sums, model.patients, columns)
-    drawn: NDArray[np.float64] = sums.T @ draws
-    return drawn
-
-
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    shares = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=shares, where=whole > 0)
-    return shares
-
-
-def _reasons(model: Scores, threshold: float | None, probabilities: bool) -> dict[str, str]:
-    """Return why each measure isn't defined, empty where it is."""
+def _unmet(model: Scores, threshold: float | None, probabilities: bool) -> dict[Need, str]:
+    """Return what these scores lack, each with the words for it."""
     images = wording.count(len(model.labels), "image")
-    no_positive = "" if model.labels.any() else f"no positive image among {images}"
-    no_negative = "" if not model.labels.all() else f"no negative image among {images}"
-    one_class = no_positive or no_negative
-    no_threshold = "" if threshold is not None else "no threshold: the validation split holds one class"
-    no_probability = "" if probabilities else "scores of one-class models are not probabilities"
-    return {
-        "auroc": one_class,
-        "average_precision": one_class,
-        "accuracy": no_threshold,
-        "balanced_accuracy": one_class or no_threshold,
-        "sensitivity": no_positive or no_threshold,
-        "specificity": no_negative or no_threshold,
-        "brier": no_probability,
-        "calibration_error": no_probability,
-    }
+    unmet: dict[Need, str] = {}
+    if not model.labels.any():
+        unmet["positives"] = f"no positive image among {images}"
+    if model.labels.all():
+        unmet["negatives"] = f"no negative image among {images}"
+    if threshold is None:
+        unmet["threshold"] = "no threshold: the validation split holds one class"
+    if not probabilities:
+        unmet["probabilities"] = "scores of one-class models are not probabilities"
+    return unmet
 
 
-def _estimate(model: Scores, name: str, value: float, draws: NDArray[np.float64], reason: str) -> Estimate:
-    if reason or np.isnan(value):
-        return Estimate(float("nan"), None, draws, reason or "no image")
-    bounds = interval(draws)
-    if name in SHARES and value in (0.0, 1.0):
-        return Estimate(value, _interval_at_the_end(model, name, value), draws)
+def _estimate(one: Measure, model: Scores, value: float, draws: NDArray[np.float64]) -> Estimate:
+    if np.isnan(value):
+        return Estimate(value, None, draws, "no image")
+    if one.share_of is not None and value in (0.0, 1.0):
+        return Estimate(value, _interval_at_the_end(model.patients[one.share_of(model)], value), draws)
+    bounds, reason = interval(draws), ""
     if bounds is None:
         rare = model.labels if model.labels.sum() * 2 < len(model.labels) else ~model.labels
         patients = wording.count(len(np.unique(model.patients[rare])), "patient")
@@ -163,9 +267,7 @@ def _estimate(model: Scores, name: str, value: float, draws: NDArray[np.float64]
     return Estimate(value, bounds, draws, reason)
 
 
-def _interval_at_the_end(model: Scores, name: str, value: float) -> Interval:
+def _interval_at_the_end(patients: NDArray[np.int32], value: float) -> Interval:
     """Return the exact binomial interval (Clopper & Pearson 1934) of a share of 0 or 1, patients as trials."""
-    among = {"sensitivity": model.labels, "specificity": ~model.labels}.get(name, slice(None))
-    patients = len(np.unique(model.patients[among]))
-    farthest = 1 - ((1 - LEVEL) / 2) ** (1 / patients)
+    farthest = 1 - ((1 - LEVEL) / 2) ** (1 / len(np.unique(patients)))
     return Interval(0.0, farthest) if value == 0 else Interval(1 - farthest, 1.0)

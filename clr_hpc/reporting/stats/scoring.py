@@ -120,6 +120,13 @@ class ResultRow:
         """On the test split."""
         return self.measures["auroc"]
 
+    @property
+    def false_positive_rate(self) -> tuple[float, Interval | None]:
+        """1 − specificity, and its interval."""
+        specificity = self.measures["specificity"]
+        bounds = specificity.interval
+        return 1 - specificity.value, Interval(1 - bounds.high, 1 - bounds.low) if bounds else None
+
 
 def score_runs(study: StudyRecord, generator: np.random.Generator) -> tuple[ScoredRun, ...]:
     """Label every run and measure its models, also on draws of patients that come from ``generator``."""

@@ -1,10 +1,10 @@
 """The report's tables as programs read them: full precision, nothing where a number isn't defined."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+
+import pandas as pd
 
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.reporting import wording
@@ -14,6 +14,7 @@ from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.compare import Comparison
 from clr_hpc.reporting.stats.contrast import SIGNIFICANT, ArmContrast
 from clr_hpc.reporting.stats.cost import ArmCost, Saving
+from clr_hpc.reporting.stats.metrics import MEASURES, Measure
 from clr_hpc.reporting.stats.scoring import LAST, ResultRow, ScoredRun, Setting
 from clr_hpc.reporting.stats.subgroups import SliceRow
 
@@ -201,101 +202,81 @@ def labels_csv(study: StudyRecord) -> str:
     )
 
 
-def _csv(rows: Iterable[dict[str, object]]) -> str:
-    rows = [{key: _without_nan(value) for key, value in row.items()} for row in rows]
-    fields = list(dict.fromkeys(key for row in rows for key in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def _without_nan(value: object) -> object:
-    return None if isinstance(value, float) and value != value else value
+def _csv(rows: Iterable[Mapping[str, object]]) -> str:
+    # objects, since a column of whole numbers with a gap would become one of floats
+    text: str = pd.DataFrame([dict(row) for row in rows], dtype=object).to_csv(index=False, lineterminator="\n")
+    return text
 
 
 _SPECIAL = str.maketrans(
     {
         "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "−": "$-$", "–": "--",
+        "Δ": r"$\Delta$", "<": "$<$",
     }
 )  # fmt: skip
+"""What LaTeX's first font encoding reads or prints as something else."""
 
 
 def paper_tables(rows: Iterable[ResultRow], contrasts: Iterable[ArmContrast]) -> str:
-    """Return a table a model of each task's AUROC under each arm, and one a retraining against its control."""
+    """Return a table per measure and model of each task under each arm, and one per retraining."""
     by_model: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
         by_model[row.setting.model].append(row)
     parts = ["% \\usepackage{booktabs}"]
-    parts += [_auroc_table(model, group) for model, group in by_model.items()]
+    for measure in MEASURES.values():
+        if measure.in_paper:
+            parts += [_measure_table(measure, model, group) for model, group in by_model.items()]
     parts += [_contrast_table(contrast) for contrast in contrasts if contrast.tasks]
     return "\n\n".join(parts) + "\n"
 
 
-def _auroc_table(model: str, rows: Sequence[ResultRow]) -> str:
-    arms = list(dict.fromkeys(row.setting.arm for row in rows))
+def _measure_table(measure: Measure, model: str, rows: Sequence[ResultRow]) -> str:
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
-        cells[row.setting.task][row.setting.arm] = _bounded(row.auroc.value, row.auroc.interval)
-    lines = [[task, *(cells[task].get(arm, "--") for arm in arms)] for task in cells]
-    caption = f"AUROC on the test split with 95 % intervals by bootstrap over patients: {model}."
-    return _table(caption, ["Task", *arms], lines)
+        mean = row.measures[measure.key]
+        cells[row.setting.task][row.setting.arm] = wording.bounded(mean.value, mean.interval, measure.write)
+    frame = pd.DataFrame.from_dict(cells, orient="index").fillna("–").rename_axis("Task").reset_index()
+    caption = f"{measure.title} on the test split with 95 % intervals by bootstrap over patients: {model}."
+    return _latex(frame, caption)
 
 
 def _contrast_table(contrast: ArmContrast) -> str:
     lines = [
-        [
+        (
             task.task,
-            _bounded(task.difference, task.interval, sign=True),
+            wording.bounded(task.difference, task.interval, wording.signed),
             wording.p_value(task.delong_adjusted),
             wording.signed(task.training_accuracy_difference),
-        ]
+        )
         for task in contrast.tasks
     ]
-    mean = [
+    mean = (
         "Mean",
-        _bounded(contrast.difference, contrast.interval, sign=True),
+        wording.bounded(contrast.difference, contrast.interval, wording.signed),
         f"{contrast.better} better, {contrast.worse} worse at {SIGNIFICANT:g}",
-        _bounded(contrast.training_accuracy_difference, contrast.training_accuracy_interval, sign=True),
-    ]
+        wording.bounded(
+            contrast.training_accuracy_difference, contrast.training_accuracy_interval, wording.signed
+        ),
+    )
     caption = (
         f"{contrast.policy} minus its control ({contrast.control}) in retraining; "
         "p-values by DeLong's test, adjusted by Holm's method."
     )
-    head = ["Task", "AUROC difference (95 % interval)", "p", "Training accuracy difference"]
-    return _table(caption, head, lines, mean)
+    head = ("Task", "AUROC difference (95 % interval)", "p", "Training accuracy difference")
+    return _latex(pd.DataFrame([*lines, mean], columns=head), caption).replace("\nMean &", "\n\\midrule\nMean &")
 
 
-def _bounded(value: float, bounds: Interval | None, sign: bool = False) -> str:
-    text = wording.signed(value) if sign else wording.number(value)
-    return f"{text} ({wording.between(bounds)})" if bounds else text
-
-
-def _table(caption: str, head: Sequence[str], lines: Sequence[Sequence[str]], last: Sequence[str] = ()) -> str:
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_escaped(caption)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-            r"\toprule",
-            _line(head),
-            r"\midrule",
-            *map(_line, lines),
-            *([r"\midrule", _line(last)] if last else []),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
+def _latex(frame: pd.DataFrame, caption: str) -> str:
+    escaped = frame.map(_escaped).rename(columns=_escaped)
+    text: str = escaped.style.hide(axis="index").to_latex(
+        caption=_escaped(caption),
+        column_format="l" + "r" * (len(frame.columns) - 1),
+        position_float="centering",
+        hrules=True,
     )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
+    return text.strip()
 
 
 def _escaped(text: str) -> str:
-    # "< 0.001" prints as an inverted exclamation mark in LaTeX's first font encoding
-    return text.translate(_SPECIAL).replace("<", "$<$")
+    return text.translate(_SPECIAL)

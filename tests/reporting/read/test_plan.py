@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from clr_hpc.reporting.read.plan import against_plan, deviation_table, prediction_table, prediction_text
+from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import ReportError, read_study
 from clr_hpc.reporting.report import write_report
+from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
 
 StudyMaker = Callable[..., Path]
 

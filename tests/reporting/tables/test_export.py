@@ -12,9 +12,9 @@ from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.compare import arms, compare
 from clr_hpc.reporting.stats.contrast import against_control
-from clr_hpc.reporting.stats.evaluate import evaluate
+from clr_hpc.reporting.stats.evaluate import evaluate, label_counts
 from clr_hpc.reporting.stats.scoring import ScoredRun, result_rows, score_runs
-from clr_hpc.reporting.tables import export, html
+from clr_hpc.reporting.tables import export, results
 from clr_hpc.reporting.tables.export import paper_tables
 
 StudyMaker = Callable[..., Path]
@@ -71,8 +71,8 @@ def test_comparisons_csv_ranks_every_set_of_tasks(make_study: StudyMaker) -> Non
 
 def test_labels_are_summed_over_splits(make_study: StudyMaker) -> None:
     study = read_study(make_study())
-    assert html.label_counts(study)["atelectasis"] == 3 * 40
-    table = html.label_table(study)
+    assert label_counts(study)["atelectasis"] == 3 * 40
+    table = results.label_table(study)
     assert len(table.rows) == len(PATHOLOGIES) + 1
     assert [cell.text for cell in table.rows[0]] == ["No finding", "530", "530", "530", "1,590"]
     lines = parsed(export.labels_csv(study))

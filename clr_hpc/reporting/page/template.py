@@ -1,0 +1,35 @@
+"""HTML pages from this folder's templates: one file each, which needs no network."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import clr_hpc
+from clr_hpc.store.atomic import atomic_write
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Return a page made from a template of this folder."""
+    environment = Environment(
+        loader=PackageLoader("clr_hpc.reporting.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    assets = {"style": _asset("report.css"), "script": _asset("report.js"), "version": clr_hpc.__version__}
+    return environment.get_template(template).render(**assets, **values)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file atomically with the bytes of ``text``, and return its path."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def _asset(name: str) -> Markup:
+    return Markup((files("clr_hpc.reporting.page") / name).read_text(encoding="utf-8"))
