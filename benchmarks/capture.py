@@ -47,9 +47,9 @@ class TimedRun:
         network = NETWORKS[setting.architecture]
         NETWORKS[setting.architecture] = replace(network, compiling_pays_from_pixels=pays_from)
         self._run = Trainer(
-            our_spec(setting, pack), pack, ProcessGroup.alone(setting.device), as_written=way == "written"
+            our_spec(setting, pack), pack, ProcessGroup.alone(setting.device), eager=way == "written"
         )
-        self._run.wrap_model(rate_factor=1.0)
+        self._run.wrap_model()
         self._samples = 0
         self.first_seconds = self.seconds(EAGER_STEPS + 1)
         """Of the first steps: what they compile and capture."""
@@ -59,7 +59,7 @@ class TimedRun:
         torch.cuda.synchronize()
         start = time.perf_counter()
         for _ in range(steps):
-            self._run.set_rate(self._run.epochs(self._samples))
+            self._run.set_lr(self._samples)
             self._run.step(self._samples)
             self._samples += self._run.batch_size
         torch.cuda.synchronize()

@@ -85,22 +85,22 @@ def spec(architecture: str, size: int, batch: int, number: int, checksum: str) -
     )
 
 
-def turn_by_turn(specs: list[RunSpec], pack: Pack, as_written: bool = True) -> Steps:
+def turn_by_turn(specs: list[RunSpec], pack: Pack, eager: bool = True) -> Steps:
     """Train as ``clr_hpc.training.loop`` does between two evaluations, a step of each run in turn.
 
     On a GPU with passes captured, on a stream a run, unless they are to be launched as they are written.
     """
-    runs = [Trainer(spec, pack, ProcessGroup.alone(DEVICE), as_written=as_written) for spec in specs]
+    runs = [Trainer(spec, pack, ProcessGroup.alone(DEVICE), eager=eager) for spec in specs]
     for run in runs:
-        run.wrap_model(rate_factor=1.0)
-    streams = [torch.cuda.Stream() if CUDA and not as_written else None for _ in runs]
+        run.wrap_model()
+    streams = [torch.cuda.Stream() if CUDA and not eager else None for _ in runs]
     samples = itertools.count(0, runs[0].batch_size)
 
     def steps(count: int) -> None:
         for seen in itertools.islice(samples, count):
             for stream, run in zip(streams, runs, strict=True):
                 with torch.cuda.stream(stream):  # None: where it is
-                    run.set_rate(run.epochs(seen))
+                    run.set_lr(seen)
                     run.step(seen)
 
     return steps
@@ -307,7 +307,7 @@ def compare(architecture: str, size: int, batch: int, pack: Pack, options: argpa
     if not options.no_vmap:
         ways["vmap"] = by_vmap(architecture, bare)
     if CUDA:
-        ways["cohort"] = turn_by_turn(specs, pack, as_written=False)
+        ways["cohort"] = turn_by_turn(specs, pack, eager=False)
         ways["streams"] = by_streams(bare)
         ways["graphs"] = by_graphs(architecture, size, batch, runs)
         seconds = in_turns(_possible(ways, notes), options.steps, options.turns)
@@ -338,7 +338,7 @@ def _peak(connection: Connection, runs: int, pack_folder: Path) -> None:
     torch.set_num_threads(1)
     pack = Pack.open(pack_folder)
     specs = [spec("mobilenet_v1", pack.manifest.size, 32, n, pack.manifest.checksum) for n in range(runs)]
-    turn_by_turn(specs, pack, as_written=False)(4)
+    turn_by_turn(specs, pack, eager=False)(4)
     if CUDA:
         connection.send(torch.cuda.max_memory_allocated())
     else:

@@ -77,12 +77,12 @@ def seconds_a_step(order: Order, pack: Pack, group: ProcessGroup) -> float:
     with group.joined(0):
         run = Trainer(our_spec(setting, pack), pack, group)
         run.begin(None)
-        run.wrap_model(1.0)
+        run.wrap_model()
         samples = 0
         for _ in range(order.turns + 1):
             start = time.perf_counter()
             for _ in range(order.steps):
-                run.set_rate(run.epochs(samples))
+                run.set_lr(samples)
                 run.step(samples)
                 samples += run.batch_size
                 group.any(False, False, False)

@@ -46,7 +46,7 @@ def reading_share(setting: Setting, images: int, rounds: int) -> float:
         for _round in range(rounds + 1):
             start = time.perf_counter()
             with torch.inference_mode():
-                for _ in run.training_images():
+                for _ in run.training_images:
                     continue
             setting.wait()
             read = time.perf_counter()

@@ -108,7 +108,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
         took = timer()
         pack = Pack.open(folder)
         run = Trainer(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
-        run.wrap_model(1.0)
+        run.wrap_model()
         costs = {"run made ready, s": took()}
         run.step(0)
         took()
@@ -116,7 +116,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
             run.step(number * BATCH)
         costs["a step, ms"] = took() / STEPS * 1000
         for first in range(0, len(pack.index), 256):  # what an evaluation of all images asks of the pack
-            run.load(np.arange(first, min(first + 256, len(pack.index))))
+            run.step.load(np.arange(first, min(first + 256, len(pack.index))))
     costs["training, MB resident"] = memory.peak.resident / 1e6
     costs["training, MB anonymous"] = memory.peak.anonymous / 1e6
     return costs

@@ -94,10 +94,10 @@ def test_a_gpu_trains_what_a_cpu_trains(architecture: str, small_pack: Pack, tmp
 def first_losses(run: Trainer, count: int) -> list[float]:
     """Take the first steps of a run."""
     run.begin(None)
-    run.wrap_model(rate_factor=1.0)
+    run.wrap_model()
     found = []
     for step in range(count):
-        run.set_rate(run.epochs(step * run.batch_size))
+        run.set_lr(step * run.batch_size)
         found.append(run.step(step * run.batch_size))
     return [float(loss) for loss in found]
 
@@ -117,12 +117,12 @@ def first_losses(run: Trainer, count: int) -> list[float]:
 def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_pack: Pack) -> None:
     spec = make_spec(small_pack, **changes)
     captured, written = (
-        Trainer(spec, small_pack, ProcessGroup.alone(GPU), as_written=as_written) for as_written in (False, True)
+        Trainer(spec, small_pack, ProcessGroup.alone(GPU), eager=eager) for eager in (False, True)
     )
     assert first_losses(captured, 8) == pytest.approx(first_losses(written, 8), rel=0.02)
-    assert captured.passes is not None
-    assert written.passes is None
-    assert float(captured.gradient_norm()) == pytest.approx(float(written.gradient_norm()), rel=0.1)
+    assert captured.step.passes is not None
+    assert written.step.passes is None
+    assert float(captured.step.gradient_norm()) == pytest.approx(float(written.step.gradient_norm()), rel=0.1)
 
 
 def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,14 +93,14 @@ def ours(setting: Setting, pack: Pack, folder: Path) -> Steps:
     spec = our_spec(setting, pack)
     run = Trainer(spec, pack, ProcessGroup.alone(setting.device))
     run_folder = RunFolder(folder).open(spec, describe_environment(setting.device), "benchmark")
-    run.wrap_model(rate_factor=1.0)
+    run.wrap_model()
     log = StepRecorder(run, run_folder, run_folder.resume_at(0))
     samples = 0
 
     def steps(count: int) -> None:
         nonlocal samples
         for _ in range(count):
-            lr, momentum = run.set_rate(run.epochs(samples))
+            lr, momentum = run.set_lr(samples)
             loss = run.step(samples)
             samples += run.batch_size
             log.step(samples, loss, lr, momentum)

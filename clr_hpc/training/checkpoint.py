@@ -8,7 +8,7 @@ optimizer's state and the progress; order, augmentation and dropout are function
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Progress:
     divergences: tuple[Divergence, ...] = ()
     micro_batches: int = 1
     """Parts that a batch is trained in, one after the other, because memory was short for all of it."""
+
+    def after(self, samples: int) -> "Progress":
+        """Return the progress after so many samples more."""
+        return replace(self, samples=self.samples + samples)
 
     @property
     def rate_factor(self) -> float:

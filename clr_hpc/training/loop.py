@@ -2,37 +2,28 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from typing import Any
-
-from torch import Tensor
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.summary import describe_layers
 from clr_hpc.store.atomic import write_json
-from clr_hpc.training.checkpoint import Progress, is_cycle_end
+from clr_hpc.training.checkpoint import Checkpoint
 from clr_hpc.training.hooks import Hooks, LrRangeHooks
 from clr_hpc.training.saver import Saver
-from clr_hpc.training.timeline import Phases, untimed
 from clr_hpc.training.trainer import Trainer
 
 SHOWN_INPUTS = 8
 HOOKS: dict[str, type[Hooks]] = {"range_test": LrRangeHooks}
-"""By stage; all other runs come to a model."""
+"""By stage; all other runs train a model."""
 
 
 class StoppedError(Exception):
-    """Training was asked to stop and has saved a checkpoint; starting it again goes on from there."""
+    """Training was asked to stop and has saved a checkpoint, from which it resumes when it is started again."""
 
 
 def train(
-    spec: RunSpec,
-    pack: Pack,
-    folder: Saver,
-    should_stop: Callable[[], bool],
-    until_epochs: float = math.inf,
-    phases: Phases = untimed,
+    spec: RunSpec, pack: Pack, saver: Saver, should_stop: Callable[[], bool], until_epochs: float = math.inf
 ) -> dict[str, Any]:
     """Train a run to its end, from its newest checkpoint if there is one, and return its result.
 
@@ -41,65 +32,55 @@ def train(
     Args:
         spec: of the run.
         pack: what it learns from.
-        folder: of the run, open in the first process.
-        should_stop: asked after every step; one process that says so is enough.
+        saver: of the run's folder.
+        should_stop: called after every step; one process in which it returns True is enough.
         until_epochs: after so many it stops in the same way, with the rates of the whole run until then.
-        phases: told of each part of the run.
 
     Raises:
-        StoppedError: ``should_stop`` said so, or ``until_epochs`` are over.
+        StoppedError: ``should_stop`` returned True, or ``until_epochs`` are over.
         FloatingPointError: the loss, the gradient, a weight or a score is not finite.
         BaselineError: the run starts from a baseline that is missing, failed or damaged.
     """
-    with phases("start-up"):
-        latest = folder.latest_checkpoint()
-        progress, group = latest.progress, folder.group
-        run = Trainer(spec, pack, group, progress.micro_batches, phases)
-        elapsed = folder.resume_at(progress.samples)
-        course = HOOKS.get(spec.stage, Hooks)(run, folder, elapsed)
-        _start(run, folder, progress, latest.tensors)
-        course.begin()
-
-    while not run.is_finished(progress):
-        epochs = run.epochs(progress.samples)
-        lr, momentum = run.set_rate(epochs)
-        loss = run.step(progress.samples)
-        progress = replace(progress, samples=progress.samples + run.batch_size)
+    trainer, hooks, checkpoint = _resume(spec, pack, saver)
+    progress = checkpoint.progress
+    while not trainer.is_finished(progress):
+        lr, momentum = trainer.set_lr(progress.samples)
+        loss = trainer.step(progress.samples)
+        progress = progress.after(trainer.batch_size)
         # before anything waits for the device: a process that is gone is noticed here at once
-        pauses = run.epochs(progress.samples) >= until_epochs
-        stops, is_due, is_over = group.any(pauses or should_stop(), folder.checkpoint_is_due, course.is_over)
+        pauses = trainer.epochs(progress.samples) >= until_epochs
+        stops, saves, is_over = saver.group.any(pauses or should_stop(), saver.checkpoint_is_due, hooks.is_over)
         if is_over:
             break
-        with phases("logging"):
-            course.step(progress.samples, loss, lr, momentum)
-        if progress.samples % run.samples_per_epoch == 0:
-            progress = course.end_epoch(progress)
-        if is_cycle_end(spec.policy, epochs, run.epochs(progress.samples)):
-            with phases("checkpoints"):
-                folder.save_snapshot(run.model, progress.samples)
-        if stops or is_due:
-            with phases("checkpoints"):
-                course.save(progress)
+        hooks.after_step(progress.samples, loss, lr, momentum)
+        if trainer.ends_epoch(progress.samples):
+            progress = hooks.after_epoch(progress)
+        if trainer.ends_cycle(progress.samples):
+            saver.save_snapshot(trainer.model, progress.samples)
+        if stops or saves:
+            hooks.save(progress)
         if stops:
-            with phases("checkpoints"):
-                folder.wait_until_written()
-            raise StoppedError(f"saved after {run.epochs(progress.samples):.2f} of {spec.training.epochs} epochs")
-
-    return course.result(progress) | {
-        "divergences": [asdict(divergence) for divergence in progress.divergences],
-        "micro_batches": progress.micro_batches,
-        "damaged_checkpoints": list(latest.passed_over),
-    }
+            saver.wait_until_written()
+            epochs = trainer.epochs(progress.samples)
+            raise StoppedError(f"saved after {epochs:.2f} of {spec.training.epochs} epochs")
+    return hooks.result(progress) | {"damaged_checkpoints": list(checkpoint.passed_over)}
 
 
-def _start(run: Trainer, folder: Saver, progress: Progress, tensors: dict[str, Tensor]) -> None:
-    """Bring the run to where it was, or to its beginning."""
-    if progress.samples or tensors:
-        run.restore(tensors)
-    else:
-        run.begin(folder.baseline(run.spec.start) if run.spec.start else None)
-        if folder.group.is_rank0:
-            layers = describe_layers(run.model, run.spec.training.image_size)
-            write_json(folder.path / "architecture.json", layers)
-            folder.folder.record_inputs(run.first_inputs(SHOWN_INPUTS), samples=0)
-    run.wrap_model(progress.rate_factor)
+def _resume(spec: RunSpec, pack: Pack, saver: Saver) -> tuple[Trainer, Hooks, Checkpoint]:
+    """Bring a run to its newest checkpoint, or to its beginning."""
+    with saver.timeline("start-up"):
+        checkpoint = saver.latest_checkpoint()
+        progress = checkpoint.progress
+        trainer = Trainer(spec, pack, saver.group, progress.micro_batches, saver.timeline)
+        hooks = HOOKS.get(spec.stage, Hooks)(trainer, saver, saver.resume_at(progress.samples))
+        if progress.samples or checkpoint.tensors:
+            trainer.restore(checkpoint.tensors)
+        else:
+            trainer.begin(saver.baseline(spec.start) if spec.start else None)
+            if saver.group.is_rank0:
+                layers = describe_layers(trainer.model, spec.training.image_size)
+                write_json(saver.path / "architecture.json", layers)
+                saver.folder.record_inputs(trainer.first_inputs(SHOWN_INPUTS), samples=0)
+        trainer.wrap_model(progress.rate_factor)
+        hooks.begin()
+    return trainer, hooks, checkpoint

@@ -37,19 +37,19 @@ class StepRecorder:
 
     def __init__(
         self,
-        run: Trainer,
+        trainer: Trainer,
         folder: RunFolder,
         already_elapsed: float,
         records_per_epoch: int = RECORDS_PER_EPOCH,
         may_be_late: bool = True,
     ) -> None:
         """Write to ``folder``, one record a step at most; ``already_elapsed``: seconds of earlier starts."""
-        self._run, self._folder = run, folder
-        self._is_late = may_be_late and run.device.type == "cuda" and run.group.size == 1
+        self._trainer, self._folder = trainer, folder
+        self._is_late = may_be_late and trainer.device.type == "cuda" and trainer.group.size == 1
         self._due: _Due | None = None
         self._started = own_seconds() - already_elapsed
-        steps_per_epoch = run.samples_per_epoch // run.batch_size
-        self._record_every_samples = max(1, steps_per_epoch // records_per_epoch) * run.batch_size
+        steps_per_epoch = trainer.samples_per_epoch // trainer.batch_size
+        self._record_every_samples = max(1, steps_per_epoch // records_per_epoch) * trainer.batch_size
         self.restart_window()
 
     @property
@@ -99,15 +99,15 @@ class StepRecorder:
         if not math.isfinite(gradient_norm):
             raise _diverged("the gradient's norm", gradient_norm, due.samples, due.lr)
         now = own_seconds()
-        if self._run.group.is_rank0:
+        if self._trainer.group.is_rank0:
             self._folder.record_step(
                 due.samples,
-                progress=self._run.epochs(due.samples),
+                progress=self._trainer.epochs(due.samples),
                 loss=mean_loss,
                 lr=due.lr,
                 momentum=due.momentum,
                 gradient_norm=gradient_norm,
-                images_per_second=round(due.steps * self._run.batch_size / (now - self._window_started), 1),
+                images_per_second=round(due.steps * self._trainer.batch_size / (now - self._window_started), 1),
                 elapsed_seconds=self.elapsed_seconds,
             )
         self._window_started = now
@@ -125,16 +125,16 @@ class StepRecorder:
             self._agreed_loss(samples, float(self._loss_sum) / self._steps, self._lr, self._momentum)
 
     def _read(self, samples: int, loss_sum: Tensor) -> _Due:
-        norm = self._run.gradient_norm()
+        norm = self._trainer.step.gradient_norm()
         if not self._is_late:
             return _Due(samples, self._lr, self._momentum, self._steps, loss_sum, norm, None)
         loss_sum, norm = (number.to("cpu", non_blocking=True) for number in (loss_sum, norm))
-        arrived = torch.cuda.current_stream(self._run.device).record_event()
+        arrived = torch.cuda.current_stream(self._trainer.device).record_event()
         return _Due(samples, self._lr, self._momentum, self._steps, loss_sum, norm, arrived)
 
     def _agreed_loss(self, samples: int, own_loss: float, lr: float, momentum: float | None) -> float:
         """Return the mean loss of all processes, which must have taken the step with the same rate."""
-        everyones = self._run.group.gather([own_loss, lr, momentum or 0.0])
+        everyones = self._trainer.group.gather([own_loss, lr, momentum or 0.0])
         if (everyones[:, 1:] != everyones[0, 1:]).any():
             raise DisagreementError(
                 f"after {samples} samples the rates and momenta of the processes differ: "

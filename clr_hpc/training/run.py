@@ -127,16 +127,16 @@ def _attempt(
     from clr_hpc.training.timeline import untimed
 
     group.assert_same_on_all_ranks("their run and its pack", (spec.run_id, pack.manifest.checksum))
-    phases = profile.timeline if profile else untimed
+    timeline = profile.timeline if profile else untimed
     try:
-        with Saver(run_folder, group, settings.checkpoint_seconds) as shared:
-            result = train(spec, pack, shared, should_stop, until_epochs, phases)
+        with Saver(run_folder, group, settings.checkpoint_seconds, timeline) as saver:
+            result = train(spec, pack, saver, should_stop, until_epochs)
     except StoppedError:
         if profile:
             profile.write_stopped()
         return "stopped"
     if group.is_rank0:
-        with phases("logging"):
+        with timeline("logging"):
             run_folder.finish(result | {"ended": now()})
             Checkpoints(run_folder.path / "checkpoints").keep_alone(result["samples"])
     if profile:

@@ -31,6 +31,7 @@ from clr_hpc.training.checkpoint import (
     state_tensors,
 )
 from clr_hpc.training.distributed import ProcessGroup
+from clr_hpc.training.timeline import AnyTimeline, untimed
 
 
 class BaselineError(Exception):
@@ -153,9 +154,15 @@ class Saver:
     ``OSError`` where the disk is full. ``with folder:`` ends when nothing is written any more.
     """
 
-    def __init__(self, folder: RunFolder, group: ProcessGroup, checkpoint_seconds: float) -> None:
-        """Use a folder that the first process has open; a checkpoint is due so many seconds after the last."""
-        self.folder, self.group = folder, group
+    def __init__(
+        self,
+        folder: RunFolder,
+        group: ProcessGroup,
+        checkpoint_seconds: float,
+        timeline: AnyTimeline = untimed,
+    ) -> None:
+        """Use a folder that rank 0 has open; a checkpoint is due so many seconds after the last."""
+        self.folder, self.group, self.timeline = folder, group, timeline
         self._checkpoints = Checkpoints(self.path / "checkpoints")
         self._snapshots = Snapshots(self.path / "snapshots")
         self._checkpoint_seconds, self._saved_at = checkpoint_seconds, time.monotonic()
@@ -228,14 +235,16 @@ class Saver:
 
     def wait_until_written(self) -> None:
         """Return when all that was saved is on the disk."""
-        self._writer.wait()
+        with self.timeline("checkpoints"):
+            self._writer.wait()
 
     def _save(self, tensors: dict[str, Tensor], write: Callable[[dict[str, Tensor]], T]) -> Future[T]:
         def write_if_ours(copies: dict[str, Tensor]) -> T:
             self.folder.confirm_lease()
             return write(copies)
 
-        return self._writer.hand_over(tensors, write_if_ours)
+        with self.timeline("checkpoints"):
+            return self._writer.hand_over(tensors, write_if_ours)
 
     def __enter__(self) -> Self:
         """Return self."""

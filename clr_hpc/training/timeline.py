@@ -1,6 +1,6 @@
 """Which part of a run its wall time goes into: a timeline that is cut at the borders of parts.
 
-Code says ``with phases("forward"):`` around a part. Where nobody profiles, ``phases`` is ``untimed`` and that does
+Code says ``with timeline("forward"):`` around a part. Without a profile the timeline is ``untimed``, which does
 nothing. A ``Timeline`` marks both borders. On a GPU a mark is an event that the device reaches after all work
 before it, so nothing waits: what a part takes is then the device's time, and that in which it idles for the host.
 """
@@ -20,7 +20,7 @@ Part = Literal[
 PARTS: tuple[Part, ...] = get_args(Part)
 REST = "rest"
 """What lies in no part."""
-Phases = Callable[[Part], AbstractContextManager[Any]]
+AnyTimeline = Callable[[Part], AbstractContextManager[Any]]
 _NOTHING = nullcontext()
 _READ_AT = 64
 """Marks that are kept before those that the device has reached are read."""

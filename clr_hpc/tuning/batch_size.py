@@ -96,12 +96,12 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     answer: object
     try:
         run = Trainer(spec, Pack.open(pack_folder), ProcessGroup.alone(device))
-        run.wrap_model(rate_factor=1.0)
+        run.wrap_model()
         at_rest = _peak_bytes()
         if question == "images":
             answer = len(run.data.training)
         else:
-            run.set_rate(0.0)
+            run.set_lr(0)
             for step in range(STEPS):
                 run.step(step * run.batch_size)
             answer = _peak_bytes()

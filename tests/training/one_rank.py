@@ -22,6 +22,7 @@ from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training import trainer
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
+from clr_hpc.training.step import TrainingStep
 from clr_hpc.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -71,34 +72,34 @@ def train(order: dict[str, Any], rank: int, store: TCPStore, patch: pytest.Monke
 def note_rates(patch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """Return a list that comes to hold progress and rate of every step."""
     rates: list[tuple[float, float]] = []
-    set_rate = Trainer.set_rate
+    set_lr = Trainer.set_lr
 
-    def noted(run: Trainer, epochs: float) -> tuple[float, float | None]:
-        lr, momentum = set_rate(run, epochs)
-        rates.append((epochs, lr))
+    def noted(trainer: Trainer, samples: int) -> tuple[float, float | None]:
+        lr, momentum = set_lr(trainer, samples)
+        rates.append((trainer.epochs(samples), lr))
         return lr, momentum
 
-    patch.setattr(Trainer, "set_rate", noted)
+    patch.setattr(Trainer, "set_lr", noted)
     return rates
 
 
 def have_little_memory(patch: pytest.MonkeyPatch, images: int) -> None:
     """Run out of memory when more training images than these are loaded at once."""
-    load = Trainer.load
+    load = TrainingStep.load
 
-    def limited(run: Trainer, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
+    def limited(step: TrainingStep, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
         if changes is not None and len(rows) > images:
             raise torch.OutOfMemoryError(f"{len(rows)} images are too many")
-        return load(run, rows, changes)
+        return load(step, rows, changes)
 
-    patch.setattr(Trainer, "load", limited)
+    patch.setattr(TrainingStep, "load", limited)
 
 
 def use_double_precision(patch: pytest.MonkeyPatch) -> None:
     """Build binary classifiers, and compute everything of them, in double precision."""
-    build, load, losses = trainer._build_model, Trainer.load, BinaryClassifier.losses
+    build, load, losses = trainer._build_model, TrainingStep.load, BinaryClassifier.losses
     patch.setattr(trainer, "_build_model", lambda *of: build(*of).double())
-    patch.setattr(Trainer, "load", lambda run, rows, changes=None: load(run, rows, changes).double())
+    patch.setattr(TrainingStep, "load", lambda step, rows, changes=None: load(step, rows, changes).double())
     patch.setattr(BinaryClassifier, "forward", lambda model, images: model.backbone(images).squeeze(1))
     patch.setattr(
         BinaryClassifier,

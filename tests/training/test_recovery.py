@@ -22,6 +22,7 @@ from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BackgroundWriter
+from clr_hpc.training.step import TrainingStep
 from clr_hpc.training.trainer import Trainer
 
 ALONE = ProcessGroup.alone(torch.device("cpu"))
@@ -48,17 +49,17 @@ def diverges_above(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Make every step whose rate lies above a limit give weights and a loss that are not finite."""
 
     def above(limit: float) -> None:
-        step = Trainer.step
+        call = TrainingStep.__call__
 
-        def diverging(prepared: Trainer, samples_seen: int) -> Tensor:
-            loss = step(prepared, samples_seen)
-            if prepared.optimizer is not None and prepared.optimizer.param_groups[0]["lr"] > limit:
+        def diverging(step: TrainingStep, samples_seen: int) -> Tensor:
+            loss = call(step, samples_seen)
+            if step.optimizer is not None and step.optimizer.param_groups[0]["lr"] > limit:
                 loss = loss * math.nan
                 with torch.no_grad():
-                    next(prepared.model.parameters()).fill_(math.inf)
+                    next(step.model.parameters()).fill_(math.inf)
             return loss
 
-        monkeypatch.setattr(Trainer, "step", diverging)
+        monkeypatch.setattr(TrainingStep, "__call__", diverging)
 
     return above
 
@@ -135,16 +136,17 @@ def test_the_best_model_is_the_one_on_disk_after_going_back(
     """It goes back to the middle of the first epoch, and best.safetensors is that of the epoch's end."""
     spec = make_spec(small_pack)
     assert run(spec, small_pack, tmp_path / "run", stop_after=3) == "stopped"
-    step, lost = Trainer.step, [False]
+    call, lost = TrainingStep.__call__, [False]
+    samples_per_epoch = Trainer(spec, small_pack, ALONE).samples_per_epoch
 
-    def diverges_once(prepared: Trainer, samples_seen: int) -> Tensor:
-        loss = step(prepared, samples_seen)
-        if samples_seen >= prepared.samples_per_epoch and not lost[0]:
+    def diverges_once(step: TrainingStep, samples_seen: int) -> Tensor:
+        loss = call(step, samples_seen)
+        if samples_seen >= samples_per_epoch and not lost[0]:
             lost[0] = True
             return loss * math.nan
         return loss
 
-    monkeypatch.setattr(Trainer, "step", diverges_once)
+    monkeypatch.setattr(TrainingStep, "__call__", diverges_once)
     assert run(spec, small_pack, tmp_path / "run") == "done"
     found = result(tmp_path / "run")
     assert found["divergences"][0]["samples"] == 3 * BATCH_SIZE
@@ -153,14 +155,14 @@ def test_the_best_model_is_the_one_on_disk_after_going_back(
 
 
 def with_memory_for(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    accumulate = Trainer._accumulate
+    accumulate = TrainingStep._accumulate
 
-    def limited(prepared: Trainer, inputs: Tensor, labels: Tensor) -> Tensor:
+    def limited(step: TrainingStep, inputs: Tensor, labels: Tensor) -> Tensor:
         if len(inputs) > images:
             raise torch.OutOfMemoryError(f"{len(inputs)} images are too many")
-        return accumulate(prepared, inputs, labels)
+        return accumulate(step, inputs, labels)
 
-    monkeypatch.setattr(Trainer, "_accumulate", limited)
+    monkeypatch.setattr(TrainingStep, "_accumulate", limited)
 
 
 def test_short_memory_halves_micro_batches_until_they_fit(
@@ -200,8 +202,8 @@ def test_gradients_of_micro_batches_are_those_of_the_batch(small_pack: Pack) -> 
     for parts in (1, 4):
         prepared = Trainer(spec, small_pack, ALONE, parts)
         prepared.begin(None)
-        prepared.wrap_model(rate_factor=1.0)
-        prepared.set_rate(0.0)
+        prepared.wrap_model()
+        prepared.set_lr(0)
         prepared.step(0)
         gradients.append(np.concatenate([p.grad.flatten().numpy() for p in prepared.model.parameters()]))
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-6 * np.abs(gradients[0]).max())

@@ -36,12 +36,12 @@ def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch:
     spec = make_spec(small_pack)
     compile_at_once(monkeypatch, spec.architecture)
     run = Trainer(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
-    run.wrap_model(rate_factor=1.0)
-    run.set_rate(0.0)
+    run.wrap_model()
+    run.set_lr(0)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     for step in range(4):
         run.step(step * run.batch_size)
-    assert run.passes is None
+    assert run.step.passes is None
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
 
 

@@ -65,9 +65,9 @@ def test_the_batch_size_does_not_change_what_the_schedule_means(small_pack: Pack
     rates = {}
     for batch_size in (8, 16, 64):
         run = Trainer(spec_of(small_pack, batch_size), small_pack, ALONE)
-        run.wrap_model(rate_factor=1.0)
+        run.wrap_model()
         assert run.samples_per_epoch % run.batch_size == 0
-        rates[batch_size] = [run.set_rate(run.epochs(half * run.samples_per_epoch // 2))[0] for half in range(6)]
+        rates[batch_size] = [run.set_lr(half * run.samples_per_epoch // 2)[0] for half in range(6)]
     assert rates[16] == pytest.approx(rates[8])
     assert rates[64] == pytest.approx(rates[8])
     assert len(set(rates[8])) > 2

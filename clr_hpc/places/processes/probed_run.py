@@ -94,12 +94,12 @@ class _Probe:
         with self._timed() as building:
             # a fitted run is measured by its passes over the images
             self._run = Trainer(spec, pack, ProcessGroup.alone(device))
-            self._run.wrap_model(rate_factor=1.0)
+            self._run.wrap_model()
             self._samples = 0
             self._takes_steps = self._run.optimizer is not None
         self._start_seconds = building[0]
         if self._takes_steps:
-            self._run.set_rate(0.0)
+            self._run.set_lr(0)
             with self._timed() as first_step:
                 self._step()
             self._start_seconds += first_step[0]
@@ -147,7 +147,7 @@ class _Probe:
     def _passes_over(self, rows: "NDArray[np.int64]") -> float:
         """Return images per second through a network that nothing is fitted to yet."""
         with self._torch.inference_mode(), self._timed() as taken:
-            self._run.model(self._run.load(rows))
+            self._run.model(self._run.step.load(rows))
         return len(rows) / taken[0]
 
     def _saving_seconds(self) -> float:

@@ -168,19 +168,19 @@ FEWEST_TURNS, MOST_TURNS = 7, 200
 class RehearsedTrainer:
     """A run that takes steps and is then forgotten: nothing of it reaches the disk."""
 
-    def __init__(self, run: Trainer) -> None:
-        """Take a run that takes steps, before its first one."""
-        self.run = run
-        run.wrap_model(rate_factor=1.0)
+    def __init__(self, trainer: Trainer) -> None:
+        """Wrap the trainer of a run that takes steps, before its first one."""
+        self.trainer = trainer
+        trainer.wrap_model()
         self._samples = 0
-        self._whole_samples = run.spec.training.epochs * run.samples_per_epoch
+        self._all_samples = trainer.spec.training.epochs * trainer.samples_per_epoch
 
     def step(self) -> None:
         """Take the step that the loop would take."""
-        self.run.set_rate(self.run.epochs(self._samples))
-        self.run.step(self._samples)
+        self.trainer.set_lr(self._samples)
+        self.trainer.step(self._samples)
         # policies end with the run, but these steps may be more than it has
-        self._samples = (self._samples + self.run.batch_size) % self._whole_samples
+        self._samples = (self._samples + self.trainer.batch_size) % self._all_samples
 
 
 class BareStep:
@@ -189,39 +189,39 @@ class BareStep:
     Where the run's passes are captured, and perhaps compiled, so are these.
     """
 
-    def __init__(self, run: Trainer) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         """Load the first batch of a run, without augmentation."""
-        rows, labels = make_sampler(run.spec, run.data.training).batch(0)
-        on_device = torch.from_numpy(labels).to(run.device)
-        parts = run.micro_batches
-        self._batches = list(zip(run.load(rows).chunk(parts), on_device.chunk(parts), strict=True))
-        self._run = run
+        rows, labels = make_sampler(trainer.spec, trainer.data.training).batch(0)
+        on_device = torch.from_numpy(labels).to(trainer.device)
+        parts = trainer.micro_batches
+        self._batches = list(zip(trainer.step.load(rows).chunk(parts), on_device.chunk(parts), strict=True))
+        self._trainer = trainer
 
     def step(self) -> None:
         """Take a step at the rate that is set."""
-        run = self._run
-        assert run.optimizer is not None
-        if run.passes is not None:
-            run.passes.forward(lambda: None)
-            run.passes.backward()
+        trainer = self._trainer
+        assert trainer.optimizer is not None
+        if trainer.step.passes is not None:
+            trainer.step.passes.forward(lambda: None)
+            trainer.step.passes.backward()
         else:
-            run.optimizer.zero_grad(set_to_none=True)
+            trainer.optimizer.zero_grad(set_to_none=True)
             for images, labels in self._batches:
                 self._loss(images, labels).backward()  # type: ignore[no-untyped-call]
-        if run.spec.training.gradient_clip_norm:
-            clip_grad_norm_(run.model.parameters(), run.spec.training.gradient_clip_norm)
-        run.optimizer.step()
+        if trainer.spec.training.gradient_clip_norm:
+            clip_grad_norm_(trainer.model.parameters(), trainer.spec.training.gradient_clip_norm)
+        trainer.optimizer.step()
 
     def loss(self) -> Tensor:
         """Run the forward pass over the whole batch."""
         return torch.stack([self._loss(images, labels) for images, labels in self._batches]).sum()
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        run = self._run
-        low = run.spec.training.precision == "bfloat16"
-        with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=low):
-            outputs = run.model(images)
-        return run.model.losses(outputs, images, labels).sum() / run.batch_size
+        trainer = self._trainer
+        low = trainer.spec.training.precision == "bfloat16"
+        with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=low):
+            outputs = trainer.model(images)
+        return trainer.model.losses(outputs, images, labels).sum() / trainer.batch_size
 
 
 def measure_limits(rehearsed: RehearsedTrainer) -> dict[str, Any]:
@@ -230,14 +230,14 @@ def measure_limits(rehearsed: RehearsedTrainer) -> dict[str, Any]:
     Returns:
         What ``profile.json`` says under ``limits``: see docs/reference/profile.md.
     """
-    run = rehearsed.run
-    assert run.optimizer is not None
-    bare = BareStep(run)
-    turns = _take_turns((rehearsed.step, bare.step), run.device)
+    trainer = rehearsed.trainer
+    assert trainer.optimizer is not None
+    bare = BareStep(trainer)
+    turns = _take_turns((rehearsed.step, bare.step), trainer.device)
     loop_seconds, bare_seconds = (median(taken) for taken in turns)
-    work = step_work(run.model, run.optimizer, bare.loss)
-    precision = torch.bfloat16 if run.spec.training.precision == "bfloat16" else torch.float32
-    peaks = measure_peaks(run.device, precision)
+    work = step_work(trainer.model, trainer.optimizer, bare.loss)
+    precision = torch.bfloat16 if trainer.spec.training.precision == "bfloat16" else torch.float32
+    peaks = measure_peaks(trainer.device, precision)
     roofline_seconds, bound = roofline(work, peaks)
     return {
         "turns": len(turns[0]),

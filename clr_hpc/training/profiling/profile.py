@@ -33,7 +33,7 @@ TRACED_STEPS = 5
 def trace_steps(rehearsed: RehearsedTrainer, path: Path) -> None:
     """Write a compressed trace of a few steps, with the parts of a step under their names, to ``path``."""
     activities = [ProfilerActivity.CPU]
-    if rehearsed.run.device.type == "cuda":
+    if rehearsed.trainer.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     # what it says of its own comings and goings is of no use here; what goes wrong is raised
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -44,7 +44,7 @@ def trace_steps(rehearsed: RehearsedTrainer, path: Path) -> None:
         def save(profiler: profile) -> None:
             profiler.export_chrome_trace(str(trace))
 
-        rehearsed.run.phases = record_function
+        rehearsed.trainer.step.timeline = record_function
         try:
             # there is one cycle, so keeping its events costs nothing; else torch warns that it drops some
             with profile(activities=activities, schedule=plan, on_trace_ready=save, acc_events=True) as profiler:
@@ -52,7 +52,7 @@ def trace_steps(rehearsed: RehearsedTrainer, path: Path) -> None:
                     rehearsed.step()
                     profiler.step()
         finally:
-            rehearsed.run.phases = untimed
+            rehearsed.trainer.step.timeline = untimed
         path.parent.mkdir(exist_ok=True)
         with atomic_write(path) as temporary:
             shutil.copyfile(trace, temporary)
@@ -116,11 +116,11 @@ class Profile:
         self._write("done", rehearsal)
 
     def _rehearse(self, rehearsal: "_Rehearsal", micro_batches: int) -> None:
-        run = Trainer(self._spec, self._pack, self._group, micro_batches)
-        if run.optimizer is None:
+        trainer = Trainer(self._spec, self._pack, self._group, micro_batches)
+        if trainer.optimizer is None:
             rehearsal.missing = "limits and trace: the model is fitted and takes no steps"
             return
-        rehearsed = RehearsedTrainer(run)
+        rehearsed = RehearsedTrainer(trainer)
         rehearsal.limits = measure_limits(rehearsed)
         trace_steps(rehearsed, self._folder.path / TRACE)
         rehearsal.trace = TRACE.as_posix()
