@@ -7,20 +7,18 @@ tensors over gloo, so that none of them waits for the device.
 import json
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
 # Its functions hold on to the process group that is there when it is imported, and so to its connections: the
 # others would wait for a process that has long left its group. DDP imports it; here there is no group of ours yet.
 import torch.distributed.nn.functional
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 
@@ -192,28 +190,13 @@ class ProcessGroup:
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return tuple(bool(flag) for flag in raised.tolist())
 
-    def gather(self, numbers: Sequence[float]) -> NDArray[np.float64]:
-        """Return the numbers ``(k,)`` of all processes as ``(size, k)``."""
-        own = torch.tensor(numbers, dtype=torch.float64)
+    def all_gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank."""
         if self.size == 1:
-            return own.numpy()[None]
-        everyones = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(everyones, own)
-        return torch.stack(everyones).numpy()
-
-    def concatenate(self, own: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """Put the processes' shares of ``count`` things, ``(..., share)`` each, together to ``(..., count)``."""
-        if self.size == 1:
-            return own
-        padded = torch.zeros(*own.shape[:-1], -(-count // self.size))
-        padded[..., : own.shape[-1]] = torch.from_numpy(own)
-        everyones = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(everyones, padded)
-        shares = [self.share(count, rank) for rank in range(self.size)]
-        parts = [
-            part.numpy()[..., : share.stop - share.start] for part, share in zip(everyones, shares, strict=True)
-        ]
-        return np.concatenate(parts, axis=-1)
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def broadcast_from_rank0(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in the first process; the others don't call it."""
@@ -225,20 +208,16 @@ class ProcessGroup:
         return value
 
     def broadcast_tensors_from_rank0(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the tensors that ``make`` returns in the first process, on the CPU; the others don't call it."""
+        """Return the tensors that ``make`` returns in rank 0, on the CPU; the others don't call it."""
         from safetensors.torch import load, save
 
         if self.size == 1:
             return make()
-        packed = b""
-        if self.is_rank0:
-            packed = save({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()})
-        length = self.broadcast_from_rank0(lambda: len(packed))
-        message = torch.empty(length, dtype=torch.uint8)
-        if self.is_rank0:
-            message = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-        dist.broadcast(message, src=0)
-        return load(message.numpy().tobytes())
+
+        def packed() -> bytes:
+            return save({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()})
+
+        return load(self.broadcast_from_rank0(packed))
 
     def assert_same_on_all_ranks(self, what: str, value: object) -> None:
         """Check that all processes have the same value.
@@ -246,10 +225,7 @@ class ProcessGroup:
         Raises:
             DisagreementError: they have not.
         """
-        if self.size == 1:
-            return
-        values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        values = self.all_gather(value)
         if any(other != values[0] for other in values):
             raise DisagreementError(
                 f"the processes of this run differ in {what}: {', '.join(map(str, values))} by rank; "

@@ -134,7 +134,7 @@ class StepRecorder:
 
     def _agreed_loss(self, samples: int, own_loss: float, lr: float, momentum: float | None) -> float:
         """Return the mean loss of all processes, which must have taken the step with the same rate."""
-        everyones = self._trainer.group.gather([own_loss, lr, momentum or 0.0])
+        everyones = np.array(self._trainer.group.all_gather([own_loss, lr, momentum or 0.0]))
         if (everyones[:, 1:] != everyones[0, 1:]).any():
             raise DisagreementError(
                 f"after {samples} samples the rates and momenta of the processes differ: "

@@ -1,6 +1,6 @@
-"""A run's folder as all processes share it: the first one reads and writes, the others are told what it read.
+"""Checkpoints and models of a run on disk: rank 0 reads and writes, and broadcasts what it read.
 
-So it need not look alike at the same moment on every machine, which network disks don't promise.
+So the folder need not look the same at the same moment on every machine, which network disks don't promise.
 """
 
 import json
@@ -35,7 +35,7 @@ from clr_hpc.training.timeline import AnyTimeline, untimed
 
 
 class BaselineError(Exception):
-    """The baseline of a run is missing, failed or damaged; the message names it and says what to do."""
+    """The baseline of a run is missing, failed or damaged."""
 
 
 def baseline_result(start: WarmStart, runs_folder: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def baseline_result(start: WarmStart, runs_folder: Path) -> dict[str, Any]:
             f"its baseline {folder} has no result; run the study again to train it first"
         ) from None
     if result["status"] != "done":
-        raise BaselineError(f"its baseline {folder} failed: {result['reason']}; mend that and run the study again")
+        raise BaselineError(f"its baseline {folder} failed: {result['reason']}; fix that and run the study again")
     return result
 
 
@@ -79,17 +79,17 @@ def baseline_tensors(start: WarmStart, runs_folder: Path) -> dict[str, Tensor]:
 T = TypeVar("T")
 _thread = ThreadPoolExecutor(1, "writer")
 _one_copy = threading.Semaphore(1)
-"""Of all runs of a process: a cohort's checkpoints don't lie in memory side by side."""
+"""Shared by all runs of a process: a cohort's copies don't lie in memory side by side."""
 
 
 class BackgroundWriter:
     """Writes a run's tensors in the order in which they are handed over.
 
-    What a write raises is raised by the next call here, so that no failure is lost.
+    What a write raises is raised by the next call, so that no failure is lost.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing to write."""
+        """Start idle."""
         self._last: Future[Any] | None = None
 
     @property
@@ -149,9 +149,9 @@ def _copied(tensor: Tensor) -> Tensor:
 class Saver:
     """The checkpoints and models of a run. What reads is called by all processes together.
 
-    A thread writes what is saved, in that order; ``wait_until_written`` says when all of it is. Whatever saves or
-    waits raises what an earlier write raised: ``LeaseLostError`` where another machine has taken the run over,
-    ``OSError`` where the disk is full. ``with folder:`` ends when nothing is written any more.
+    A thread writes what is saved, in that order. Whatever saves or waits raises what an earlier write raised:
+    ``LeaseLostError`` where another machine has taken the run over, ``OSError`` where the disk is full. ``with
+    saver:`` ends when nothing is being written any more.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Saver:
 
     @property
     def checkpoint_is_due(self) -> bool:
-        """Whether it is time to save one, by the first process's clock, and nothing is being written."""
+        """Whether it is time to save one, by rank 0's clock, and nothing is being written."""
         is_time = time.monotonic() - self._saved_at >= self._checkpoint_seconds
         return self.group.is_rank0 and is_time and self._writer.is_idle
 
@@ -208,8 +208,6 @@ class Saver:
         self, model: nn.Module, optimizer: Optimizer | None, progress: Progress
     ) -> Future[str] | None:
         """Save a checkpoint and return its SHA-256 to come, None in the processes that don't write."""
-        if not self.group.is_rank0:
-            return None
         self._saved_at = time.monotonic()
         return self._save(
             state_tensors(model, optimizer), lambda tensors: self._checkpoints.save(tensors, progress)
@@ -217,32 +215,31 @@ class Saver:
 
     def save_snapshot(self, model: nn.Module, samples: int) -> None:
         """Keep the model at the end of a cycle."""
-        if self.group.is_rank0:
-            self._save(model_tensors(model), lambda tensors: self._snapshots.save(tensors, samples))
+        self._save(model_tensors(model), lambda tensors: self._snapshots.save(tensors, samples))
 
     def save_best(self, model: nn.Module, progress: Progress) -> None:
         """Keep the model as the best so far."""
-        if self.group.is_rank0:
-            best = {"progress": progress.best_progress, "validation_loss": progress.best_loss}
-            path = self.path / "best.safetensors"
-            self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, best))
+        best = {"progress": progress.best_progress, "validation_loss": progress.best_loss}
+        path = self.path / "best.safetensors"
+        self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, best))
 
     def save_average(self, model: nn.Module, snapshots: int) -> None:
         """Keep the mean of so many snapshots."""
-        if self.group.is_rank0:
-            path, metadata = self.path / "swa.safetensors", {"snapshots": snapshots}
-            self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, metadata))
+        path, metadata = self.path / "swa.safetensors", {"snapshots": snapshots}
+        self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, metadata))
 
     def wait_until_written(self) -> None:
-        """Return when all that was saved is on the disk."""
+        """Return when all that was saved is on disk."""
         with self.timeline("checkpoints"):
             self._writer.wait()
 
-    def _save(self, tensors: dict[str, Tensor], write: Callable[[dict[str, Tensor]], T]) -> Future[T]:
+    def _save(self, tensors: dict[str, Tensor], write: Callable[[dict[str, Tensor]], T]) -> Future[T] | None:
         def write_if_ours(copies: dict[str, Tensor]) -> T:
             self.folder.confirm_lease()
             return write(copies)
 
+        if not self.group.is_rank0:
+            return None
         with self.timeline("checkpoints"):
             return self._writer.hand_over(tensors, write_if_ours)
 
@@ -253,5 +250,5 @@ class Saver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Return when nothing is written any more; where the block raised, that is the error that counts."""
+        """Return when nothing is being written any more; where the block raised, that error is the one to know."""
         self._writer.close()

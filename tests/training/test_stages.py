@@ -184,7 +184,7 @@ def damage_failed(folder: Path) -> None:
     [
         (damage_missing, "has no result; run the study again to train it first"),
         (damage_weights, "run the study again to train it"),
-        (damage_failed, "failed: FloatingPointError: diverged; mend that"),
+        (damage_failed, "failed: FloatingPointError: diverged; fix that"),
     ],
 )
 def test_a_baseline_that_cannot_be_used_fails_what_goes_on_from_it_by_name(
