@@ -1,4 +1,4 @@
-"""Checkpoints: complete, checksummed, whole or not there, the last two kept while a run goes on.
+"""Checkpoints: complete, checksummed, written atomically; a run that trains keeps its last two.
 
 A checkpoint is a safetensors file: no pickle, and the same state gives the same bytes. It holds the model, the
 optimizer's state and the progress; order, augmentation and dropout are functions of seed and progress
@@ -26,7 +26,7 @@ KEPT = 2
 
 
 class DamagedCheckpointError(Exception):
-    """A checkpoint's bytes are not those that were written."""
+    """A checkpoint is missing, or its bytes are not those that were written."""
 
 
 RATE_CUT = 3
@@ -35,7 +35,7 @@ RATE_CUT = 3
 
 @dataclass(frozen=True)
 class Divergence:
-    """A fall back to a checkpoint, from which the run went on with lower rates."""
+    """A recovery from divergence: the run resumed from a checkpoint with lower rates."""
 
     samples: int
     """Samples seen at that checkpoint."""
@@ -45,7 +45,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, and what it has seen on the way that later decisions need."""
+    """How far a run is, and what later decisions need to know of it."""
 
     samples: int = 0
     best_loss: float | None = None
@@ -55,7 +55,7 @@ class Progress:
     epochs_without_improvement: int = 0
     divergences: tuple[Divergence, ...] = ()
     micro_batches: int = 1
-    """Parts that a batch is trained in, one after the other, because memory was short for all of it."""
+    """Parts that a batch is trained in, one after the other, where memory is too short for all of it."""
 
     def after(self, samples: int) -> "Progress":
         """Return the progress after so many samples more."""
@@ -79,9 +79,9 @@ class Checkpoint:
 
     progress: Progress
     tensors: dict[str, Tensor]
-    """Empty where there is none, or where it is that of a run that goes back to its beginning."""
+    """Empty where the run starts from its beginning."""
     passed_over: tuple[str, ...]
-    """A line for each newer one that is damaged or holds values that are not finite."""
+    """One message for each newer one that is damaged or holds values that are not finite."""
 
 
 class Checkpoints:
@@ -96,7 +96,7 @@ class Checkpoints:
         return self.folder / f"{samples:012d}.safetensors"
 
     def save(self, tensors: dict[str, Tensor], progress: Progress) -> str:
-        """Write a checkpoint of ``state_tensors``, drop all but the last two, and return its SHA-256."""
+        """Write a checkpoint of ``state_tensors``, delete all but the last two, and return its SHA-256."""
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
         checksum = save_tensors(path, tensors, asdict(progress))
@@ -104,30 +104,30 @@ class Checkpoints:
         return checksum
 
     def keep_alone(self, samples: int) -> None:
-        """Drop all but the checkpoint after ``samples`` samples: a run that has ended falls back to no other."""
+        """Delete all but the checkpoint after ``samples`` samples: a run that is done needs no other."""
         drop_tensors(path for path in self._newest_first() if path != self.path(samples))
 
     def latest(self) -> Checkpoint:
         """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
-        complaints = []
+        messages = []
         for path in self._newest_first():
             try:
                 tensors, metadata = load_tensors(path)
             except DamagedCheckpointError as error:
-                complaints.append(str(error))
+                messages.append(str(error))
                 continue
             if not all_finite(tensors.values()):
-                complaints.append(f"{path}: it holds values that are not finite")
+                messages.append(f"{path}: it holds values that are not finite")
                 continue
-            return Checkpoint(Progress.parse(metadata), tensors, tuple(complaints))
-        return Checkpoint(Progress(), {}, tuple(complaints))
+            return Checkpoint(Progress.parse(metadata), tensors, tuple(messages))
+        return Checkpoint(Progress(), {}, tuple(messages))
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"), reverse=True)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
-    """Write tensors and metadata as a safetensors file with its checksum beside it; return the SHA-256.
+    """Write tensors and metadata as a safetensors file with its checksum in a file next to it; return the SHA-256.
 
     The checksum file has the form that ``sha256sum --check`` reads. It is written second: a file without it counts
     as damaged.
@@ -239,7 +239,7 @@ def _sha256(path: Path) -> str:
 
 
 KEPT_SNAPSHOTS = 5
-"""The last ones; with short cycles there would be many."""
+"""The last ones; short cycles would leave many."""
 
 
 def is_cycle_end(policy: Policy, before: float, after: float) -> bool:
@@ -269,14 +269,14 @@ class Snapshots:
         drop_tensors(self._files()[:-KEPT_SNAPSHOTS])
 
     def forget_after(self, samples: int) -> None:
-        """Drop models of later than ``samples``: the run goes back and will come to others."""
+        """Delete models of later than ``samples``: the run resumes before them."""
         drop_tensors(file for file in self._files() if int(file.stem) > samples)
 
     def weights(self) -> dict[int, dict[str, Tensor]]:
         """Return the ``state_dict`` of each by samples seen, the oldest first.
 
         Raises:
-            DamagedCheckpointError: one of them is not as it was written.
+            DamagedCheckpointError: one of them is damaged.
         """
         return {int(file.stem): model_weights(load_tensors(file)[0]) for file in self._files()}
 
@@ -295,7 +295,7 @@ def average_weights(snapshots: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def load_average(model: nn.Module, snapshots: list[dict[str, Tensor]], training_batches: Iterable[Tensor]) -> None:
-    """Put the mean of snapshots into a model, and take its batch-norm statistics anew on the training images.
+    """Load the mean of snapshots into a model, and recompute its batch-norm statistics on the training images.
 
     Stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407).
     """

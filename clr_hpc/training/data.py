@@ -15,7 +15,7 @@ from clr_hpc.data.splits import SPLITS, SplitName
 
 
 class Stream(IntEnum):
-    """What the numbers are for; each purpose has a stream of its own."""
+    """Purposes of random numbers; each has a stream of its own."""
 
     ORDER = 1
     AUGMENTATION = 2
@@ -65,7 +65,7 @@ class Sampler:
 
     @property
     def samples_per_epoch(self) -> int:
-        """Samples of one epoch: whole batches only, since batch norm can't take a batch of one.
+        """Samples of one epoch: complete batches only, since batch norm can't take a batch of one.
 
         Which images an epoch leaves out changes from epoch to epoch. A split smaller than a batch is one batch.
         """
@@ -104,7 +104,7 @@ def make_sampler(spec: RunSpec, training: LabelledRows) -> Sampler:
 
 
 class EmptyTaskError(Exception):
-    """The pack has nothing to learn this task from; the message says what is missing."""
+    """The pack has no images to learn this task from."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class TaskData:
     """The images of a task whose label is known."""
 
     training: LabelledRows
-    """What the model is trained on: of a one-class task the one class alone."""
+    """Images that the model is trained on: for a one-class task only that class."""
     splits: dict[SplitName, LabelledRows]
-    """What it is measured on."""
+    """Images that it is measured on."""
     training_patients: NDArray[np.int64]
     """(N,) a number for the patient of each training image."""
 
@@ -146,14 +146,14 @@ def task_data(task: Task, pack: Pack) -> TaskData:
         if len(training) < 2:
             raise EmptyTaskError(
                 f"{len(training)} training images of {task.normal}; a one-class model needs two or more: "
-                "take another class or pack more images"
+                "choose another class or pack more images"
             )
     _, patients = np.unique(pack.index["patient"].to_numpy(dtype=str)[training.rows], return_inverse=True)
     return TaskData(training, splits, patients.astype(np.int64))
 
 
 def task_labels(task: Task, pack: Pack) -> NDArray[np.int8]:
-    """Return the labels ``(images,)`` of a whole pack in a task: 1, 0 or UNKNOWN."""
+    """Return the labels ``(images,)`` of all images of a pack in a task: 1, 0 or UNKNOWN."""
     if isinstance(task, BinaryTask):
         return pack.labels(task.pathology)
     member = _no_finding(pack) if task.normal == NO_FINDING else pack.labels(task.normal)

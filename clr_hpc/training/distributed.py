@@ -1,4 +1,4 @@
-"""The processes that train one run together: what they say to each other, and what becomes of all when one fails.
+"""The process group that trains one run together: its collectives, and how all processes learn that one failed.
 
 Gradients and batch norm go through torch's default process group. Small control messages go through it too, as CPU
 tensors over gloo, so that none of them waits for the device.
@@ -29,7 +29,7 @@ Kind = Literal["diverged", "out of memory", "lease lost", "error"]
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a run failed, as the process says it that failed first."""
+    """Why a run failed, by the process that failed first."""
 
     kind: Kind
     reason: str
@@ -66,7 +66,7 @@ class RankFailedError(Exception):
 
 
 class RankLostError(Exception):
-    """A process that trains the run is gone without a word, as after a kill: start all anew, the run goes on."""
+    """A process was lost without a report, as after a kill: start all processes again, and the run resumes."""
 
 
 def _kind(error: BaseException) -> Kind:
@@ -83,7 +83,7 @@ def _kind(error: BaseException) -> Kind:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Say whether an exception means that another process is gone, rather than that this one did something wrong.
+    """Say whether an exception means that another process is gone, rather than an error in this one.
 
     gloo's errors reach Python as plain ``RuntimeError``; what tells them apart is the file they name.
     """
@@ -93,11 +93,11 @@ def is_lost_connection(error: BaseException) -> bool:
 T = TypeVar("T")
 _CAUSE, _LEAVING, _ALL_LEAVE = "cause", "leaving", "all leave"
 WATCH_SECONDS = 0.5
-"""How often a process looks whether another has failed while it waits for it."""
+"""Interval at which a waiting process checks whether another has failed."""
 
 
 class DisagreementError(Exception):
-    """Processes that train one run together differ in what must be the same; the message says in what."""
+    """Processes that train one run together differ in what must be the same."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class ProcessGroup:
     size: int
     device: torch.device
     store: Store | None = None
-    """Where the processes find each other: one that no other run uses, such as a ``PrefixStore`` with a number."""
+    """Rendezvous of the processes; no other run uses it. A numbered ``PrefixStore`` will do."""
     timeout_seconds: float = 300.0
-    """How long one waits for the others before it takes them for lost."""
+    """Timeout after which a process takes the others for lost."""
 
     def __post_init__(self) -> None:
         """Check that several processes can find each other.
@@ -130,7 +130,7 @@ class ProcessGroup:
 
     @property
     def is_rank0(self) -> bool:
-        """Whether this process is the one that reads and writes the run's folder."""
+        """Whether this process reads and writes the run's folder."""
         return self.rank == 0
 
     @contextmanager
@@ -142,7 +142,7 @@ class ProcessGroup:
 
         Raises:
             RankFailedError: the block raised in this process or in another; all get the same cause.
-            RankLostError: another process is gone without having said why.
+            RankLostError: another process is gone without a report.
         """
         store = self._join(attempt)
         left = threading.Event()
@@ -158,16 +158,16 @@ class ProcessGroup:
         else:
             if store is not None:
                 # whoever leaves first would cut off those who still read its last message
-                self._say_goodbye(store)
+                self._leave_together(store)
         finally:
             left.set()
             if store is not None and dist.is_initialized():
                 dist.destroy_process_group()
 
     def _leave_with_others(self, store: Store, left: threading.Event) -> None:
-        """Abort what this process waits for when another has said why it left.
+        """Abort what this process waits for when another has reported why it left.
 
-        NCCL's kernels would wait until the time is out, and so does gloo where gradients are on their way.
+        NCCL's kernels would wait for the timeout, and so does gloo during an all-reduce of gradients.
         """
         while not left.wait(WATCH_SECONDS):
             try:
@@ -267,15 +267,15 @@ class ProcessGroup:
             return RankLostError(f"rank {self.rank} of {self.size} lost the store: {of_store}")
         finally:
             self._abort()
-        return RankLostError(f"rank {self.rank} of {self.size} lost another that said nothing: {error}")
+        return RankLostError(f"rank {self.rank} of {self.size} lost a process that left no report: {error}")
 
     def _abort(self) -> None:
-        """End what is under way on this side: NCCL's kernels would wait for the others for ever."""
+        """End the collectives of this process: NCCL's kernels would wait for the others for ever."""
         if dist.is_initialized() and dist.group.WORLD is not None:
             dist.group.WORLD.abort()
 
-    def _say_goodbye(self, store: Store) -> None:
-        """Wait until all processes have left the block, and until none has a message under way."""
+    def _leave_together(self, store: Store) -> None:
+        """Wait until all processes have left the block and have no message in transit."""
         try:
             dist.all_reduce(torch.zeros(1))
             if store.add(_LEAVING, 1) == self.size:

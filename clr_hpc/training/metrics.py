@@ -1,4 +1,4 @@
-"""What is measured on a split, from every image's loss and score."""
+"""Metrics on a split, from every image's loss and score."""
 
 import time
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class SplitMetrics:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on a split."""
+    """A model's scores on a split, and its metrics."""
 
     metrics: SplitMetrics
     scores: NDArray[np.float32]
@@ -55,7 +55,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on all images of a split, in evaluation mode, and leave it in the mode it was in.
 
-    Each process takes its share of the images; all get the answers on all of them.
+    Each process takes its share of the images; all get the scores of all of them.
 
     Args:
         model: of any task.
@@ -64,8 +64,8 @@ def evaluate(
         decision: scores from here on count as label 1 in the accuracy; None leaves the accuracy undefined.
         group: the processes that have the model.
         batch_size: images at once; it changes results by rounding only.
-        fills_batches: fill the last batch up with images that are there already, and drop their answers. A GPU's
-            libraries prepare for each size anew, which takes longer than those images.
+        fills_batches: fill up the last batch with repeated images, and drop their scores. A GPU's libraries
+            prepare again for each batch size, which takes longer than those images.
 
     Raises:
         FloatingPointError: a score is not finite.
@@ -74,7 +74,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     share = group.share(len(split))
-    answers: list[Tensor] = []
+    batches: list[Tensor] = []
     for first in range(share.start, share.stop, batch_size):
         chosen = slice(first, min(first + batch_size, share.stop))
         rows, wanted = split.rows[chosen], split.labels[chosen]
@@ -85,9 +85,9 @@ def evaluate(
         labels = torch.from_numpy(wanted).to(images.device)
         outputs = model(images)
         both = torch.stack([model.losses(outputs, images, labels), model.scores(outputs, images)])
-        answers.append(both.float()[:, :count])
+        batches.append(both.float()[:, :count])
     model.train(was_training)
-    own = torch.cat(answers, dim=1).cpu().numpy() if answers else np.empty((2, 0), np.float32)
+    own = torch.cat(batches, dim=1).cpu().numpy() if batches else np.empty((2, 0), np.float32)
     losses, scores = np.concatenate(group.all_gather(own), axis=1)
     losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
     metrics = measure(scores, split, decision, losses, time.perf_counter() - start)
@@ -124,10 +124,10 @@ def measure(
 def areas(labels: NDArray[np.bool_], scores: NDArray[np.float32]) -> tuple[float, float] | tuple[None, None]:
     """Return AUROC and average precision of scores ``(N,)``, or None where the labels ``(N,)`` hold one class.
 
-    The AUROC is the chance that a positive scores above a negative, a tie counting half (Hanley & McNeil 1982,
-    doi:10.1148/radiology.143.1.7063747); average precision is the mean, over the positives, of the precision at
-    their scores, which is scikit-learn's. Importing that takes nearly as long as importing torch, and each process
-    that trains would wait for it.
+    The AUROC is the probability that a positive scores above a negative, ties counting half (Hanley & McNeil
+    1982, doi:10.1148/radiology.143.1.7063747). Average precision is the mean over positives of the precision at
+    their scores, as in scikit-learn. Importing that takes nearly as long as importing torch, and every training
+    process would wait for it.
     """
     positives, negatives = np.sort(scores[labels]), np.sort(scores[~labels])
     if not len(positives) or not len(negatives):

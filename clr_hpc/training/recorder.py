@@ -1,4 +1,4 @@
-"""What is written down about training steps, without waiting for the device at each of them."""
+"""Records of training steps in ``metrics.jsonl``, written without waiting for the device at each step."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ RECORDS_PER_EPOCH = 20
 
 @dataclass(frozen=True)
 class _Due:
-    """A record whose numbers may still be on their way from the device."""
+    """A record whose numbers may not have arrived from the device yet."""
 
     samples: int
     lr: float
@@ -29,7 +29,7 @@ class _Due:
 
 
 class StepRecorder:
-    """Sums losses on the device and records their mean some times an epoch.
+    """Sums losses on the device and records their mean several times per epoch.
 
     A GPU that one process trains on would idle while the host waits for its numbers, so there a record may be
     written a step late, when the next step has been launched.
@@ -43,7 +43,7 @@ class StepRecorder:
         records_per_epoch: int = RECORDS_PER_EPOCH,
         may_be_late: bool = True,
     ) -> None:
-        """Write to ``folder``, one record a step at most; ``already_elapsed``: seconds of earlier starts."""
+        """Write to ``folder``, one record per step at most; ``already_elapsed``: seconds before resuming."""
         self._trainer, self._folder = trainer, folder
         self._is_late = may_be_late and trainer.device.type == "cuda" and trainer.group.size == 1
         self._due: _Due | None = None
@@ -54,11 +54,11 @@ class StepRecorder:
 
     @property
     def elapsed_seconds(self) -> float:
-        """Seconds that the run has taken, over all its starts."""
+        """Seconds that the run has taken, including those before it was resumed."""
         return round(own_seconds() - self._started, 3)
 
     def restart_window(self) -> None:
-        """Forget what was summed; what happened meanwhile doesn't count as training time."""
+        """Reset the sums; the time since the last record doesn't count as training time."""
         self._loss_sum: Tensor | None = None
         self._steps = 0
         self._window_started = own_seconds()
@@ -67,7 +67,7 @@ class StepRecorder:
         """Count a step that ended at ``samples`` samples seen.
 
         Returns:
-            The mean loss of a record that was written meanwhile, over its steps and all processes; else None.
+            The mean loss over the steps of a record and all processes, if one was written; else None.
 
         Raises:
             FloatingPointError: the mean loss of a record, or the gradient, is not finite.
@@ -114,7 +114,7 @@ class StepRecorder:
         return mean_loss
 
     def require_finite(self, samples: int) -> None:
-        """Write the record that is due, and look at the steps since.
+        """Write the record that is due, and check the steps since.
 
         Raises:
             FloatingPointError: their mean loss, over all processes, is not finite.

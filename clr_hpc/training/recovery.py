@@ -1,6 +1,6 @@
-"""How a run goes on after it diverged or ran out of memory: from its newest checkpoint, in another way.
+"""Recovery of a run that diverged or ran out of memory: it resumes from a checkpoint with changed settings.
 
-What was changed stands in the checkpoint's progress, so it survives a kill.
+The changes are part of the checkpoint's progress, so they survive a kill.
 """
 
 from dataclasses import replace
@@ -20,25 +20,25 @@ from clr_hpc.training.distributed import Kind
 
 MOST_DIVERGENCES = 3
 SMALLEST_MICRO_BATCH = 2
-"""Images: batch norm can't take a single one."""
+"""Images; batch norm needs two."""
 
 
 class UnrecoverableError(Exception):
-    """There is nothing left to try; the message says what was tried and what may help."""
+    """The run has used up its recoveries."""
 
 
 def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes: int) -> None:
-    """Let the run in ``folder`` go on from its newest usable checkpoint, or from its beginning, in another way.
+    """Prepare the run in ``folder`` to resume from its newest usable checkpoint, or from its beginning.
 
-    After a divergence every rate is divided by three, so a wave keeps its shape. After memory ran out the
+    After a divergence every rate is divided by three, so a wave keeps its shape. When memory runs out the
     micro-batches are halved.
 
     Args:
-        kind: of what happened.
+        kind: of the failure.
         folder: of the run.
         spec: of the run.
         batch_size: images of a global batch.
-        processes: that train the run together.
+        processes: number that train the run together.
 
     Raises:
         UnrecoverableError: the rates were lowered three times, or the micro-batches are as small as they can be.
@@ -56,7 +56,7 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
 def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:
     if len(progress.divergences) == MOST_DIVERGENCES:
         raise UnrecoverableError(
-            f"it went back to a checkpoint {MOST_DIVERGENCES} times and divided its rates by {RATE_CUT} each time"
+            f"it was resumed {MOST_DIVERGENCES} times, with its rates divided by {RATE_CUT} each time"
         )
     lr_max = spec.policy.lr_max * spec.training.rate_scale * progress.rate_factor / RATE_CUT
     return replace(progress, divergences=(*progress.divergences, Divergence(progress.samples, lr_max)))
@@ -67,13 +67,13 @@ def _with_smaller_micro_batches(progress: Progress, batch_size: int, processes: 
     if batch_size // parts < max(SMALLEST_MICRO_BATCH, processes):
         raise UnrecoverableError(
             f"not even micro-batches of {batch_size // progress.micro_batches} images fit into memory; "
-            "lower image_size, take a smaller architecture or a device with more memory"
+            "lower image_size, or use a smaller architecture or a device with more memory"
         )
     return replace(progress, micro_batches=parts)
 
 
 def _with_best_on_disk(progress: Progress, best: Path) -> Progress:
-    """Count the best weights that are kept as the best so far: those of the checkpoint's time may be gone."""
+    """Take the best weights on disk as the best so far: they may be newer than the checkpoint."""
     try:
         _, metadata = load_tensors(best)
     except DamagedCheckpointError:

@@ -1,4 +1,4 @@
-"""What a run comes to: its models, their scores on the images that decide, what it cost."""
+"""The result of a run: its models, their scores on the test and validation images, its cost."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate the run's models, once on the test split, write their predictions, and return the result.
 
-    All processes evaluate; the first one writes. ``known`` is what the model answered as it is now, of any splits.
+    All processes evaluate; rank 0 writes. ``known`` holds evaluations of the model as it is now, if any.
     """
     seconds = recorder.elapsed_seconds  # of training: a cyclical run has more models to evaluate from here on
     models: dict[str, dict[str, Any]] = {}
@@ -39,7 +39,7 @@ def evaluate_run(
         models[name]["threshold"] = _threshold(trainer, evaluations["train"])
         tables.append(_predictions(trainer, name, evaluations))
         if name == "last" and trainer.group.is_rank0:
-            _draw_answers(trainer, saver, progress.samples, evaluations["validation"])
+            _record_validation_scores(trainer, saver, progress.samples, evaluations["validation"])
     if trainer.group.is_rank0:
         with trainer.timeline("logging"), atomic_write(saver.path / "predictions.parquet") as temporary:
             pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
@@ -101,8 +101,8 @@ def _with_held_out_scores(trainer: Trainer, evaluations: Evaluations) -> Evaluat
     return evaluations | {"train": Evaluation(train.metrics, scores)}
 
 
-def _draw_answers(trainer: Trainer, saver: Saver, samples: int, validation: Evaluation) -> None:
-    """Record what a precision-recall curve is drawn from; a one-class score is no probability."""
+def _record_validation_scores(trainer: Trainer, saver: Saver, samples: int, validation: Evaluation) -> None:
+    """Record the scores of a precision-recall curve; a one-class score is no probability."""
     labels = trainer.data.splits["validation"].labels
     if isinstance(trainer.spec.task, BinaryTask) and len(labels):
         saver.folder.record_answers(samples, "validation", labels, validation.scores)
@@ -116,7 +116,7 @@ def _threshold(trainer: Trainer, train: Evaluation) -> float | None:
 
 
 def _predictions(trainer: Trainer, model: str, evaluations: Evaluations) -> pd.DataFrame:
-    """Return a row an image: validation and test, and of a one-class model the images it learned from."""
+    """Return one row per image: validation and test, and for a one-class model the images it was trained on."""
     parts = []
     for split in SPLITS:
         rows, scores = trainer.data.splits[split], evaluations[split].scores
@@ -144,7 +144,7 @@ def _cost(trainer: Trainer, samples: int, seconds: float) -> dict[str, float]:
 
 
 def _target(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
-    """Return when this run first was as good on the validation split as its baseline at its best."""
+    """Return when this run first reached the best validation loss of its baseline."""
     if trainer.spec.start is None or not trainer.model.takes_steps:
         return None
     wanted = baseline_result(trainer.spec.start, folder.parent)["best"]["validation_loss"]

@@ -1,4 +1,4 @@
-"""Runs that share a process take turns: one thread at a time, and a clock that counts a thread's own turns."""
+"""A lock by which runs that share a process take turns, and a clock that counts a thread's own turns."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ _away = threading.local()
 
 
 def own_seconds() -> float:
-    """Return a monotonic clock's seconds; it stands still while the calling thread waits for its turn.
+    """Return a monotonic clock's seconds; it stops while the calling thread waits for its turn.
 
     So the seconds of runs that take turns add up to those of their process.
     """
@@ -18,19 +18,16 @@ def own_seconds() -> float:
 
 
 class RoundRobinLock:
-    """A baton: who holds it works, and those who wait get it in the order in which they came.
-
-    ``with turns:`` holds it, and gives it away however the block ends.
-    """
+    """A fair lock: threads that wait get it in the order in which they came; ``with lock:`` holds it."""
 
     def __init__(self) -> None:
-        """Lay the baton down for whoever comes first."""
+        """Start unlocked."""
         self._mutex = threading.Lock()
         self._is_held = False
         self._waiting: deque[threading.Event] = deque()
 
     def yield_to_others(self) -> None:
-        """Let all who wait have their turns, one each, and go on after them."""
+        """Let each waiting thread have one turn, then continue."""
         self._give()
         self._take()
 
@@ -48,7 +45,7 @@ class RoundRobinLock:
     def _give(self) -> None:
         with self._mutex:
             if self._waiting:
-                self._waiting.popleft().set()  # from hand to hand: nobody can come in between
+                self._waiting.popleft().set()  # handed over while held: no thread can come in between
             else:
                 self._is_held = False
 
@@ -60,5 +57,5 @@ class RoundRobinLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the baton away."""
+        """Hand over to the next thread."""
         self._give()

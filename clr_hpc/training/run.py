@@ -1,4 +1,4 @@
-"""What every place calls: train one run in its folder and leave a result there, whatever happens."""
+"""Entry point of every place: train one run in its folder and leave a result there, whatever happens."""
 
 import gc
 import itertools
@@ -24,7 +24,7 @@ ExitStatus = Literal["done", "failed", "stopped", "in use"]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How all runs of a command are trained, as its options say; what a run comes to does not depend on it."""
+    """Options of a command for all its runs; results do not depend on them."""
 
     checkpoint_seconds: float = 60.0
     """Age at which a run's checkpoint is renewed."""

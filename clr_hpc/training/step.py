@@ -220,9 +220,9 @@ class CapturedPasses:
     A step of a small network is some hundred kernels of a few microseconds each, and the host takes longer to
     launch them than the GPU to compute them. A replay launches all of a graph at once. What differs from step to
     step is copied into tensors that stay where they are; the optimizer's step, which differs in its rate, is
-    launched as ever.
+    launched as before.
 
-    Gradients are left in the parameters' ``grad``, anew at each replay, so nobody may set that to None.
+    Gradients are left in the parameters' ``grad``, overwritten at each replay, so nothing may set that to None.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class CapturedPasses:
             model: whose gradients are wanted; it has taken some steps.
 
         Raises:
-            torch.OutOfMemoryError: the passes don't fit beside what is there.
+            torch.OutOfMemoryError: not enough memory for the passes.
         """
         device = pixels.device
         self._pixels, self._labels = pixels.clone(), labels.to(device)
@@ -259,7 +259,7 @@ class CapturedPasses:
         pool = torch.cuda.graph_pool_handle()
 
         def capturing(graph: torch.cuda.CUDAGraph) -> torch.cuda.graph:
-            # other threads go on: they fetch pixels and write checkpoints
+            # other threads continue: they fetch pixels and write checkpoints
             return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
         with self._own_random_numbers():
@@ -305,19 +305,18 @@ def worth_compiling(spec: RunSpec, samples_per_epoch: int) -> bool:
     """Say whether compiling a run's network takes less time on a GPU than it saves.
 
     ``torch.compile`` takes a fraction of a minute, once for all runs of a process with the same network and batch,
-    and what it saves grows with the pixels that a run sees. The answer depends on nothing but the run, so that it
-    computes the same alone, in a cohort and resumed.
-
-    One-class models, whose networks are used in other ways besides, are left as they are.
+    and what it saves grows with the pixels that a run sees. The answer depends on the run alone, so that it
+    computes the same alone, in a cohort and resumed. One-class models use their networks in other ways too and
+    are not compiled.
     """
     pixels = spec.training.epochs * samples_per_epoch * spec.training.image_size**2
     return isinstance(spec.task, BinaryTask) and pixels >= network(spec.architecture).compiling_pays_from_pixels
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return what computes as this network does, from its parameters, and is compiled when it is first called.
+    """Return a function that computes as this network does and is compiled at its first call.
 
-    A machine that can't compile, for want of a C compiler say, computes as ever; torch's log says why.
+    Where compiling fails, for want of a C compiler say, it runs the network itself; torch's log has the reason.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's use of itself

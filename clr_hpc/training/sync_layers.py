@@ -1,7 +1,7 @@
-"""Layers that make a batch in parts, over processes or one after the other, count as one batch.
+"""Layers with which a batch in parts, over processes or one after the other, gives the results of one batch.
 
-They stand in a copy of the network that shares every tensor with it and that training steps go through. So nothing
-of it is saved: checkpoints know neither the number of processes nor that of micro-batches.
+They are in a copy of the network that shares every tensor with it and that training steps go through. Nothing of
+it is saved: checkpoints don't depend on the number of processes or micro-batches.
 """
 
 import copy
@@ -19,11 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass
 class Part:
-    """Which images of the global batch a network is about to see."""
+    """The images of the global batch that the next forward pass sees."""
 
     images: slice
     batch_size: int
-    """Of the global batch."""
+    """Images of the global batch."""
 
 
 def sharing_copy(network: nn.Module, part: Part, processes: int) -> nn.Module:
@@ -61,7 +61,7 @@ class SlicedDropout(nn.Module):
     """Draws the mask of the global batch and uses its own images' part, so an image's mask is always the same."""
 
     def __init__(self, probability: float, part: Part) -> None:
-        """Drop with ``probability``; ``part`` says which images are coming."""
+        """Drop with ``probability``; ``part`` is read at every pass."""
         super().__init__()
         self._probability, self._part = probability, part
 
@@ -86,7 +86,7 @@ def _shared_batch_norm(norm: _BatchNorm) -> nn.Module:
 
 
 class HostSyncBatchNorm(nn.Module):
-    """Batch norm over all processes on the CPU, where torch's ``SyncBatchNorm`` refuses to work.
+    """Batch norm over all processes on the CPU, which torch's ``SyncBatchNorm`` does not support.
 
     The statistics are those of all images of all processes, of which each has one at least (Chan, Golub & LeVeque
     1983).
@@ -140,7 +140,7 @@ def _global_statistics(features: Tensor) -> tuple[Tensor, Tensor, int]:
 def _from_all(own: Tensor) -> Tensor:
     """Return the vectors ``(N,)`` of all processes as ``(processes, N)``, the same in each.
 
-    They are added up by hand, too: gloo's all-reduce goes around twice and took 2 to 8 times as long.
+    Sums are made from these too: gloo's all-reduce goes around twice and took 2 to 8 times as long.
     """
     everyones = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(everyones, own)
@@ -188,7 +188,7 @@ class _Normalise(torch.autograd.Function):
             ctx.epsilon,
             [True] * 3,
         )
-        # ... and what is left, which for each channel is a line in its inputs
+        # ... and the rest, which is linear in the inputs of each channel
         means = _from_all(torch.cat([of_bias, of_weight]).double()).sum(dim=0) / ctx.count
         mean_of_bias, mean_of_weight = means.to(inputs.dtype).view(2, -1)
         inverse_deviation = (variance + ctx.epsilon).rsqrt()

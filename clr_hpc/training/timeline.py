@@ -1,4 +1,4 @@
-"""Which part of a run its wall time goes into: a timeline that is cut at the borders of parts.
+"""Timeline of a run: how much wall time goes into each of its parts.
 
 Code says ``with timeline("forward"):`` around a part. Without a profile the timeline is ``untimed``, which does
 nothing. A ``Timeline`` marks both borders. On a GPU a mark is an event that the device reaches after all work
@@ -19,11 +19,11 @@ Part = Literal[
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 REST = "rest"
-"""What lies in no part."""
+"""Time in no part."""
 AnyTimeline = Callable[[Part], AbstractContextManager[Any]]
 _NOTHING = nullcontext()
 _READ_AT = 64
-"""Marks that are kept before those that the device has reached are read."""
+"""Marks kept before those that the device has reached are read."""
 Mark = TypeVar("Mark")
 
 
@@ -49,14 +49,14 @@ class Clock(Protocol[Mark]):
 
 
 class HostClock:
-    """The time of this process, for devices whose work is done when a call returns."""
+    """Host time, for devices whose work is done when a call returns."""
 
     def mark(self) -> float:
         """Return this moment."""
         return time.perf_counter()
 
     def is_reached(self, mark: float) -> bool:  # noqa: ARG002
-        """Say that it is."""
+        """Return True."""
         return True
 
     def between(self, first: float, second: float) -> float:
@@ -76,13 +76,13 @@ class CudaClock:
         self.wait()
 
     def mark(self) -> torch.cuda.Event:
-        """Put an event behind the work that the device was given so far."""
+        """Record an event after the work that the device has so far."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         return event
 
     def is_reached(self, mark: torch.cuda.Event) -> bool:
-        """Say whether the device has come to an event."""
+        """Say whether the device has reached an event."""
         return bool(mark.query())  # type: ignore[no-untyped-call]
 
     def between(self, first: torch.cuda.Event, second: torch.cuda.Event) -> float:
@@ -97,8 +97,8 @@ class CudaClock:
 class Timeline:
     """The wall time of a run, each moment of which belongs to one part or to the rest.
 
-    Parts may lie within each other: the outermost counts, so that what an evaluation reads is evaluation. What
-    other threads do meanwhile costs this one nothing and is not counted.
+    Of nested parts the outermost counts, so that what an evaluation reads is evaluation. Other threads are not
+    counted.
     """
 
     def __init__(self, clock: Clock[Any], started: float) -> None:
@@ -111,7 +111,7 @@ class Timeline:
         self._part: Part | None = None
         self._read = clock.mark()
         self._marks: deque[tuple[str, Any]] = deque()
-        """Not read yet: what ended there, and where."""
+        """Not read yet: the part that ended, and its mark."""
 
     @classmethod
     def of(cls, device: torch.device, started: float) -> "Timeline":

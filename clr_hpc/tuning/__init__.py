@@ -1,1 +1,1 @@
-"""Finding the settings with which a model trains best: searches, trials and what they come to."""
+"""Hyperparameter search: searches, trials and their outcome."""

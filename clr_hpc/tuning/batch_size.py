@@ -2,7 +2,7 @@
 
 Sizes double until one does not fit; then the interval between is halved a few times. A probe builds the run's
 network and takes two real steps. A GPU reports when it is full. On a CPU the memory of the probe is compared with
-its share of the free memory before a larger one would exceed it, since there the kernel kills without a word.
+its share of the free memory before a larger one would exceed it, since there the kernel kills without warning.
 """
 
 import resource
@@ -23,14 +23,14 @@ from clr_hpc.tuning.space import dimensions_of
 STEPS = 3
 """The optimizer's own memory is there after the first, and that of a GPU's graphs after the third."""
 SPARE = 0.8
-"""Of the share of the memory that is free: other things grow too."""
+"""Usable share of the free memory: other things grow too."""
 
 
 class BatchProbe:
     """Builds runs and takes a few of their steps, each in a process of its own."""
 
     def __init__(self, pack_folder: Path, sharing: Processes) -> None:
-        """Probe on this pack, for as many runs at a time as will share the machine."""
+        """Probe on this pack, for as many runs at a time as share the machine."""
         self._pack_folder, self._sharing = pack_folder, sharing
         self._budget_bytes = SPARE * _free_bytes() / sharing.count
         self._on_cpu = True
@@ -43,7 +43,7 @@ class BatchProbe:
         return int(self._ask("images", spec))
 
     def fits(self, spec: RunSpec) -> bool:
-        """Say whether a run's batch fits beside the others that will be trained."""
+        """Say whether a run's batch fits into its share of the memory."""
         batch_size = spec.training.batch_size
         if self._largest is not None and self._on_cpu:
             known, taken = self._largest
@@ -61,7 +61,7 @@ class BatchProbe:
         return max(0, taken - self._bytes_at_rest) / batch_size
 
     def _ask(self, question: str, spec: RunSpec) -> Any:
-        """Ask a fresh process: what a larger batch took before would stay counted."""
+        """Ask a new process: in an old one the peak of a larger batch would still count."""
         context = fresh_processes()
         ours, theirs = context.Pipe()
         arguments = (theirs, question, self._pack_folder, spec, self._sharing)
@@ -120,19 +120,19 @@ def _free_bytes() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo doesn't say how much memory is free")
+    raise OSError("/proc/meminfo has no MemAvailable; free memory is unknown")
 
 
 HALVINGS = 2
-"""Of the last doubling: the largest batch is found to a quarter of it."""
+"""Bisections of the last doubling: the largest batch is found to a quarter of it."""
 
 
 class NothingFitsError(UserError):
-    """Not even the smallest batch size fits."""
+    """Not even the smallest batch size fits into memory."""
 
 
 def batch_sizes_that_fit(
-    study: Study, pack_checksum: str, sharing: Processes, say: Callable[[str], None]
+    study: Study, pack_checksum: str, sharing: Processes, log: Callable[[str], None]
 ) -> tuple[int, ...]:
     """Return ``low``, its doublings and the largest batch size that fits; empty where the space asks for none.
 
@@ -156,17 +156,17 @@ def batch_sizes_that_fit(
         raise NothingFitsError(
             f"not even batch_size={wanted.low} fits into memory; lower low, image_size or --processes"
         )
-    say(f"batch sizes that fit: {', '.join(map(str, sizes))}")
+    log(f"batch sizes that fit: {', '.join(map(str, sizes))}")
     return sizes
 
 
 def search_largest(low: int, most: int, fits: Callable[[int], bool]) -> tuple[int, ...]:
-    """Return ``low`` and its doublings as far as they fit, and last the largest size found between.
+    """Return ``low``, its doublings as far as they fit, and the largest size found above them.
 
     Args:
         low: the first size.
-        most: the last that makes sense: one batch of all images.
-        fits: tries a size; what is larger than one that doesn't fit is not tried.
+        most: the largest useful one: a batch of all images.
+        fits: tries a size; larger sizes than one that doesn't fit are not tried.
     """
     sizes: list[int] = []
     size = low

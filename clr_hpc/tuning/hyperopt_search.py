@@ -8,14 +8,14 @@ from hyperopt import JOB_STATE_DONE, STATUS_OK, Trials, hp, tpe
 from hyperopt.base import Domain
 
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.search import STARTUP_TRIALS, Told, losses_with_a_liar, seed_of_answer
-from clr_hpc.tuning.space import Choice, Dimension, Dimensions
+from clr_hpc.tuning.search import STARTUP_TRIALS, Observation, constant_liar_losses, seed_of_answer
+from clr_hpc.tuning.space import Choice, Dimension, Dimensions, from_parameters, to_parameters
 
 
 class HyperoptParzenEstimator:
     """Densities of good and of bad values, one setting at a time.
 
-    Hyperopt forgets the trials under way, so they are told with the mean loss.
+    Hyperopt ignores running trials, so they are passed with the mean loss.
     """
 
     def __init__(self, dimensions: Dimensions, seed: int) -> None:
@@ -24,12 +24,12 @@ class HyperoptParzenEstimator:
         space = {name: _expression(name, dimension) for name, dimension in dimensions.items()}
         self._domain = Domain(lambda _: 0.0, space)
 
-    def ask(self, trials: Sequence[Told], attempt: int) -> Values:
+    def ask(self, trials: Sequence[Observation], attempt: int) -> Values:
         """Return what the densities make of the trials."""
         known = Trials()
-        losses = losses_with_a_liar(trials)
+        losses = constant_liar_losses(trials)
         known.insert_trial_docs(
-            [self._document(known, number, told, losses[number]) for number, told in enumerate(trials)]
+            [self._document(known, number, trial, losses[number]) for number, trial in enumerate(trials)]
         )
         known.refresh()
         seed = seed_of_answer(self._seed, len(trials), attempt)
@@ -37,12 +37,10 @@ class HyperoptParzenEstimator:
             [len(trials)], self._domain, known, seed, n_startup_jobs=STARTUP_TRIALS, verbose=False
         )
         found = answer["misc"]["vals"]
-        return {
-            name: dimension.from_parameter(float(found[name][0])) for name, dimension in self._dimensions.items()
-        }
+        return from_parameters(self._dimensions, {name: values[0] for name, values in found.items()})
 
-    def _document(self, known: Trials, number: int, told: Told, loss: float) -> dict[str, Any]:
-        parameters = {name: self._dimensions[name].to_parameter(value) for name, value in told.values.items()}
+    def _document(self, known: Trials, number: int, observation: Observation, loss: float) -> dict[str, Any]:
+        parameters = to_parameters(self._dimensions, observation.values)
         misc = {
             "tid": number,
             "cmd": self._domain.cmd,

@@ -8,29 +8,28 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.search import STARTUP_TRIALS, Told, seed_of_answer
-from clr_hpc.tuning.space import Choice, Dimension, Dimensions
+from clr_hpc.tuning.search import STARTUP_TRIALS, Observation, seed_of_answer
+from clr_hpc.tuning.space import Choice, Dimension, Dimensions, from_parameters, to_parameters
 
 
 class _OptunaSearch:
-    """A sampler that is given all trials anew each time; trials under way count as Optuna's running ones."""
+    """An Optuna sampler that gets all trials at each call."""
 
     def __init__(self, dimensions: Dimensions, seed: int, make_sampler: Callable[[int], BaseSampler]) -> None:
         self._dimensions, self._seed, self._make_sampler = dimensions, seed, make_sampler
         self._distributions = {name: _distribution(dimension) for name, dimension in dimensions.items()}
 
-    def ask(self, trials: Sequence[Told], attempt: int) -> Values:
+    def ask(self, trials: Sequence[Observation], attempt: int) -> Values:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(sampler=self._make_sampler(seed_of_answer(self._seed, len(trials), attempt)))
-        study.add_trials([self._trial(told) for told in trials])
-        answer = study.ask(self._distributions).params
-        return {name: dimension.from_parameter(answer[name]) for name, dimension in self._dimensions.items()}
+        study.add_trials([self._trial(observation) for observation in trials])
+        return from_parameters(self._dimensions, study.ask(self._distributions).params)
 
-    def _trial(self, told: Told) -> FrozenTrial:
+    def _trial(self, observation: Observation) -> FrozenTrial:
         return create_trial(
-            state=TrialState.RUNNING if told.loss is None else TrialState.COMPLETE,
-            value=told.loss,
-            params={name: self._dimensions[name].to_parameter(value) for name, value in told.values.items()},
+            state=TrialState.RUNNING if observation.loss is None else TrialState.COMPLETE,
+            value=observation.loss,
+            params=to_parameters(self._dimensions, observation.values),
             distributions=self._distributions,
         )
 

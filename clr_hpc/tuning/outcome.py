@@ -1,4 +1,4 @@
-"""What a search came to: the best settings with their interval, what mattered, and what it cost."""
+"""Outcome of a search: the best settings with their interval, importance of settings, cost."""
 
 import math
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ SHUFFLES = 20
 
 
 def importance_of(tuner: Tuner, dimensions: Dimensions) -> dict[str, Any] | None:
-    """Return what a random forest makes of the trials that were trained to their end.
+    """Return the importance of each setting, by a random forest of the trials that were trained to the end.
 
-    ``settings`` has for each setting by how much the forest's R² falls where its values are shuffled among trials
-    (permutation importance, Breiman 2001), as a share of all. ``explained`` is R² on trials that a tree has not
-    seen, out of bag: near zero or below, the shares say nothing. Where fewer than eight trials went to the end,
-    all count, with what was measured last.
+    ``settings`` has for each setting the fall of the forest's R² where its values are shuffled among trials
+    (permutation importance, Breiman 2001), as a share of the sum. ``explained`` is the out-of-bag R²: near zero or
+    below, the shares mean nothing. Where fewer than eight trials were trained to the end, all count, with their
+    latest measurements.
 
     Returns:
         None for fewer than eight trials.
@@ -56,7 +56,7 @@ def importance_of(tuner: Tuner, dimensions: Dimensions) -> dict[str, Any] | None
 
 
 def _place(dimension: Dimension, value: float) -> float:
-    """Return where a value lies among those that were searched."""
+    """Return the position of a value in its dimension."""
     if isinstance(dimension, Choice):
         return float(dimension.values.index(value))
     return dimension.place(value)
@@ -68,15 +68,15 @@ CONFIDENCE = 0.95
 def outcome_of(
     tuner: Tuner, study: Study, dimensions: Dimensions, pack_checksum: str, runs_folder: Path, processors: float
 ) -> dict[str, Any]:
-    """Return ``outcome.json``, also of a search that has not ended.
+    """Return ``outcome.json``, also for a search that has not ended.
 
     Args:
-        tuner: with all that happened.
+        tuner: with the trials so far.
         study: with the ``tune`` section.
         dimensions: that were searched.
         pack_checksum: of the study's pack.
-        runs_folder: where the trials' runs are.
-        processors: CPU threads or GPUs that each run has; a part of a GPU where runs share it.
+        runs_folder: holds the trials' runs.
+        processors: CPU threads or GPUs per run; a fraction of a GPU where runs share it.
     """
     tuning = study.tune
     assert tuning is not None
@@ -122,8 +122,8 @@ def best_study(study: Study, values: Values) -> str:
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
     """Return Student's 95 % interval of a mean; None for a single value.
 
-    Two or three seeds give a wide one, and it knows nothing of the choice among trials: the best of many is also
-    the luckiest.
+    Two or three seeds give a wide one. It does not account for selection: the best of many trials is also the
+    luckiest.
     """
     if len(values) < 2:
         return None
@@ -158,7 +158,7 @@ def _trial(trial: Trial, tuner: Tuner) -> dict[str, Any]:
 
 
 def _history(tuner: Tuner, seeds: int) -> list[dict[str, Any]]:
-    """Return every measurement with the epochs that were spent until then."""
+    """Return every measurement with the epochs spent so far."""
     spent = 0
     reached: dict[int, int] = {}
     history = []

@@ -1,4 +1,4 @@
-"""The one interface of all searches, and how one is had by its name."""
+"""The interface of all searches, and the two without a library: grid and random."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,31 +16,31 @@ from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.space import Dimensions
 
 STARTUP_TRIALS = 8
-"""So many trials are drawn by chance before a model of the space is asked: too few for one to say anything."""
+"""Trials drawn at random before a model of the space proposes: fewer are too few for a model."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a search is told of a trial."""
+class Observation:
+    """A trial as a search sees it."""
 
     values: Values
     loss: float | None
-    """What is minimised; None while the trial is under way."""
+    """To be minimised; None while the trial is running."""
 
 
 class Search(Protocol):
-    """Says what to try next.
+    """Proposes settings to try next.
 
-    It has no state: all that it goes by are the trials that it is told each time. So nothing of it can be lost in
-    a kill, the same trials give the same answer, and the trials under way count too.
+    It is stateless: it gets all trials at each call. So a kill loses nothing, the same trials give the same
+    proposal, and running trials count too.
     """
 
-    def ask(self, trials: Sequence[Told], attempt: int) -> Values | None:
-        """Return settings to try beside and after ``trials``, which are in the order in which they were asked for.
+    def ask(self, trials: Sequence[Observation], attempt: int) -> Values | None:
+        """Return settings to try next; ``trials`` are in the order in which they were proposed.
 
         Args:
-            trials: those that ended, and those under way. A trial that failed has the highest loss of all.
-            attempt: counts the answers that could not be used, since they were tried before.
+            trials: finished and running. A failed trial has the highest loss of all.
+            attempt: number of proposals so far that repeat an earlier trial.
 
         Returns:
             A value for each dimension; None where there is nothing left to try.
@@ -48,7 +48,7 @@ class Search(Protocol):
 
 
 class MissingLibraryError(UserError):
-    """The search's library is not installed; the message says which extra installs it."""
+    """The search's library is not installed."""
 
 
 _FILES: dict[SearchName, tuple[str, str, str]] = {
@@ -75,8 +75,8 @@ def make_search(name: SearchName, dimensions: Dimensions, seed: int) -> Search:
         if not extra:
             raise
         raise MissingLibraryError(
-            f"search: {name} needs a library that is not there ({error}); "
-            f"pip install 'clr-hpc[{extra}]', or take another search: grid and random need none"
+            f"search: {name} needs a library that is not installed ({error}); "
+            f"pip install 'clr-hpc[{extra}]', or use grid or random, which need none"
         ) from error
     return search
 
@@ -90,12 +90,12 @@ def seed_of_answer(seed: int, trials: int, attempt: int) -> int:
 class Grid:
     """The points of a grid, the last setting changing fastest."""
 
-    def __init__(self, dimensions: Dimensions, seed: int) -> None:  # noqa: ARG002  a grid leaves nothing to chance
+    def __init__(self, dimensions: Dimensions, seed: int) -> None:  # noqa: ARG002  a grid is deterministic
         """Lay a grid over the dimensions."""
         combinations = product(*(dimension.grid() for dimension in dimensions.values()))
         self.points = [dict(zip(dimensions, point, strict=True)) for point in combinations]
 
-    def ask(self, trials: Sequence[Told], attempt: int) -> Values | None:  # noqa: ARG002
+    def ask(self, trials: Sequence[Observation], attempt: int) -> Values | None:  # noqa: ARG002
         """Return the first point that has not been tried."""
         tried = [trial.values for trial in trials]
         return next((point for point in self.points if point not in tried), None)
@@ -111,30 +111,30 @@ class RandomSearch:
         """Draw from the dimensions."""
         self._dimensions, self._seed = dimensions, seed
 
-    def ask(self, trials: Sequence[Told], attempt: int) -> Values:
-        """Draw settings; what came of the trials doesn't matter, only how many there are."""
+    def ask(self, trials: Sequence[Observation], attempt: int) -> Values:
+        """Draw settings; of the trials only their number matters."""
         random = np.random.default_rng(seed_of_answer(self._seed, len(trials), attempt))
         return {name: dimension.draw(random) for name, dimension in self._dimensions.items()}
 
 
 ATTEMPTS = 3
-"""Of the search, to name something new: equal settings and seeds train to the same bytes."""
+"""Proposals of the search before random ones: equal settings and seeds train to the same bytes."""
 DRAWS = 200
-"""By chance, after that; where these are all known too, the space counts as used up."""
+"""Random proposals after those; where they are all known too, the space counts as exhausted."""
 
 
 class Proposals:
-    """Asks a search, and where it repeats itself draws by chance."""
+    """Proposals of a search, or random ones where it repeats itself."""
 
     def __init__(self, search: Search, dimensions: Dimensions, seed: int) -> None:
         """Ask this search over these dimensions."""
-        self._search, self._by_chance = search, RandomSearch(dimensions, seed)
+        self._search, self._random = search, RandomSearch(dimensions, seed)
 
-    def next(self, trials: Sequence[Told]) -> Values | None:
-        """Return settings that none of the trials has; None where the space is used up."""
+    def next(self, trials: Sequence[Observation]) -> Values | None:
+        """Return settings that none of the trials has; None where the space is exhausted."""
         tried = [trial.values for trial in trials]
         for attempt in range(ATTEMPTS + DRAWS):
-            asked = self._search if attempt < ATTEMPTS else self._by_chance
+            asked = self._search if attempt < ATTEMPTS else self._random
             values = asked.ask(trials, attempt)
             if values is None:
                 return None
@@ -143,10 +143,10 @@ class Proposals:
         return None
 
 
-def losses_with_a_liar(trials: Sequence[Told]) -> list[float]:
-    """Return the loss of each trial, for one under way the mean of those that ended: the constant liar.
+def constant_liar_losses(trials: Sequence[Observation]) -> list[float]:
+    """Return the loss of each trial; a running one has the mean of the finished ones: the constant liar.
 
-    So a search neither asks for what is being tried already nor is drawn to it or away from it (Ginsbourger, Le
+    So a search neither repeats what is running nor is drawn to it or away from it (Ginsbourger, Le
     Riche & Carraro 2010, "Kriging is well-suited to parallelize optimization").
     """
     ended = [trial.loss for trial in trials if trial.loss is not None]

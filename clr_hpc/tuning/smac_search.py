@@ -14,36 +14,35 @@ from smac.model.random_forest.random_forest import RandomForest
 from smac.runhistory import TrialInfo, TrialValue
 
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.search import STARTUP_TRIALS, Told, losses_with_a_liar, seed_of_answer
-from clr_hpc.tuning.space import Choice, Dimension, Dimensions
+from clr_hpc.tuning.search import STARTUP_TRIALS, Observation, constant_liar_losses, seed_of_answer
+from clr_hpc.tuning.space import Choice, Dimension, Dimensions, from_parameters, to_parameters
 
 TREES = 10
-"""And the rest as in SMAC's own facade, whose forest takes a thread for each core, beside the training."""
+"""The other settings are those of SMAC's facade, whose forest would take a thread per core from training."""
 CHALLENGERS = 1_000
-"""Random settings that the forest compares, besides those near the best: SMAC's own 10,000 take seconds."""
+"""Random settings that the forest compares, besides those near the best: SMAC's 10,000 take seconds."""
 ENDLESS = 1_000_000
-"""Trials: how many there will be is not SMAC's to decide."""
+"""Trials; SMAC does not limit their number."""
 
 
 class SmacForest:
     """Expected improvement under a random forest, after the first points of a Sobol sequence.
 
-    SMAC's forest forgets the trials under way, so they are told with the mean loss.
+    SMAC's forest ignores running trials, so they are passed with the mean loss.
     """
 
     def __init__(self, dimensions: Dimensions, seed: int) -> None:
         """Search the dimensions."""
         self._dimensions, self._seed = dimensions, seed
 
-    def ask(self, trials: Sequence[Told], attempt: int) -> Values:
+    def ask(self, trials: Sequence[Observation], attempt: int) -> Values:
         """Return what the forest makes of the trials."""
-        with tempfile.TemporaryDirectory() as folder:  # SMAC can't do without one
+        with tempfile.TemporaryDirectory() as folder:  # SMAC requires one
             if len(trials) < STARTUP_TRIALS:
                 answer = self._first_design(Path(folder), len(trials), attempt)
             else:
-                answer = self._asked_of_forest(Path(folder), trials, attempt)
-        found = dict(answer)
-        return {name: dimension.from_parameter(float(found[name])) for name, dimension in self._dimensions.items()}
+                answer = self._proposed_by_forest(Path(folder), trials, attempt)
+        return from_parameters(self._dimensions, dict(answer))
 
     def _first_design(self, folder: Path, number: int, attempt: int) -> Configuration:
         scenario = self._scenario(folder, seed_of_answer(self._seed, 0, attempt))
@@ -51,7 +50,7 @@ class SmacForest:
         configurations = design.select_configurations()
         return configurations[number % len(configurations)]
 
-    def _asked_of_forest(self, folder: Path, trials: Sequence[Told], attempt: int) -> Configuration:
+    def _proposed_by_forest(self, folder: Path, trials: Sequence[Observation], attempt: int) -> Configuration:
         scenario = self._scenario(folder, seed_of_answer(self._seed, len(trials), attempt))
         logging.getLogger("smac").setLevel(logging.ERROR)
         forest = RandomForest(
@@ -74,8 +73,8 @@ class SmacForest:
             overwrite=True,
             logging_level=False,
         )
-        for told, loss in zip(trials, losses_with_a_liar(trials), strict=True):
-            parameters = {name: self._dimensions[name].to_parameter(value) for name, value in told.values.items()}
+        for observation, loss in zip(trials, constant_liar_losses(trials), strict=True):
+            parameters = to_parameters(self._dimensions, observation.values)
             known = Configuration(scenario.configspace, values=parameters)
             smac.tell(TrialInfo(known, seed=0), TrialValue(cost=loss), save=False)
         return smac.ask().config

@@ -1,15 +1,17 @@
-"""What a search sees of a space: for each setting, numbers to choose from or an interval. Nothing else."""
+"""Dimensions of a search space: for each setting, numbers to choose from or an interval."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from clr_hpc.config.tune import Range, Space, UpToWhatFits
+from clr_hpc.config.tuned_study import Values
 
 SIGNIFICANT_DIGITS = 4
-"""Of a value from an interval: more change nothing in training, and make settings hard to read."""
+"""Digits of a value from an interval: more change nothing in training and are hard to read."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Choice:
         return self.values
 
     def to_parameter(self, value: float) -> float:
-        """Return what a library knows the value by: its position, since a choice has an order."""
+        """Return the parameter of the search library: the value's position, since a choice has an order."""
         return self.values.index(value)
 
     def from_parameter(self, parameter: float) -> float:
@@ -43,18 +45,18 @@ class Interval:
     high: float
     is_log: bool = False
     points: int = 3
-    """Of a grid."""
+    """Number of grid points."""
 
     def draw(self, random: np.random.Generator) -> float:
         """Return a value, uniform in it or in its logarithm."""
         return self._at(float(random.random()))
 
     def grid(self) -> tuple[float, ...]:
-        """Return as many values as the grid has, evenly spaced, the bounds among them."""
+        """Return ``points`` evenly spaced values, including the bounds."""
         return tuple(self._at(float(place)) for place in np.linspace(0, 1, self.points))
 
     def to_parameter(self, value: float) -> float:
-        """Return what a library knows the value by: itself."""
+        """Return the parameter of the search library: the value itself."""
         return value
 
     def from_parameter(self, parameter: float) -> float:
@@ -62,7 +64,7 @@ class Interval:
         return self._rounded(parameter)
 
     def place(self, value: float) -> float:
-        """Return where between the bounds a value lies, from 0 to 1, on the interval's own scale."""
+        """Return the position of a value between the bounds, from 0 to 1, on the interval's own scale."""
         low, high, value = (math.log(each) if self.is_log else each for each in (self.low, self.high, value))
         return (value - low) / (high - low)
 
@@ -79,12 +81,22 @@ Dimension = Choice | Interval
 Dimensions = Mapping[str, Dimension]
 
 
+def to_parameters(dimensions: Dimensions, values: Values) -> dict[str, float]:
+    """Return settings as a search library knows them."""
+    return {name: dimensions[name].to_parameter(value) for name, value in values.items()}
+
+
+def from_parameters(dimensions: Dimensions, parameters: Mapping[str, Any]) -> Values:
+    """Return the settings that a search library names by parameters."""
+    return {name: dimension.from_parameter(float(parameters[name])) for name, dimension in dimensions.items()}
+
+
 def dimensions_of(space: Space, batch_sizes_that_fit: tuple[int, ...] = ()) -> dict[str, Dimension]:
-    """Return what a search sees of a space.
+    """Return the dimensions of a space.
 
     Args:
         space: of the study's ``tune`` section.
-        batch_sizes_that_fit: in place of ``{low: ..., high: fits}``.
+        batch_sizes_that_fit: replace ``{low: ..., high: fits}``.
     """
     dimensions: dict[str, Dimension] = {}
     for name, values in space.named.items():

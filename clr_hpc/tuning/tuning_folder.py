@@ -3,10 +3,10 @@
 runs/<run name>/          a run folder; equal settings of two searches are one run
 <search>.<id>/
     config.json           what is searched, how, and which batch sizes fitted
-    trials.jsonl          what happened: ``clr_hpc.tuning.tuning_folder``
-    outcome.json          what it came to: ``clr_hpc.tuning.outcome``
+    trials.jsonl          journal of the trials: see ``Journal``
+    outcome.json          outcome so far: ``clr_hpc.tuning.outcome``
     best.yaml             the study with the best settings
-    tuning.html           the same for people
+    tuning.html           the outcome as a page
 """
 
 import errno
@@ -38,11 +38,11 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Name the file; its folder is there."""
+        """Use a file in a folder that exists."""
         self._path = path
 
     def read(self) -> Iterator[Event]:
-        """Yield the events so far; a last line that a kill cut short never happened."""
+        """Yield the events so far; a last line that a kill cut short does not count."""
         if self._path.exists():
             for line in self._path.read_text().split("\n")[:-1]:
                 yield json.loads(line)
@@ -68,18 +68,18 @@ FORMAT_VERSION = 1
 
 
 class TuningInUseError(UserError):
-    """Another process goes on with the same search."""
+    """Another process runs the same search."""
 
 
 class TuningFolder:
     """One search's folder."""
 
     def __init__(self, study_folder: Path, study: Study, pack_checksum: str) -> None:
-        """Name the folder after all that decides what the trials are; how many there are may change."""
+        """Name the folder after all that determines the trials; their number may change."""
         assert study.tune is not None
         self._asked = study.model_dump(mode="json") | {"pack_checksum": pack_checksum}
         del self._asked["tune"]["trials"]
-        decides = {name: value for name, value in self._asked.items() if name != "pack"}  # wherever it lies
+        decides = {name: value for name, value in self._asked.items() if name != "pack"}  # its path may change
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
         tuning = study_folder / "tuning"
         self.path = tuning / f"{study.tune.search}.{digest}"
@@ -103,14 +103,14 @@ class TuningFolder:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
                 raise TuningInUseError(
-                    f"{self.path} is in use by another process; wait until it ends, or end it"
+                    f"{self.path} is in use by another process; wait until it ends, or stop it"
                 ) from None
             yield
         finally:
             os.close(lock)
 
     def batch_sizes_that_fit(self) -> tuple[int, ...] | None:
-        """Return what was found when the search began; None before. Another machine goes on with the same."""
+        """Return what was found when the search began, also on another machine; None before."""
         try:
             config = json.loads((self.path / "config.json").read_text())
         except FileNotFoundError:
@@ -118,7 +118,7 @@ class TuningFolder:
         return tuple(config["batch_sizes_that_fit"])
 
     def write_config(self, batch_sizes_that_fit: tuple[int, ...]) -> None:
-        """Write down what is searched."""
+        """Write ``config.json``."""
         config: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "batch_sizes_that_fit": list(batch_sizes_that_fit),

@@ -126,7 +126,7 @@ def test_after_three_times_it_fails_with_its_reason_and_can_be_tried_again(
         found = result(tmp_path / "run")
         assert found["status"] == "failed"
         assert "FloatingPointError: " in found["reason"]
-        assert "lower lr_max; it went back to a checkpoint 3 times" in found["reason"]
+        assert "lower lr_max; it was resumed 3 times" in found["reason"]
         assert "Traceback" in found["traceback"]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from clr_hpc.config.tune import SearchName
 from clr_hpc.config.tuned_study import Values
-from clr_hpc.tuning.search import STARTUP_TRIALS, Proposals, Search, Told, losses_with_a_liar, make_search
+from clr_hpc.tuning.search import STARTUP_TRIALS, Observation, Proposals, Search, constant_liar_losses, make_search
 from clr_hpc.tuning.space import Choice, Dimensions, Interval
 
 DIMENSIONS: Dimensions = {
@@ -35,13 +35,13 @@ def search_of(name: SearchName, seed: int = 0) -> Search:
     return make_search(name, DIMENSIONS, seed)
 
 
-def searched(name: SearchName, trials: int, seed: int = 0) -> list[Told]:
+def searched(name: SearchName, trials: int, seed: int = 0) -> list[Observation]:
     proposals = Proposals(search_of(name, seed), DIMENSIONS, seed)
-    told: list[Told] = []
+    told: list[Observation] = []
     for _ in range(trials):
         values = proposals.next(told)
         assert values is not None
-        told.append(Told(values, loss(values)))
+        told.append(Observation(values, loss(values)))
     return told
 
 
@@ -78,12 +78,12 @@ def test_another_seed_is_another_search(name: SearchName) -> None:
 
 def test_trials_under_way_are_not_asked_for_again(name: SearchName) -> None:
     trials = searched(name, STARTUP_TRIALS + 2)
-    waiting: list[Told] = []
+    waiting: list[Observation] = []
     for _ in range(2):
         values = Proposals(search_of(name), DIMENSIONS, 0).next([*trials, *waiting])
         assert values is not None
         assert values not in [told.values for told in [*trials, *waiting]]
-        waiting.append(Told(values, None))
+        waiting.append(Observation(values, None))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_a_model_of_the_space_asks_for_better_settings_than_chance(name: SearchN
 
 def test_a_grid_has_every_combination_once() -> None:
     proposals = Proposals(make_search("grid", DIMENSIONS, 0), DIMENSIONS, 0)
-    told: list[Told] = []
+    told: list[Observation] = []
     while (values := proposals.next(told)) is not None:
-        told.append(Told(values, None))
+        told.append(Observation(values, None))
     assert len(told) == 4 * 4 * 2
     rates = sorted({trial.values["lr_max"] for trial in told})
     assert rates == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
@@ -113,16 +113,16 @@ def test_a_space_that_is_used_up_ends_the_search(name: SearchName) -> None:
     search_of(name)
     few: Dimensions = {"batch_size": Choice((16, 32, 64))}
     proposals = Proposals(make_search(name, few, 0), few, 0)
-    told: list[Told] = []
+    told: list[Observation] = []
     while (values := proposals.next(told)) is not None:
-        told.append(Told(values, values["batch_size"]))
+        told.append(Observation(values, values["batch_size"]))
     assert sorted(trial.values["batch_size"] for trial in told) == [16, 32, 64]
 
 
 def test_the_liar_says_the_mean() -> None:
-    trials = [Told({}, 1.0), Told({}, None), Told({}, 3.0)]
-    assert losses_with_a_liar(trials) == [1.0, 2.0, 3.0]
-    assert losses_with_a_liar([Told({}, None)]) == [0.0]
+    trials = [Observation({}, 1.0), Observation({}, None), Observation({}, 3.0)]
+    assert constant_liar_losses(trials) == [1.0, 2.0, 3.0]
+    assert constant_liar_losses([Observation({}, None)]) == [0.0]
 
 
 WITHOUT = """

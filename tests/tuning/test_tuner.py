@@ -112,7 +112,7 @@ def test_a_failed_trial_counts_as_the_worst_and_is_not_tried_again(tmp_path: Pat
     assert first is not None
     search.failed(first, "it diverged")
     train(search)
-    told = search.told()
+    told = search.observations()
     assert told[0].loss == max(trial.loss for trial in told if trial.loss is not None)
     again = tuner(path, halving=False)
     assert again.next(nothing_is_under_way=True) is None

@@ -1,1 +1,1 @@
-"""Where a run's time goes, and how near it comes to what the device can do."""
+"""Profiles: where a run's time goes, and how close it comes to the limits of the device."""

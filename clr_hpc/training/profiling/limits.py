@@ -1,6 +1,6 @@
-"""How far a run's steps are from what the device could do: from the bare step, and from the roofline.
+"""Distance of a run's steps from the limits of the device: from the bare step, and from the roofline.
 
-Measured after a run on a second one of the same spec, so that nothing of the first can change.
+Measured after the run, on a second one of the same spec, so that the run itself stays the same.
 """
 
 import time
@@ -20,17 +20,17 @@ from clr_hpc.training.data import make_sampler
 from clr_hpc.training.trainer import Trainer
 
 MEASURED_SECONDS, FEWEST_REPEATS = 1.0, 5
-"""The fastest one counts: what else the machine does only takes away."""
+"""The fastest counts: other work on the machine only slows it down."""
 
 
 @dataclass(frozen=True)
 class DevicePeaks:
-    """What one process gets from the device, with the threads that it has."""
+    """Peak rates of one process on the device, with the threads that it has."""
 
     flops_per_second: float
-    """Of a product of two square matrices, in the run's precision."""
+    """Measured on a product of two square matrices, in the run's precision."""
     bytes_per_second: float
-    """Read and written by a copy of what no cache holds."""
+    """Read and written, measured on a copy larger than any cache."""
     matrix_side: int
     copied_bytes: int
 
@@ -51,7 +51,7 @@ def measure_peaks(device: torch.device, precision: torch.dtype) -> DevicePeaks:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done all that it was given."""
+    """Wait until a device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -82,20 +82,19 @@ def _convolutions_precision() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StepWork:
-    """The least that a step has to do."""
+    """The minimum work of a step."""
 
     flops: int
-    """Of matrix products and convolutions, forward and backward; a multiplication and an addition are two."""
+    """In matrix products and convolutions, forward and backward; a multiplication and an addition are two."""
     parameter_bytes: int
-    """Of the weights. Their gradients take as many."""
+    """Size of the weights. Their gradients take as many."""
     optimizer_bytes: int
-    """Of the optimizer's state."""
     activation_bytes: int
-    """Of what the forward pass keeps for the backward pass, inputs included."""
+    """Kept by the forward pass for the backward pass, inputs included."""
 
     @property
     def bytes_moved(self) -> int:
-        """Estimated bytes to and from memory, if each thing is moved as seldom as it can be.
+        """Estimated bytes to and from memory, if each tensor is moved as seldom as possible.
 
         Weights are read forward, backward and for the update, and written once; gradients are written and read;
         the optimizer's state is read and written; what is kept for the backward pass is written and read.
@@ -154,8 +153,8 @@ def _backward(
 ) -> int:
     """Count a convolution's backward pass: each of its two gradients takes what the forward pass takes.
 
-    torch's own formula leaves the groups out of the weights' gradient, and counts a depthwise convolution several
-    times over.
+    torch's own formula ignores the groups in the weights' gradient, and counts a depthwise convolution several
+    times.
     """
     return sum(wanted[:2]) * int(conv_flop_count(images, weights, output, transposed))
 
@@ -166,7 +165,7 @@ FEWEST_TURNS, MOST_TURNS = 7, 200
 
 
 class RehearsedTrainer:
-    """A run that takes steps and is then forgotten: nothing of it reaches the disk."""
+    """A run that takes steps for measurement and writes nothing to disk."""
 
     def __init__(self, trainer: Trainer) -> None:
         """Wrap the trainer of a run that takes steps, before its first one."""
@@ -176,7 +175,7 @@ class RehearsedTrainer:
         self._all_samples = trainer.spec.training.epochs * trainer.samples_per_epoch
 
     def step(self) -> None:
-        """Take the step that the loop would take."""
+        """Take the step that the loop takes."""
         self.trainer.set_lr(self._samples)
         self.trainer.step(self._samples)
         # policies end with the run, but these steps may be more than it has
@@ -184,7 +183,7 @@ class RehearsedTrainer:
 
 
 class BareStep:
-    """The step of the same network, optimizer, batch and precision, on tensors that lie on the device ready.
+    """The step of the same network, optimizer, batch and precision, on tensors that are on the device already.
 
     Where the run's passes are captured, and perhaps compiled, so are these.
     """
@@ -213,7 +212,7 @@ class BareStep:
         trainer.optimizer.step()
 
     def loss(self) -> Tensor:
-        """Run the forward pass over the whole batch."""
+        """Run the forward pass over all micro-batches."""
         return torch.stack([self._loss(images, labels) for images, labels in self._batches]).sum()
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -228,7 +227,7 @@ def measure_limits(rehearsed: RehearsedTrainer) -> dict[str, Any]:
     """Measure the loop's step, the bare step and the roofline of a run.
 
     Returns:
-        What ``profile.json`` says under ``limits``: see docs/reference/profile.md.
+        The section ``limits`` of ``profile.json``: see docs/reference/profile.md.
     """
     trainer = rehearsed.trainer
     assert trainer.optimizer is not None
@@ -253,7 +252,7 @@ def measure_limits(rehearsed: RehearsedTrainer) -> dict[str, Any]:
 
 
 def roofline(work: StepWork, peaks: DevicePeaks) -> tuple[float, str]:
-    """Return the seconds that no step can beat, and by what it is bound: ``arithmetic`` or ``memory``.
+    """Return the minimum seconds of a step, and what bounds it: ``arithmetic`` or ``memory``.
 
     The larger of FLOPs over their peak and bytes over the bandwidth (Williams et al. 2009,
     doi:10.1145/1498765.1498785).
@@ -263,7 +262,7 @@ def roofline(work: StepWork, peaks: DevicePeaks) -> tuple[float, str]:
 
 
 def _take_turns(steps: tuple[Callable[[], None], ...], device: torch.device) -> tuple[list[float], ...]:
-    """Time kinds of steps turn by turn, so that what else the machine does meets all alike; return seconds a step.
+    """Time kinds of steps in alternation, so that other work affects all alike; return seconds per step.
 
     A turn on a GPU is several steps, as the host runs ahead of it within a turn.
     """

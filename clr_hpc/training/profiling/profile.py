@@ -1,4 +1,4 @@
-"""What ``--profile`` leaves in a run's folder: where its time went, its distance to the limits, a trace of steps.
+"""Profile of a run (``--profile``): where its time went, its distance from the limits, a trace of steps.
 
 The format of ``profile.json`` is that of docs/reference/profile.md.
 """
@@ -35,11 +35,11 @@ def trace_steps(rehearsed: RehearsedTrainer, path: Path) -> None:
     activities = [ProfilerActivity.CPU]
     if rehearsed.trainer.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    # what it says of its own comings and goings is of no use here; what goes wrong is raised
+    # its own log is of no use here; errors are raised
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     plan = schedule(wait=0, warmup=WARM_STEPS, active=TRACED_STEPS, repeat=1)
     with tempfile.TemporaryDirectory() as scratch:
-        trace = Path(scratch) / path.name  # its name says that it is to be compressed
+        trace = Path(scratch) / path.name  # compressed because of its name
 
         def save(profiler: profile) -> None:
             profiler.export_chrome_trace(str(trace))
@@ -76,8 +76,8 @@ class Profile:
             pack: what it is trained on.
             folder: of the run.
             group: of one process.
-            attempt: of this start of the run, from 0: it may go back after a divergence.
-            started: when the attempt did, of ``time.perf_counter``.
+            attempt: counts from 0 since the run was started or resumed; a recovery begins another.
+            started: start of the attempt by ``time.perf_counter``.
 
         Raises:
             ValueError: several processes train the run.
@@ -98,11 +98,11 @@ class Profile:
     def write_done(self, micro_batches: int, should_stop: Callable[[], bool]) -> None:
         """Write the profile of a run that is done, and measure its limits and the trace on a second one like it.
 
-        What goes wrong there is said in the profile; the run is done already.
+        Errors of the measurement go into the profile; the run is done already.
 
         Args:
             micro_batches: parts that the run's batches were trained in.
-            should_stop: asked before; then limits and trace are left out.
+            should_stop: called first; where it returns True, limits and trace are left out.
         """
         self.timeline.end()
         rehearsal = _Rehearsal()
@@ -161,9 +161,9 @@ class Profile:
 
 @dataclass
 class _Rehearsal:
-    """What was measured after the run."""
+    """Measurements made after the run."""
 
     limits: dict[str, Any] | None = None
     trace: str | None = None
     missing: str | None = None
-    """Why one of them is not there."""
+    """Reason why limits or trace are missing."""
