@@ -105,15 +105,25 @@ class BackgroundWriter:
         Raises:
             Exception: what the write before this one raised.
         """
+
+        def write_copies() -> T:
+            try:
+                return write(copies)
+            finally:
+                copies.clear()
+                _one_copy.release()
+
         self.wait()
         _one_copy.acquire()
         try:
-            copies = {name: _copied(tensor) for name, tensor in tensors.items()}
-            written = _thread.submit(_write, write, copies)
+            copies = {
+                name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+                for name, tensor in tensors.items()
+            }
+            self._last = written = _thread.submit(write_copies)
         except BaseException:
             _one_copy.release()
             raise
-        self._last = written
         return written
 
     def wait(self) -> None:
@@ -129,21 +139,9 @@ class BackgroundWriter:
             last.result()
 
     def close(self) -> None:
-        """Return when nothing is written any more; what failed is dropped, so ``wait`` first where it matters."""
+        """Return when nothing is being written; failures are dropped, so ``wait`` first where they matter."""
         if self._last is not None:
             wait([self._last])
-
-
-def _write(write: Callable[[dict[str, Tensor]], T], copies: dict[str, Tensor]) -> T:
-    try:
-        return write(copies)
-    finally:
-        copies.clear()
-        _one_copy.release()
-
-
-def _copied(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 class Saver:

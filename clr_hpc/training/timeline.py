@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -24,7 +24,6 @@ AnyTimeline = Callable[[Part], AbstractContextManager[Any]]
 _NOTHING = nullcontext()
 _READ_AT = 64
 """Marks kept before those that the device has reached are read."""
-Mark = TypeVar("Mark")
 
 
 def untimed(_part: Part) -> AbstractContextManager[None]:
@@ -32,42 +31,26 @@ def untimed(_part: Part) -> AbstractContextManager[None]:
     return _NOTHING
 
 
-class Clock(Protocol[Mark]):
-    """Marks moments, which may be read later."""
+class Clock:
+    """Marks moments, which are read later: host time, for devices whose work is done when a call returns."""
 
-    def mark(self) -> Mark:
+    def mark(self) -> Any:
         """Mark this moment, without waiting for anything."""
+        return time.perf_counter()
 
-    def is_reached(self, mark: Mark) -> bool:
+    def is_reached(self, mark: Any) -> bool:  # noqa: ARG002
         """Say whether a mark can be read."""
+        return True
 
-    def between(self, first: Mark, second: Mark) -> float:
+    def between(self, first: Any, second: Any) -> float:
         """Return the seconds between two marks that were reached."""
+        return float(second - first)
 
     def wait(self) -> None:
         """Wait until all marks are reached."""
 
 
-class HostClock:
-    """Host time, for devices whose work is done when a call returns."""
-
-    def mark(self) -> float:
-        """Return this moment."""
-        return time.perf_counter()
-
-    def is_reached(self, mark: float) -> bool:  # noqa: ARG002
-        """Return True."""
-        return True
-
-    def between(self, first: float, second: float) -> float:
-        """Return the seconds between two moments."""
-        return second - first
-
-    def wait(self) -> None:
-        """Wait for nothing."""
-
-
-class CudaClock:
+class CudaClock(Clock):
     """Events on the stream that a GPU computes on."""
 
     def __init__(self, device: torch.device) -> None:
@@ -101,7 +84,7 @@ class Timeline:
     counted.
     """
 
-    def __init__(self, clock: Clock[Any], started: float) -> None:
+    def __init__(self, clock: Clock, started: float) -> None:
         """Begin; what has passed since ``started`` (of ``time.perf_counter``) is start-up."""
         self.seconds: dict[str, float] = dict.fromkeys((*PARTS, REST), 0.0)
         self.seconds["start-up"] = time.perf_counter() - started
@@ -116,7 +99,7 @@ class Timeline:
     @classmethod
     def of(cls, device: torch.device, started: float) -> "Timeline":
         """Return the timeline of a device."""
-        return cls(CudaClock(device) if device.type == "cuda" else HostClock(), started)
+        return cls(CudaClock(device) if device.type == "cuda" else Clock(), started)
 
     def __call__(self, part: Part) -> AbstractContextManager[None]:
         """Return the block of a part."""

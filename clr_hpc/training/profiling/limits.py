@@ -19,8 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from clr_hpc.training.data import make_sampler
 from clr_hpc.training.trainer import Trainer
 
-MEASURED_SECONDS, FEWEST_REPEATS = 1.0, 5
+PEAK_SECONDS, FEWEST_REPEATS = 1.0, 5
 """The fastest counts: other work on the machine only slows it down."""
+WARM_STEPS = 3
+TURNS_SECONDS = 6.0
+FEWEST_TURNS, MOST_TURNS = 7, 200
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def wait_for(device: torch.device) -> None:
 
 def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
     taken: list[float] = []
-    deadline = time.perf_counter() + MEASURED_SECONDS
+    deadline = time.perf_counter() + PEAK_SECONDS
     while len(taken) < FEWEST_REPEATS or time.perf_counter() < deadline:
         wait_for(device)
         start = time.perf_counter()
@@ -157,11 +160,6 @@ def _backward(
     times.
     """
     return sum(wanted[:2]) * int(conv_flop_count(images, weights, output, transposed))
-
-
-WARM_STEPS = 3
-MEASURED_SECONDS = 6.0
-FEWEST_TURNS, MOST_TURNS = 7, 200
 
 
 class RehearsedTrainer:
@@ -271,7 +269,7 @@ def _take_turns(steps: tuple[Callable[[], None], ...], device: torch.device) -> 
         for _ in range(WARM_STEPS):
             step()
     taken: tuple[list[float], ...] = tuple([] for _ in steps)
-    deadline = time.perf_counter() + MEASURED_SECONDS
+    deadline = time.perf_counter() + TURNS_SECONDS
     while len(taken[0]) < FEWEST_TURNS or (time.perf_counter() < deadline and len(taken[0]) < MOST_TURNS):
         for step, of_step in zip(steps, taken, strict=True):
             wait_for(device)

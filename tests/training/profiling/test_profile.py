@@ -23,7 +23,7 @@ from clr_hpc.training.profiling import limits
 from clr_hpc.training.profiling.limits import DevicePeaks, StepWork, roofline, step_work
 from clr_hpc.training.profiling.profile import TRACED_STEPS
 from clr_hpc.training.run import RunSettings, train_run
-from clr_hpc.training.timeline import PARTS, REST, Timeline, untimed
+from clr_hpc.training.timeline import PARTS, REST, Clock, Timeline, untimed
 
 ALONE = ProcessGroup.alone(torch.device("cpu"))
 
@@ -151,7 +151,7 @@ def test_several_processes_are_refused(tiny_pack: Pack, tmp_path: Path) -> None:
         train_run(make_spec(tiny_pack), tiny_pack, tmp_path, group, bool, RunSettings(1e9, profile=True), "test")
 
 
-class LaggingClock:
+class LaggingClock(Clock):
     """Marks a moment a second, and reaches a mark when as many have followed as the device lags behind."""
 
     def __init__(self, lag: int) -> None:
