@@ -1,7 +1,7 @@
-"""What SLURM says of jobs and limits, and what it is told: each call has a time limit.
+"""SLURM's commands: jobs, limits, cancelling and requeueing. Each call has a time limit.
 
-Three sources, each of which may be missing at a site: `squeue` for jobs that wait or run (and for some minutes for
-those that have ended), `sacct` for those that have ended, and the run folders' leases, which need no SLURM at all.
+Job states have three sources, any of which a site may lack: `squeue` for jobs that wait or run (and for minutes
+for those that have ended), `sacct` for those that have ended, and the run folders' leases, which need no SLURM.
 """
 
 import getpass
@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 class SlurmError(UserError):
-    """SLURM does not answer, or refuses."""
+    """SLURM does not answer, or rejects a request."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ class Job:
     state: str
     """``PENDING``, ``RUNNING``, …"""
     reason: str = ""
-    """Why it waits; empty where there is no reason."""
+    """Why it waits; empty without a reason."""
     nodes: str = ""
     elapsed: str = ""
     """``1-02:03:04``; since its last start."""
     limit: str = ""
     restarts: int | None = None
-    """None where SLURM doesn't say."""
+    """None where SLURM does not report it."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it waits, runs, or will be queued again."""
+        """Whether it waits, runs, or will be requeued."""
         return self.state not in ENDED
 
 
 def jobs_in_queue(names: Sequence[str]) -> list[Job]:
-    """Return the jobs of these names from squeue, those that ended a short while ago included.
+    """Return the jobs of these names from squeue, including those that ended a short while ago.
 
     Raises:
         SlurmError: it does not answer.
@@ -68,10 +68,10 @@ def jobs_in_queue(names: Sequence[str]) -> list[Job]:
     if not names:
         return []
     form = ",".join(f"{column}:{width}" for column, width in COLUMNS.items())
-    told = call(
+    printed = call(
         ["squeue", "--noheader", "--array", "--states=all", f"--name={','.join(names)}", f"--Format={form}"]
     )
-    return [_from_squeue(line) for line in told.splitlines() if line.strip()]
+    return [_from_squeue(line) for line in printed.splitlines() if line.strip()]
 
 
 def _from_squeue(line: str) -> Job:
@@ -99,9 +99,9 @@ def jobs_in_accounting(names: Sequence[str], since: str) -> list[Job]:
         return []
     form = "JobID,JobName,State,Reason,NodeList,Elapsed,Timelimit"
     base = ["sacct", "--noheader", "--parsable2", "--allocations", f"--format={form}"]
-    told = call([*base, f"--name={','.join(names)}", f"--starttime={since}"])
+    printed = call([*base, f"--name={','.join(names)}", f"--starttime={since}"])
     jobs = []
-    for line in told.splitlines():
+    for line in printed.splitlines():
         job, name, state, reason, nodes, elapsed, limit = line.split("|")[:7]
         jobs.append(
             Job(job, name, state.split()[0], _reason(reason), "" if "None" in nodes else nodes, elapsed, limit)
@@ -114,22 +114,22 @@ def _reason(text: str) -> str:
 
 
 def cancel_jobs(job_ids: Sequence[str]) -> None:
-    """Have SLURM end jobs; those that have ended already are left alone.
+    """Cancel jobs; those that have ended are ignored.
 
     Raises:
-        SlurmError: it does not answer, or refuses.
+        SlurmError: it does not answer, or rejects the request.
     """
     if job_ids:
         call(["scancel", *job_ids])
 
 
 def most_array_elements() -> int | None:
-    """Return the site's MaxArraySize, above which an array's indices can't go; None where it isn't known."""
+    """Return the site's MaxArraySize, the limit to an array's indices; None where it is unknown."""
     return _configured("MaxArraySize")
 
 
 def kill_wait_seconds() -> int:
-    """Return how long after SIGTERM SLURM sends SIGKILL; its default where it doesn't say."""
+    """Return the seconds from SIGTERM to SIGKILL; SLURM's default where it is unknown."""
     return _configured("KillWait") or 30
 
 
@@ -145,16 +145,18 @@ def host_names(node_list: str) -> list[str]:
     """Return the nodes of a list as SLURM writes it: ``node[01-03]``.
 
     Raises:
-        SlurmError: scontrol can't say.
+        SlurmError: scontrol fails.
     """
     return call(["scontrol", "show", "hostnames", node_list]).split()
 
 
 def jobs_still_allowed(qos: str | None) -> int | None:
-    """Return how many jobs the user may yet submit under a QOS; None where nothing bounds that or isn't known."""
+    """Return how many more jobs the user may submit under a QOS; None where that is unlimited or unknown."""
     try:
-        told = call(["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,MaxSubmitJobsPerUser"])
-        limits = dict(line.split("|")[:2] for line in told.splitlines() if "|" in line)
+        printed = call(
+            ["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,MaxSubmitJobsPerUser"]
+        )
+        limits = dict(line.split("|")[:2] for line in printed.splitlines() if "|" in line)
         most = limits.get(qos or "normal", "")
         if not most.isdigit():
             return None
@@ -165,13 +167,13 @@ def jobs_still_allowed(qos: str | None) -> int | None:
 
 
 def requeue(job_id: str, excluded_node: str | None) -> None:
-    """Queue this process's own job again, which ends all its processes, on other nodes if one is named.
+    """Requeue this process's own job, which ends all its processes; exclude a node if one is given.
 
-    The caller ignores SIGTERM, and so do the commands started here: SLURM sends it at once, and only a job that
-    was queued again can be told to avoid a node.
+    The caller ignores SIGTERM, and so do the commands started here: SLURM sends it at once, and only a requeued
+    job can be changed to exclude a node.
 
     Raises:
-        SlurmError: SLURM refuses, such as where the site does not let users queue jobs again.
+        SlurmError: SLURM rejects it, such as where the site does not let users requeue jobs.
     """
     call(["scontrol", "requeue", job_id])
     if excluded_node is not None:
@@ -180,7 +182,7 @@ def requeue(job_id: str, excluded_node: str | None) -> None:
 
 
 def is_preempted(job_id: str) -> bool:
-    """Say whether a job that is told to end is preempted, rather than cancelled."""
+    """Return whether a job that received SIGTERM is preempted, rather than cancelled."""
     try:
         found = re.search(r"PreemptTime=(\S+)", call(["scontrol", "show", "job", job_id]))
     except SlurmError:

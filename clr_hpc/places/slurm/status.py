@@ -1,7 +1,7 @@
-"""What has become of a study's jobs: SLURM's word and the elements' own, put together.
+"""State of a study's jobs, by SLURM's reports and the jobs' own records.
 
-SLURM is asked at most every ``POLL_SECONDS``, whoever asks and for however many jobs: the answer is kept in the
-study's folder. Where it does not answer, what the elements wrote down and the leases in the run folders remain.
+SLURM is queried at most every ``POLL_SECONDS``, for all commands and jobs together: its answer is kept in the
+study's folder. Where it does not answer, the jobs' records and the leases in the run folders remain.
 """
 
 import json
@@ -22,7 +22,7 @@ TAIL_LINES = 8
 
 
 def read_slurm_status(ledger: Ledger) -> JobStatus:
-    """Put together what is known of a study's jobs.
+    """Return the state of a study's jobs.
 
     Raises:
         LedgerError: the ledger can't be read.
@@ -31,17 +31,17 @@ def read_slurm_status(ledger: Ledger) -> JobStatus:
     jobs, silence = _known_jobs(ledger, submissions)
     by_id = {job.job_id: job for job in jobs}
     by_name = {job.name: job for job in jobs}
-    elements = []
+    states = []
     for submission in submissions:
         if submission.job is None and submission.name in by_name:
             submission = replace(submission, job=int(by_name[submission.name].job_id.split("_")[0]))
         for index in range(len(submission.elements)):
             record = ledger.record(submission.token, index)
-            elements.append(_element(ledger, submission, index, record, by_id))
-    return JobStatus("slurm", tuple(elements), ledger.excluded(), frozenset(ledger.cancelled()), silence)
+            states.append(_state(ledger, submission, index, record, by_id))
+    return JobStatus("slurm", tuple(states), ledger.excluded(), frozenset(ledger.cancelled()), silence)
 
 
-def _element(
+def _state(
     ledger: Ledger, submission: Submission, index: int, record: JobRecord, jobs: dict[str, Job]
 ) -> JobState:
     job_id = submission.job_id(index)
@@ -53,10 +53,10 @@ def _element(
     if job is None:
         state = "not known" if record.ended is None else "failed" if record.failed else "completed"
         node = record.starts[-1].node if record.starts else ""
-        element = JobState(job_id, state, record.ended or "", node, "", "", requeues, is_active=False, **known)
+        job_state = JobState(job_id, state, record.ended or "", node, "", "", requeues, is_active=False, **known)
     else:
         reason = job.reason if job.is_active else record.ended or job.reason
-        element = JobState(
+        job_state = JobState(
             *(job_id, job.state.lower(), reason, job.nodes, job.elapsed, job.limit),
             *(max(requeues, job.restarts or 0),),
             is_active=job.is_active,
@@ -65,11 +65,11 @@ def _element(
     went_wrong = record.failed or (
         job is not None and not job.is_active and job.state not in ("COMPLETED", "CANCELLED")
     )
-    return replace(element, log=tuple(tail_of_job(ledger, job_id, TAIL_LINES))) if went_wrong else element
+    return replace(job_state, log=tuple(tail_of_job(ledger, job_id, TAIL_LINES))) if went_wrong else job_state
 
 
 def _known_jobs(ledger: Ledger, submissions: Sequence[Submission]) -> tuple[list[Job], str | None]:
-    """Ask SLURM, or take its last answer if that is recent."""
+    """Query SLURM, or return its last answer if that is recent."""
     path = ledger.folder / "queue.json"
     names = [submission.name for submission in submissions]
     try:
@@ -77,7 +77,7 @@ def _known_jobs(ledger: Ledger, submissions: Sequence[Submission]) -> tuple[list
         if kept["names"] == names and 0 <= time.time() - kept["asked"] < POLL_SECONDS:
             return [Job(**job) for job in kept["jobs"]], kept["silence"]
     except (OSError, ValueError, TypeError, KeyError):
-        pass  # never asked, or by another version
+        pass  # never queried, or by another version
     asked = time.time()
     jobs, silence = _ask(submissions, names)
     if ledger.is_mine:
@@ -92,7 +92,7 @@ def _ask(submissions: Sequence[Submission], names: Sequence[str]) -> tuple[list[
         return [], None
     silences = []
     jobs: dict[str, Job] = {}
-    # squeue knows best what waits or runs; what it has forgotten, accounts may know
+    # squeue is the best source for what waits or runs, accounting for what it has forgotten
     try:
         jobs = {job.job_id: job for job in jobs_in_queue(names)}
     except SlurmError as error:
@@ -107,5 +107,5 @@ def _ask(submissions: Sequence[Submission], names: Sequence[str]) -> tuple[list[
 
 
 def _day_before(time_in_utc: str) -> str:
-    """Return a day that had begun by then in all time zones, since sacct takes the cluster's own."""
+    """Return a day that had begun by then in all time zones, since sacct uses the cluster's own."""
     return (datetime.fromisoformat(time_in_utc) - timedelta(days=1)).date().isoformat()

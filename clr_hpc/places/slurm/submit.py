@@ -8,6 +8,7 @@ still hand over after that finds its submission abandoned and does nothing.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
@@ -35,9 +36,9 @@ class Left:
     """Those of them that have a folder."""
     done: int
     queued: int
-    """Runs that jobs have which wait or run."""
+    """Number of runs in jobs that wait or run."""
     running: int
-    """Runs that are trained by somebody else, such as ``--on here``."""
+    """Number of runs that other processes train, such as ``--on here``."""
 
 
 def known_jobs(ledger: Ledger) -> list[Job]:
@@ -50,7 +51,7 @@ def known_jobs(ledger: Ledger) -> list[Job]:
 
 
 def settle(ledger: Ledger) -> list[Job]:
-    """Find out what became of submissions that were cut off, and return the jobs of all that SLURM still knows.
+    """Resolve submissions that were interrupted, and return the jobs of all that SLURM still knows.
 
     Raises:
         SlurmError: it does not answer.
@@ -70,7 +71,7 @@ def settle(ledger: Ledger) -> list[Job]:
 
 
 def queued_runs(ledger: Ledger, jobs: Sequence[Job]) -> set[str]:
-    """Return the names of the runs that elements have which wait or run."""
+    """Return the names of the runs of array tasks that wait or run."""
     active = {job.job_id for job in jobs if job.is_active}
     return {
         name
@@ -115,7 +116,7 @@ def begun_with_other_code(study: StudyFolder, runs: Sequence[RunSpec], source_sh
 
 
 def elements_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -> int:
-    """Return into how many elements runs are shared out, all of which may run at once."""
+    """Return over how many array tasks to distribute runs; all of them may run at once."""
     wanted = parallel or site.parallel
     if wanted is None:
         return max(1, -(-len(families(runs)) // site.processes))
@@ -123,7 +124,7 @@ def elements_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -
 
 
 def make_submissions(draft: Submission, shares: Sequence[Sequence[RunSpec]], study_name: str) -> list[Submission]:
-    """Return a submission for each array, none with more elements than the site allows."""
+    """Return a submission for each array, none larger than the site allows."""
     size = most_array_elements() or len(shares)
     made = []
     for start in range(0, len(shares), size):
@@ -142,12 +143,12 @@ def submit(
     ledger: Ledger,
     on_submitted: Callable[[Submission], None],
 ) -> None:
-    """Share runs out and submit them; where SLURM takes no more jobs, the rest goes into fewer elements.
+    """Distribute runs and submit them; where SLURM accepts no more jobs, the rest goes into fewer array tasks.
 
-    An allocation is one element.
+    An allocation counts as one.
 
     Raises:
-        SlurmError: SLURM refuses even one element.
+        SlurmError: SLURM rejects even one array task.
     """
     wanted = 1
     if draft.shape == "array":
@@ -170,11 +171,10 @@ def submit(
                 break
             ledger.write(submitted)
             on_submitted(submitted)
-            for element in submission.elements:
-                for name in element:
-                    del left[name]
+            for name in chain.from_iterable(submission.elements):
+                del left[name]
 
 
 def _is_about_limits(error: SlurmError) -> bool:
-    """Tell too many jobs, where fewer elements help, from a request that SLURM will not take in any number."""
+    """Return whether there are too many jobs, so that fewer help, and not a request that SLURM never accepts."""
     return any(sign in str(error) for sign in ("SubmitJob", "MaxJobCount", "policy", "array", "Array"))
