@@ -36,7 +36,7 @@ from clr_hpc.training.run import RunSettings
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import Dimensions, dimensions_of
 from clr_hpc.tuning.trial_queue import TrialQueue, value_after
-from clr_hpc.tuning.tuner import Plan, Tuner
+from clr_hpc.tuning.tuner import TrialPlan, Tuner
 from clr_hpc.tuning.tuning_folder import Journal
 
 EPOCHS = 4
@@ -121,7 +121,7 @@ def trained_table(folder: Path, objective: str) -> Table:
     runs = folder / "runs"
     runs.mkdir(exist_ok=True)
     grid = Proposals(make_search("grid", dimensions, 0), dimensions, 0)
-    tuner = Tuner(Plan(None, EPOCHS, None, higher_is_better=True), grid, Journal(folder / "trials.jsonl"))
+    tuner = Tuner(TrialPlan(None, EPOCHS, None, higher_is_better=True), grid, Journal(folder / "trials.jsonl"))
     queue = TrialQueue(tuner, study, checksum, runs, lambda trial: print(f"trained {trial.number}", end="\r"))
     task = WorkerTask(pack, runs, RunSettings(600.0))
     drain_here(queue, task, Processes.for_this_machine(None), lambda _: None, lambda *_: None)
@@ -162,7 +162,7 @@ def repeated(
     for seed in range(repeats):
         proposals = Proposals(make_search(name, table.dimensions, seed), table.dimensions, seed)
         journal = Journal(scratch / f"{title}-{seed}.jsonl")
-        plan = Plan(TRIALS, EPOCHS, stopping, higher_is_better=table.objective == "auroc")
+        plan = TrialPlan(TRIALS, EPOCHS, stopping, higher_is_better=table.objective == "auroc")
         tuner = Tuner(plan, proposals, journal)
         looked_up(table, tuner, found)
     return found

@@ -62,7 +62,7 @@ def _open_search(
     from clr_hpc.tuning.batch_size import batch_sizes_that_fit
     from clr_hpc.tuning.search import Proposals, make_search
     from clr_hpc.tuning.space import dimensions_of
-    from clr_hpc.tuning.tuner import Plan, Tuner
+    from clr_hpc.tuning.tuner import TrialPlan, Tuner
 
     tuning = study.tune
     assert tuning is not None
@@ -73,7 +73,7 @@ def _open_search(
     dimensions = dimensions_of(tuning.space, fitting)
     search = make_search(tuning.search, dimensions, tuning.search_seed)
     stage = getattr(study.stages, stage_of(study))
-    plan = Plan(
+    plan = TrialPlan(
         trials=tuning.trials,
         epochs=stage.epochs or study.training.epochs,
         early_stopping=tuning.early_stopping,

@@ -90,11 +90,11 @@ def evaluate(
     own = torch.cat(batches, dim=1).cpu().numpy() if batches else np.empty((2, 0), np.float32)
     losses, scores = np.concatenate(group.all_gather(own), axis=1)
     losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
-    metrics = measure(scores, split, decision, losses, time.perf_counter() - start)
+    metrics = compute_metrics(scores, split, decision, losses, time.perf_counter() - start)
     return Evaluation(metrics, scores)
 
 
-def measure(
+def compute_metrics(
     scores: NDArray[np.float32],
     split: LabelledRows,
     decision: float | None,

@@ -14,7 +14,7 @@ from clr_hpc.models.one_class.base import threshold
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Progress, load_average
-from clr_hpc.training.metrics import Evaluation, measure
+from clr_hpc.training.metrics import Evaluation, compute_metrics
 from clr_hpc.training.recorder import StepRecorder
 from clr_hpc.training.saver import Saver, baseline_result
 from clr_hpc.training.trainer import Trainer
@@ -87,7 +87,7 @@ def _mean(trainer: Trainer, split: SplitName, members: list[Evaluation]) -> Eval
     scores = np.stack([member.scores for member in members]).mean(axis=0)
     seconds = sum(member.metrics.seconds for member in members)
     rows = trainer.data.splits[split]
-    return Evaluation(measure(scores, rows, trainer.decision, np.empty(0, np.float32), seconds), scores)
+    return Evaluation(compute_metrics(scores, rows, trainer.decision, np.empty(0, np.float32), seconds), scores)
 
 
 def _with_held_out_scores(trainer: Trainer, evaluations: Evaluations) -> Evaluations:

@@ -34,7 +34,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """The number of trials, how long each trains, and which values are better."""
 
     trials: int | None
@@ -56,7 +56,7 @@ class Plan:
 class Tuner:
     """The trials of one search."""
 
-    def __init__(self, plan: Plan, proposals: Proposals, journal: Journal) -> None:
+    def __init__(self, plan: TrialPlan, proposals: Proposals, journal: Journal) -> None:
         """Resume from the journal."""
         self.plan, self._proposals, self._journal = plan, proposals, journal
         self.trials: list[Trial] = []

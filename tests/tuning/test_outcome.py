@@ -7,7 +7,7 @@ import pytest
 from clr_hpc.tuning.outcome import importance_of, interval_of_mean
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import Choice, Dimensions, Interval
-from clr_hpc.tuning.tuner import Plan, Tuner
+from clr_hpc.tuning.tuner import TrialPlan, Tuner
 from clr_hpc.tuning.tuning_folder import Journal
 
 DIMENSIONS: Dimensions = {"batch_size": Choice((16, 32)), "lr_max": Interval(1e-3, 1e-1, is_log=True)}
@@ -21,7 +21,7 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 def searched(folder: Path, trials: int) -> Tuner:
     proposals = Proposals(make_search("random", DIMENSIONS, 0), DIMENSIONS, 0)
-    tuner = Tuner(Plan(trials, 1, None, higher_is_better=False), proposals, Journal(folder / "trials.jsonl"))
+    tuner = Tuner(TrialPlan(trials, 1, None, higher_is_better=False), proposals, Journal(folder / "trials.jsonl"))
     while (trial := tuner.next(nothing_is_under_way=True)) is not None:
         tuner.measured(trial, {0: abs(trial.values["lr_max"] - 0.02)})
     return tuner

@@ -17,7 +17,7 @@ from clr_hpc.store.atomic import write_json
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import dimensions_of
 from clr_hpc.tuning.trial_queue import IN_USE_SECONDS, TrialQueue
-from clr_hpc.tuning.tuner import Plan, Trial, Tuner, last_promotion, promotion
+from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner, last_promotion, promotion
 from clr_hpc.tuning.tuning_folder import Journal
 
 CHECKSUM = "c0ffee" + "0" * 58
@@ -47,7 +47,7 @@ class Bench:
         assert tuning is not None
         dimensions = dimensions_of(tuning.space)
         proposals = Proposals(make_search("grid", dimensions, 0), dimensions, 0)
-        plan = Plan(tuning.trials, 4, tuning.early_stopping, higher_is_better=True)
+        plan = TrialPlan(tuning.trials, 4, tuning.early_stopping, higher_is_better=True)
         self.tuner = Tuner(plan, proposals, Journal(folder / "trials.jsonl"))
         self.ended: list[Trial] = []
         self.queue = TrialQueue(

@@ -11,7 +11,7 @@ from clr_hpc.config.tune import EarlyStopping, SearchName
 from clr_hpc.config.tuned_study import Values
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import Choice, Dimensions, Interval
-from clr_hpc.tuning.tuner import Plan, Trial, Tuner
+from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner
 from clr_hpc.tuning.tuning_folder import Event, Journal
 
 DIMENSIONS: Dimensions = {"batch_size": Choice((16, 32)), "lr_max": Interval(1e-3, 1e-1, is_log=True)}
@@ -19,7 +19,7 @@ DIMENSIONS: Dimensions = {"batch_size": Choice((16, 32)), "lr_max": Interval(1e-
 
 def tuner(path: Path, search: SearchName = "random", trials: int | None = 9, halving: bool = True) -> Tuner:
     stopping = EarlyStopping(min_epochs=1, reduction=2) if halving else None
-    plan = Plan(trials, epochs=4, early_stopping=stopping, higher_is_better=True)
+    plan = TrialPlan(trials, epochs=4, early_stopping=stopping, higher_is_better=True)
     return Tuner(plan, Proposals(make_search(search, DIMENSIONS, 5), DIMENSIONS, 5), Journal(path))
 
 
@@ -120,7 +120,7 @@ def test_a_failed_trial_counts_as_the_worst_and_is_not_tried_again(tmp_path: Pat
 
 
 def test_a_lower_loss_is_better_where_the_loss_is_the_objective(tmp_path: Path) -> None:
-    plan = Plan(4, epochs=1, early_stopping=None, higher_is_better=False)
+    plan = TrialPlan(4, epochs=1, early_stopping=None, higher_is_better=False)
     search = Tuner(
         plan, Proposals(make_search("random", DIMENSIONS, 0), DIMENSIONS, 0), Journal(tmp_path / "t.jsonl")
     )
