@@ -25,7 +25,7 @@ from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.queue import ListedRuns
-from clr_hpc.places.ray.place import cluster, train_on_ray
+from clr_hpc.places.ray.train import cluster, train_on_ray
 from clr_hpc.training.run import RunSettings
 
 RUNS_OF_WARM_LANE = 12

@@ -117,7 +117,7 @@ def test_the_root_holds_folders_alone(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("system", "file"),
     [
-        ("ray", "places/ray/place.py"),
+        ("ray", "places/ray/train.py"),
         ("submitit", "places/slurm/sbatch.py"),
         ("optuna", "tuning/optuna_search.py"),
         ("hyperopt", "tuning/hyperopt_search.py"),

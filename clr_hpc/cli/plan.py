@@ -1,15 +1,12 @@
 """The command ``clr-hpc plan``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clr_hpc.cli.options import Overrides, Results, StudyFile
-from clr_hpc.places.options import THROUGHPUT
-
-if TYPE_CHECKING:
-    from clr_hpc.config.resources import Resources
+from clr_hpc.places.options import THROUGHPUT, TrainingOptions
 
 
 def plan(
@@ -34,31 +31,24 @@ def plan(
     from clr_hpc.config.expand import expand
     from clr_hpc.config.load import load_study
     from clr_hpc.data.manifest import open_manifest
-    from clr_hpc.places.base import find_place
+    from clr_hpc.places.base import TrainingJob, counted, find_place
     from clr_hpc.places.machine import resources_of
-    from clr_hpc.places.processes.measured_plan import plan_runs
+    from clr_hpc.places.processes.measured_plan import plan_of_job
     from clr_hpc.planning.gantt import save_chart
     from clr_hpc.planning.lr_range import with_measured
     from clr_hpc.store.study_folder import StudyFolder
 
     place = find_place(on)
     study = load_study(study_file, tuple(overrides or ()))
-    pack_folder = Path(study.pack)
-    checksum = open_manifest(pack_folder, verify=False).checksum
+    checksum = open_manifest(Path(study.pack), verify=False).checksum
     study = with_measured(study, checksum, results)
-    runs = expand(study, checksum)
-    folder = StudyFolder(results / study.name)
-    missing = folder.unfinished(runs)
+    options = TrainingOptions(results=results, throughput=throughput)
+    job = TrainingJob(study, checksum, StudyFolder(results / study.name), expand(study, checksum), options)
     resources = resources_of(gpus, cpus, nodes)
-    display = RunDisplay(Console(), folder.runs, len(runs) - len(missing), len(runs))
-    made = plan_runs(missing, pack_folder, place.name, resources, results / "rates", throughput, display)
-    display.say(f"{study.name}: {len(runs)} runs, {len(runs) - len(missing)} done before")
-    display.planned(made)
+    display = RunDisplay(Console(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
+    job.show(display)
+    made = plan_of_job(job, place.name, resources, None, display)
     if chart is not None:
-        save_chart(made, chart, f"{study.name}: {len(missing):,} runs on {_in_words(resources)}")
+        hardware = counted(resources.capacity, resources.trains_on)
+        save_chart(made, chart, f"{study.name}: {counted(len(job.missing), 'run')} on {hardware}")
         display.say(f"chart: {chart}")
-
-
-def _in_words(resources: "Resources") -> str:
-    unit = resources.trains_on
-    return f"{resources.capacity:,} {unit}{'s' if resources.capacity > 1 else ''}"

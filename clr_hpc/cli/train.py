@@ -93,7 +93,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place", study_file: P
 
     from clr_hpc.cli.display.profile import show_profiles
     from clr_hpc.cli.display.run import RunDisplay
-    from clr_hpc.places.base import Submitted
+    from clr_hpc.places.base import Submitted, counted
 
     missing = job.missing
     with RunDisplay(console, job.folder.runs, len(job.runs) - len(missing), len(job.runs)) as display:
@@ -111,7 +111,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place", study_file: P
         _say(console, f"stopped; every run under way is saved. Resume with the same command: {again}")
         raise typer.Exit(130)
     if display.failed:
-        count = f"{display.failed} of {len(job.runs)} runs failed"
+        count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
         console.print(f"[red]{count}[/]; try them again with the same command: {escape(again)}", soft_wrap=True)
     return display.failed
 
@@ -124,6 +124,7 @@ def _with_auto_rates(
     A place that waits trains the tests that are missing; for others they must have been made.
     """
     from clr_hpc.config.expand import auto_optimizers, range_test_study
+    from clr_hpc.places.base import counted
     from clr_hpc.planning.lr_range import folder_of_tests, with_measured
 
     wanted = auto_optimizers(study)
@@ -132,7 +133,7 @@ def _with_auto_rates(
         folder = folder_of_tests(options.results, study.name)
         job = _job(tests, pack_checksum, folder, replace(options, profile=False))
         names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
-        first = f"{len(job.missing)} range tests come first" if job.missing else "measured before"
+        first = f"{counted(len(job.missing), 'range test')} first" if job.missing else "measured before"
         _say(console, f"rates of {names} are auto: {first}")
         failed = _train(console, job, place, folder.path / "study.yaml") if job.missing else 0
         if failed is None:

@@ -59,8 +59,8 @@ class TrainingJob:
 
     def show(self, events: "Events") -> bool:
         """Show how much of the study is done; return whether runs are missing."""
-        done = len(self.runs) - len(self.missing)
-        events.say(f"{self.study.name}: {len(self.runs)} runs, {done} done before; in {self.folder.path}")
+        runs, done = counted(len(self.runs), "run"), len(self.runs) - len(self.missing)
+        events.say(f"{self.study.name}: {runs}, {done} done before; in {self.folder.path}")
         return bool(self.missing)
 
     def prepare(self) -> None:
@@ -75,6 +75,11 @@ class TrainingJob:
         return WorkerTask(
             self.pack_folder, self.folder.runs.absolute(), settings_of(self.options), place, cancelled_folder
         )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 run`` or ``3 runs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def settings_of(options: SearchOptions) -> RunSettings:

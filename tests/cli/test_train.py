@@ -111,7 +111,7 @@ def test_a_dry_run_lists_the_range_tests_that_come_first(write_study: Write) -> 
     study = write_study(**RANGE_TESTED)
     status, told = invoke("run", study, "--dry-run")
     assert status == 0, told
-    assert "rates of sgd are auto: 2 range tests come first" in told
+    assert "rates of sgd are auto: 2 range tests first" in told
     assert "range_test.ramp" in told
     assert "then the study's own runs" in told
     assert invoke("range-test", study, "--dry-run")[0] == 0

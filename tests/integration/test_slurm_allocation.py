@@ -89,7 +89,7 @@ def test_a_lane_over_two_nodes_trains_closed_to_strangers_and_leaves_nothing(
     # where everybody may look, so that nothing but the files' own modes keeps a stranger out
     folder = TrialStudy.write(slurm.shared / "open", pack=str(small_pack.folder), stages=ONE_RUN, training=LONG)
     study = SlurmTrial.write(folder, slurm, **SITE)
-    assert "1 runs in an allocation of 2 nodes" in study.submit(*OVER_BOTH)
+    assert "1 run in an allocation of 2 nodes" in study.submit(*OVER_BOTH)
     assert "nothing to submit" in study.submit(*OVER_BOTH)
     is_saved(study)
     (element,) = study.status()["slurm"]["elements"]

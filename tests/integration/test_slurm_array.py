@@ -22,7 +22,7 @@ def trial(write_study: Callable[..., TrialStudy], slurm: SlurmCluster) -> Callab
 
 def test_a_study_over_several_elements_ends_and_nothing_runs_twice(trial: Callable[..., SlurmTrial]) -> None:
     study = trial(stages=RETRAINING, pathologies=["cardiomegaly", "effusion"])
-    assert "8 runs in 3 elements" in study.submit("--parallel", "3")
+    assert "8 runs in 3 array tasks" in study.submit("--parallel", "3")
     again = study.submit("--parallel", "3")
     assert "8 queued or running" in again
     assert "nothing to submit" in again
@@ -50,7 +50,7 @@ def test_preempted_in_mid_epoch_it_ends_in_the_same_bytes(
 ) -> None:
     study = trial(stages=ONE_RUN, pathologies=["cardiomegaly", "effusion"], training=LONG)
     undisturbed = study.study.copied_to(tmp_path / "undisturbed")
-    assert "2 runs in 2 elements" in study.submit()
+    assert "2 runs in 2 array tasks" in study.submit()
     wait_until(lambda: study.samples() > 0, "a checkpoint")
     high = slurm.sbatch("true", "--partition=high", "--nodes=2", "--exclusive")
     slurm.await_state(high, "COMPLETED")
@@ -98,6 +98,6 @@ def test_cancelled_runs_are_saved_and_left_alone(trial: Callable[..., SlurmTrial
     after = study.status()
     assert {run["state"] for run in after["runs"]} == {"stopped"}
     assert {element["state"] for element in after["slurm"]["elements"]} <= set(ENDED)
-    assert "2 runs in 2 elements" in study.submit()
+    assert "2 runs in 2 array tasks" in study.submit()
     study.clr_hpc("cancel")
     study.await_end()

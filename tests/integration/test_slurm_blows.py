@@ -55,8 +55,8 @@ def test_without_accounting_and_with_short_arrays_a_study_ends(
             write_study(stages=RETRAINING, pathologies=["cardiomegaly", "effusion"]), cluster, memory_gb=0.5
         )
         told = study.submit("--parallel", "8")
-        assert told.count("in 5 elements") == 1
-        assert told.count("in 3 elements") == 1
+        assert told.count("in 5 array tasks") == 1
+        assert told.count("in 3 array tasks") == 1
         study.await_end()
         status = study.status()
         assert status["counts"]["done"] == 8, study.logs()
@@ -70,7 +70,7 @@ def test_a_limit_on_jobs_gives_each_element_more_runs(
     with slurm_cluster("--max-submit-jobs=3", "--nodes=1", shared=(tmp_path.parents[0],)) as cluster:
         study = SlurmTrial.write(write_study(pathologies=["cardiomegaly", "effusion", "edema"]), cluster)
         other = cluster.sbatch("true", "--hold")
-        assert "6 runs in 2 elements" in study.submit("--parallel", "6")
+        assert "6 runs in 2 array tasks" in study.submit("--parallel", "6")
         cluster.output("scancel", other)
         study.await_end()
         assert study.status()["counts"]["done"] == 6, study.logs()

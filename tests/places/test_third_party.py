@@ -56,8 +56,8 @@ def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., Tr
     wait_until(lambda: '"finished"' in clr_hpc("status", study, "--json").stdout, "the job to end")
     assert [result["status"] for result in study.results()] == ["done"]
     (name,) = (folder.name for folder in study.folders())
-    assert "1 runs, 0 done before" in clr_hpc("logs", study, name).stdout
-    assert "1 runs, 1 done before" in clr_hpc("run", study, "--on", "pbs").stdout
+    assert "1 run, 0 done before" in clr_hpc("logs", study, name).stdout
+    assert "1 run, 1 done before" in clr_hpc("run", study, "--on", "pbs").stdout
 
 
 @pytest.mark.integration

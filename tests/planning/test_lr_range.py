@@ -229,7 +229,7 @@ def test_run_makes_the_tests_that_are_missing_and_a_second_study_makes_none(
     study = write_study(**RANGE_TESTED)
     first = study.run()
     assert first.returncode == 0, first.stderr + first.stdout
-    assert "rates of sgd are auto: 2 range tests come first" in first.stdout
+    assert "rates of sgd are auto: 2 range tests first" in first.stdout
     (run,) = study.folders()
     policy = json.loads((run / "spec.json").read_text())["policy"]
     results = study.file.parent / "results"

@@ -14,7 +14,7 @@ from clr_hpc.places.base import Ended, Events, Place, TrainingJob
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.machine import Processes, resources_here, visible_gpus
 from clr_hpc.places.options import SearchOptions
-from clr_hpc.places.processes.measured_plan import plan_of_job
+from clr_hpc.places.processes.measured_plan import plan_if_possible
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.queue import ListedRuns, Queue
 from clr_hpc.places.signals import stop_on_interrupt
@@ -50,7 +50,7 @@ class Here(Place):
         each = f", up to {sharing.cohort} side by side in each process" if sharing.cohort > 1 else ""
         events.say(f"training {sharing.count * sharing.cohort} at a time{each}")
         runs = _in_order(job.missing, plan)
-        return Ended(train_here(runs, job.worker_task(), sharing, events.under_way, events.ended))
+        return Ended(drain_here(ListedRuns(runs), job.worker_task(), sharing, events.under_way, events.ended))
 
     @contextmanager
     def trials(self, options: SearchOptions) -> "Iterator[LocalTrials]":
@@ -65,7 +65,7 @@ def _sharing(job: TrainingJob) -> Processes:
 def _plan(job: TrainingJob, sharing: Processes, events: Events) -> Plan | None:
     resources = resources_here()
     shape = LaneShape(cpus_per_worker=sharing.threads, gpus_per_worker=min(1.0, resources.gpus / sharing.count))
-    return plan_of_job(job, Here.name, resources, [shape] * sharing.count, events)
+    return plan_if_possible(job, Here.name, resources, [shape] * sharing.count, events)
 
 
 def _in_order(runs: tuple[RunSpec, ...], plan: Plan | None) -> tuple[RunSpec, ...]:
@@ -95,17 +95,6 @@ class LocalTrials:
         """Train in warm processes."""
         say(f"training {self.sharing.count} at a time")
         return drain_here(queue, task, self.sharing, lambda _: None, lambda *_: None)
-
-
-def train_here(
-    runs: tuple[RunSpec, ...],
-    task: WorkerTask,
-    processes: Processes,
-    on_poll: Callable[[set[RunSpec]], None],
-    on_end: Callable[[RunSpec, ExitStatus], None],
-) -> bool:
-    """Train runs in worker processes until all have ended: see ``drain_here``; ``runs`` are without those done."""
-    return drain_here(ListedRuns(runs), task, processes, on_poll, on_end)
 
 
 def drain_here(

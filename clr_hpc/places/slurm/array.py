@@ -13,6 +13,7 @@ An array task gives its node back when nothing is left that it could start. It w
 No job waits for another one in SLURM's queue, so none is left there when a baseline fails.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
-from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedJob, run_start, say
+from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedJob, run_start
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
 from clr_hpc.training.run import ExitStatus
+
+log = logging.getLogger(__name__)
 
 RESCAN_SECONDS = 5.0
 """Between two looks at the folders of runs that other processes hold."""
@@ -52,7 +55,7 @@ class ArrayTask:
 def _train(job: StartedJob, runs: tuple[RunSpec, ...]) -> str:
     """Train, and return how it ended; does not return where the job is requeued."""
     submission = job.submission
-    say(f"array task {job.index} of job {job.job_name} on {job.node}")
+    log.info("array task %d of job %s on %s", job.index, job.job_name, job.node)
     task = WorkerTask(
         Path(submission.pack_folder),
         job.study.runs,

@@ -11,10 +11,13 @@ The number of requeues is not bounded as long as the study progresses between st
 """
 
 import json
+import logging
 import os
 import platform
 import re
 import signal
+import sys
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,8 @@ from clr_hpc.places.slurm.ledger import OWNER_ALONE, JobRecord, Ledger, Start, S
 from clr_hpc.store.run_folder import newest_checkpoint
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.run import ExitStatus
+
+log = logging.getLogger(__name__)
 
 MOST_FRUITLESS_STARTS = 3
 MOST_NODES_AT_FAULT = 3
@@ -73,6 +78,7 @@ def run_start(
         JobError: code or pack are not those of the submission, or several starts made no progress.
     """
     os.umask(OWNER_ALONE)
+    log_to_stdout()
     stop = StopSignals()
     study = StudyFolder(study_folder)
     ledger = Ledger(study.path)
@@ -143,7 +149,7 @@ class StartedJob:
             change += f"{found[:12]} now)"
             if not self.submission.accept_changes:
                 raise JobError(f"{change}; submit again, with --accept-changes if the runs begun may resume")
-            say(f"{change}; accepted by --accept-changes")
+            log.warning("%s; accepted by --accept-changes", change)
 
     def reject_other_pack(self) -> None:
         """Compare the pack with that of the submission.
@@ -170,7 +176,7 @@ class StartedJob:
         new = [name for name in names if name not in self._record.trained]
         if new:
             for name in new:
-                say(f"training: {name}")
+                log.info("training: %s", name)
             self._write(replace(self._record, trained=(*self._record.trained, *new)))
 
     def note_ended(self, spec: RunSpec, outcome: ExitStatus, node: str | None = None) -> bool:
@@ -178,7 +184,7 @@ class StartedJob:
 
         After some such failures in a row the node is excluded.
         """
-        say(f"{outcome}: {spec.name}")
+        log.info("%s: %s", outcome, spec.name)
         node = node or self.node
         if outcome == "in use":  # another process trains it after all
             self._write(
@@ -197,7 +203,7 @@ class StartedJob:
             return False
         faults = self._faults[node] = self._faults.get(node, 0) + 1
         self.ledger.add_fault(spec.name, node, reason)
-        say(f"fault {faults} of {node}: {reason}")
+        log.warning("fault %d of %s: %s", faults, node, reason)
         if faults >= FAULTS_OF_A_NODE:
             self.ledger.exclude(node, f"{faults} runs in a row failed on it, the last with {reason}")
         return True
@@ -230,12 +236,12 @@ class StartedJob:
         """Requeue the job once its runs are saved, and end; returns where it was cancelled."""
         if not (self.stop.time_is_up or is_preempted(self.job_id)):
             return f"told to end; {SAVED if is_saved else CUT_OFF}"
-        say(f"{SAVED if is_saved else CUT_OFF}; the job is queued again")
+        log.info("%s; the job is queued again", SAVED if is_saved else CUT_OFF)
         return self.requeue()
 
     def move_to_another_node(self, node: str) -> str:
         """Requeue the job for other nodes, and end; returns where SLURM rejects that, with its reason."""
-        say(f"{node} is excluded; the job is queued again for other nodes")
+        log.warning("%s is excluded; the job is queued again for other nodes", node)
         return self.requeue(node)
 
     def requeue(self, without_node: str | None = None) -> str:
@@ -249,7 +255,7 @@ class StartedJob:
 
     def note_end(self, how: str, failed: bool = False) -> None:
         """Record why this start ended, as text."""
-        say(how)
+        log.log(logging.ERROR if failed else logging.INFO, "%s", how)
         self._write(replace(self._record, ended=how, failed=failed))
 
     def _write(self, record: JobRecord) -> None:
@@ -257,6 +263,12 @@ class StartedJob:
         self.ledger.write_record(self.submission.token, self.index, record)
 
 
-def say(what: str) -> None:
-    """Print a line for the job's log."""
-    print(f"{now()} {what}", flush=True)
+def log_to_stdout() -> None:
+    """Have this process write what the package logs to the log of its job."""
+    handler = logging.StreamHandler(sys.stdout)
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S+00:00")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    package = logging.getLogger("clr_hpc")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)

@@ -12,12 +12,12 @@ from typing import ClassVar
 from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.monitoring.status import runs_as_started
-from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, settings_of
+from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
 from clr_hpc.places.slurm.commands import Job
 from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run
 from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, Submission
 from clr_hpc.places.slurm.sbatch import sbatch_text
-from clr_hpc.places.slurm.shape import AskedShape, choose, plan_of_allocation, plan_of_array
+from clr_hpc.places.slurm.shape import choose, plan_of_allocation, plan_of_array
 from clr_hpc.places.slurm.shares import share_out
 from clr_hpc.places.slurm.site import Site, load_site
 from clr_hpc.places.slurm.status import read_slurm_status
@@ -165,17 +165,14 @@ def _draft(job: TrainingJob, ledger: Ledger, jobs: Sequence[Job], site: Site, ev
     left = what_is_left(folder, job.runs, ledger, jobs)
     elsewhere = f", {left.running} trained elsewhere" if left.running else ""
     queued = f"{left.done} done, {left.queued} queued or running{elsewhere}"
-    events.say(f"{job.study.name}: {len(job.runs)} runs, {queued}; in {folder.path.absolute()}")
+    events.say(f"{job.study.name}: {counted(len(job.runs), 'run')}, {queued}; in {folder.path.absolute()}")
     if not left.runs:
         events.say("nothing to submit")
         return None
     code = code_identity()
     _reject_other_code(job, left.begun, code.source_sha256, events)
-    asked = AskedShape(
-        options.shape.value, options.nodes, options.lanes, options.workers_per_lane, options.parallel
-    )
     table = None if options.throughput is None else read_rates(options.throughput)
-    chosen = choose(asked, left.runs, job.pack_folder, site, table)
+    chosen = choose(options, left.runs, job.pack_folder, site, table)
     events.say(chosen.text)
     submission = Submission(
         token="",
@@ -206,17 +203,14 @@ def _reject_other_code(job: TrainingJob, runs: tuple[RunSpec, ...], source_sha25
     begun = begun_with_other_code(job.folder, runs, source_sha256)
     if not begun:
         return
-    count = "1 run was" if len(begun) == 1 else f"{len(begun)} runs were"
-    what = f"{count} begun with other code than this, the first of them {begun[0].name}"
+    what = f"{counted(len(begun), 'run')} begun with other code than this, the first of them {begun[0].name}"
     if not job.options.accept_changes:
         raise UserError(f"{what}; go back to that code, or let them resume with --accept-changes")
     events.say(f"{what}; they resume with --accept-changes")
 
 
 def _line_of(submission: Submission) -> str:
-    runs = sum(len(element) for element in submission.elements)
+    runs = counted(sum(len(element) for element in submission.elements), "run")
     if submission.shape == "allocation":
-        parts = f"an allocation of {submission.nodes} nodes"
-    else:
-        parts = f"{len(submission.elements)} elements"
-    return f"job {submission.job}: {runs} runs in {parts}"
+        return f"job {submission.job}: {runs} in an allocation of {counted(submission.nodes, 'node')}"
+    return f"job {submission.job}: {runs} in {counted(len(submission.elements), 'array task')}"

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
+from clr_hpc.places.base import counted
 from clr_hpc.places.lanes import shapes_without_plan
+from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.slurm.ledger import Shape
 from clr_hpc.places.slurm.site import Site
 from clr_hpc.places.slurm.submit import elements_wanted
@@ -25,17 +26,6 @@ class ShapeError(UserError):
 
 
 @dataclass(frozen=True)
-class AskedShape:
-    """What was asked for; None where it was not."""
-
-    shape: Literal["array", "allocation", "auto"] = "auto"
-    nodes: int | None = None
-    lanes: int | None = None
-    workers_per_lane: int | None = None
-    parallel: int | None = None
-
-
-@dataclass(frozen=True)
 class ChosenShape:
     """What is submitted."""
 
@@ -46,17 +36,17 @@ class ChosenShape:
     @property
     def text(self) -> str:
         """Return a line for people."""
-        nodes = "" if self.shape == "array" else f" of {self.nodes} node{'s' if self.nodes > 1 else ''}"
+        nodes = "" if self.shape == "array" else f" of {counted(self.nodes, 'node')}"
         return f"{self.shape}{nodes}: {self.why}"
 
 
 def choose(
-    asked: AskedShape, runs: Sequence[RunSpec], pack_folder: Path, site: Site, table: RateTable | None
+    asked: TrainingOptions, runs: Sequence[RunSpec], pack_folder: Path, site: Site, table: RateTable | None
 ) -> ChosenShape:
     """Choose the shape of the jobs that train ``runs``.
 
     Args:
-        asked: for.
+        asked: the options of the command.
         runs: that are to be submitted.
         pack_folder: of the study's pack.
         site: the cluster.
@@ -67,8 +57,10 @@ def choose(
     """
     _refuse(asked, site)
     nodes = asked.nodes or _useful_nodes(asked, len(runs), site)
-    if asked.shape != "auto":
-        return ChosenShape(asked.shape, nodes if asked.shape == "allocation" else 1, "as asked")
+    if asked.shape == "allocation":
+        return ChosenShape("allocation", nodes, "as asked")
+    if asked.shape == "array":
+        return ChosenShape("array", 1, "as asked")
     if asked.lanes or asked.workers_per_lane:
         return ChosenShape("allocation", nodes, "lanes were asked for")
     if asked.nodes is None and site.nodes is None:
@@ -129,7 +121,7 @@ def _resources(site: Site, nodes: int) -> Resources:
     return Resources(gpus=site.gpus * nodes, cpus=site.cpus * nodes, nodes=nodes)
 
 
-def _refuse(asked: AskedShape, site: Site) -> None:
+def _refuse(asked: TrainingOptions, site: Site) -> None:
     if asked.nodes is not None and site.nodes is not None and asked.nodes > site.nodes:
         raise ShapeError(f"--nodes {asked.nodes} is above nodes={site.nodes} of the site file; ask for fewer")
     if asked.shape == "array":
@@ -140,7 +132,7 @@ def _refuse(asked: AskedShape, site: Site) -> None:
         raise ShapeError("--parallel is for arrays; an allocation has --nodes and --lanes")
 
 
-def _useful_nodes(asked: AskedShape, runs: int, site: Site) -> int:
+def _useful_nodes(asked: TrainingOptions, runs: int, site: Site) -> int:
     """Return as many nodes as the site allows, and no more than have a GPU (or CPU) to do."""
     workers = (asked.lanes or runs) * (asked.workers_per_lane or 1)
     return max(1, min(site.nodes or 1, -(-workers // (site.gpus or site.cpus))))

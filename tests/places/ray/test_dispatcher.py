@@ -73,7 +73,7 @@ class Command:
         self.ended: list[tuple[RunSpec, ExitStatus]] = []
 
     def poll(self, *alive_nodes: str) -> DispatcherState:
-        """Read the state and post assignments, as ``clr_hpc.places.ray.place`` does."""
+        """Read the state and post assignments, as ``clr_hpc.places.ray.train`` does."""
         state = self.dispatcher.state(frozenset(alive_nodes) if alive_nodes else None)
         self.ended += state.ended
         self.dispatcher.assign(*assign(self.queue, state, self.cancelled_folder))

@@ -11,7 +11,8 @@ from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
-from clr_hpc.places.slurm.shape import AskedShape, ChosenShape, ShapeError, choose
+from clr_hpc.places.options import TrainingOptions
+from clr_hpc.places.slurm.shape import ChosenShape, ShapeError, choose
 from clr_hpc.places.slurm.site import Site
 from clr_hpc.planning.throughput import Rate, RateTable
 
@@ -43,7 +44,7 @@ def chosen(
 ) -> ChosenShape:
     site = {"gpus": 4, "cpus": 8, "time_limit_minutes": 60, "shared_folder": tmp_path, "nodes": 4}
     site |= asked.pop("site", {})
-    return choose(AskedShape(**asked), runs_of(tmp_path, pack, epochs), pack.folder, Site(**site), table)
+    return choose(TrainingOptions(**asked), runs_of(tmp_path, pack, epochs), pack.folder, Site(**site), table)
 
 
 def test_auto_takes_lanes_where_they_end_clearly_sooner(tmp_path: Path, small_pack: Pack) -> None:

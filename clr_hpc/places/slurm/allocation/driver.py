@@ -132,7 +132,7 @@ def _leave(connection: Connection, last: Message) -> NoReturn:
 
 def _train(task: DriverTask, connection: Connection) -> NoReturn:
     from clr_hpc.places.lanes import shapes_without_plan
-    from clr_hpc.places.ray.place import cluster, cluster_resources, train_on_ray, wait_for_nodes
+    from clr_hpc.places.ray.train import cluster, cluster_resources, train_on_ray, wait_for_nodes
 
     should_stop = _StopRequest(connection)
     with cluster(task.address, None, None):

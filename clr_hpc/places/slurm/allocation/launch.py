@@ -5,6 +5,7 @@ and starts a separate process, the driver, that trains in the cluster's lanes. T
 for as long as the head answers. Signals and requeues are those of any job (``clr_hpc.places.slurm.job``).
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +20,10 @@ from clr_hpc.places.slurm.allocation.ray_node import RayNode
 from clr_hpc.places.slurm.allocation.rendezvous import Head, Rendezvous
 from clr_hpc.places.slurm.allocation.resources import NodeError, own_address
 from clr_hpc.places.slurm.commands import SlurmError, host_names, kill_wait_seconds
-from clr_hpc.places.slurm.job import NOTHING_LEFT, JobError, StartedJob, run_start, say
+from clr_hpc.places.slurm.job import NOTHING_LEFT, JobError, StartedJob, run_start
 from clr_hpc.places.slurm.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 End = Literal["finished", "saved", "cut off"]
 """``finished``: every run has ended; else what became of those under way."""
@@ -62,7 +65,7 @@ def _lead(rendezvous: Rendezvous, job: StartedJob, runs: tuple[RunSpec, ...]) ->
     try:
         names = host_names(os.environ.get("SLURM_JOB_NODELIST", job.node))
         address = own_address([name for name in names if name != job.node])
-        say(f"job {job.job_name} on {', '.join(names)}; the head is {job.node}, {address}")
+        log.info("job %s on %s; the head is %s, %s", job.job_name, ", ".join(names), job.node, address)
         with cluster_node(rendezvous, job.job_id, address, None, lambda: job.stop.any) as node:
             ended = _train(rendezvous, job, node, missing, len(names))
     except (SlurmError, NodeError) as error:
@@ -75,10 +78,10 @@ def _lead(rendezvous: Rendezvous, job: StartedJob, runs: tuple[RunSpec, ...]) ->
     if ended != "finished" and job.stop.any:
         return job.save_and_requeue(is_saved=ended == "saved")
     if ended != "finished":
-        say("the cluster was lost; the job is queued again")
+        log.warning("the cluster was lost; the job is queued again")
         return job.requeue()
     if any(job.ledger.nodes_at_fault(spec.name) for spec in left_to_train(job, runs)):
-        say("runs failed through the fault of a node; the job is queued again for them")
+        log.warning("runs failed through the fault of a node; the job is queued again for them")
         return job.requeue()
     return NOTHING_LEFT
 
@@ -87,7 +90,7 @@ def _train(rendezvous: Rendezvous, job: StartedJob, node: RayNode, missing: list
     submission = job.submission
     port, kill_wait = node.ports["dashboard-port"], kill_wait_seconds()
     rendezvous.announce(Head(node.gcs_address, job.node, port, kill_wait))
-    say(f"dashboard: http://127.0.0.1:{port} on {job.node}; its token is in {rendezvous.token}")
+    log.info("dashboard: http://127.0.0.1:%d on %s; its token is in %s", port, job.node, rendezvous.token)
     worker = WorkerTask(
         Path(submission.pack_folder),
         job.study.runs,
@@ -107,7 +110,7 @@ def _train(rendezvous: Rendezvous, job: StartedJob, node: RayNode, missing: list
         ended = _follow(Driver(task), job, node, kill_wait)
         if ended is not None:
             return ended
-        say("the process that has the cluster train has died; another one takes over")
+        log.error("the process that has the cluster train has died; another one takes over")
     return "cut off"
 
 
@@ -123,7 +126,7 @@ def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) ->
             for message in messages:
                 match message:
                     case "log", text:
-                        say(text)
+                        log.info("%s", text)
                     case "training", names:
                         job.note_under_way(names)
                     case "run ended", spec, outcome:
@@ -156,5 +159,6 @@ def left_to_train(job: StartedJob, runs: tuple[RunSpec, ...]) -> list[RunSpec]:
         if baseline is None or baseline.name in names or study.result(baseline) is not None:
             left.append(spec)
         else:
-            say(f"left out: {spec.name}, whose baseline is another job's; submit again when that has ended")
+            why = "whose baseline is another job's; submit again when that has ended"
+            log.warning("left out: %s, %s", spec.name, why)
     return left

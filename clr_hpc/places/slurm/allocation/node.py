@@ -1,5 +1,6 @@
 """Life of a node in an allocation's Ray cluster: environment, folder, processes, end."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from clr_hpc.places.slurm.allocation.node_folder import node_folder
 from clr_hpc.places.slurm.allocation.ray_node import RayNode, answers, start_ray_node
 from clr_hpc.places.slurm.allocation.rendezvous import Rendezvous
 from clr_hpc.places.slurm.allocation.resources import LOOPBACK, NodeError, NodeShare, network_settings, own_address
-from clr_hpc.places.slurm.job import say
+from clr_hpc.places.slurm.job import log_to_stdout
 from clr_hpc.places.slurm.ledger import OWNER_ALONE
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 MOST_STARTS = 3
@@ -61,6 +64,7 @@ def join_cluster(rendezvous: Rendezvous) -> str:
     A node whose processes die is started again; the cluster does without one that can't be started.
     """
     os.umask(OWNER_ALONE)
+    log_to_stdout()
     stop = StopSignals()
     head = rendezvous.wait(lambda: stop.any)
     if head is None:
@@ -74,14 +78,14 @@ def join_cluster(rendezvous: Rendezvous) -> str:
         address = own_address([head.address.rpartition(":")[0]])
         for _ in range(MOST_STARTS):
             with cluster_node(rendezvous, os.environ["SLURM_JOB_ID"], address, head.address, is_over) as node:
-                say(f"Ray is up on {address}, for {head.address}")
+                log.info("Ray is up on %s, for %s", address, head.address)
                 while node.is_alive and not is_over():
                     time.sleep(POLL_SECONDS)
             if is_over():
                 break
-            say("Ray's processes on this node have died")
+            log.warning("Ray's processes on this node have died")
     except NodeError as error:
         if not is_over():
-            say(str(error))
-    say("this node has left the cluster")
+            log.error("%s", error)
+    log.info("this node has left the cluster")
     return "left"

@@ -77,12 +77,12 @@ def test_what_is_done_failed_or_cancelled_is_not_trained(job: StartedJob, study:
 
 
 def test_a_run_whose_baseline_another_job_trains_is_left_for_later(
-    job: StartedJob, study: Any, capsys: pytest.CaptureFixture[str]
+    job: StartedJob, study: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sequel = next(spec for spec in study.runs if spec.start is not None)
     job.submission = replace(job.submission, elements=((sequel.name,),))
     assert names_left(job, study) == set()
-    assert f"left out: {sequel.name}" in capsys.readouterr().out
+    assert f"left out: {sequel.name}" in caplog.text
     study.finish(sequel.start.baseline)
     assert names_left(job, study) == {sequel.name}
 
