@@ -157,7 +157,7 @@ print(*(name for name in {heavy!r} if name in sys.modules))
             ["torch", "pandas", "sklearn", "matplotlib"],
         ),
         (
-            "import submitit, clr_hpc.places.ray.place, clr_hpc.places.slurm.place, clr_hpc.places.slurm.status",
+            "import submitit, clr_hpc.places.ray.place, clr_hpc.places.slurm.place, clr_hpc.places.slurm.jobs",
             ["torch", "pandas", "sklearn", "matplotlib", "ray"],
         ),
         (

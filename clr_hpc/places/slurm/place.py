@@ -14,19 +14,18 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.monitoring.status import runs_as_started
 from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
 from clr_hpc.places.slurm.commands import Job
-from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run
+from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run, read_slurm_status
 from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, Submission
 from clr_hpc.places.slurm.sbatch import sbatch_text
 from clr_hpc.places.slurm.shape import choose, plan_of_allocation, plan_of_array
-from clr_hpc.places.slurm.shares import share_out
 from clr_hpc.places.slurm.site import Site, load_site
-from clr_hpc.places.slurm.status import read_slurm_status
 from clr_hpc.places.slurm.submit import (
     begun_with_other_code,
     elements_wanted,
     known_jobs,
     make_submissions,
     settle,
+    share_out,
     submit,
     what_is_left,
 )

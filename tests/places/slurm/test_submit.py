@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.study import Study
-from clr_hpc.places.slurm.shares import families, share_out
+from clr_hpc.places.slurm.submit import families, share_out
 
 CHECKSUM = "c0ffee" + "0" * 58
 STUDY = Study.model_validate(

@@ -14,8 +14,8 @@ import pytest
 from clr_hpc.monitoring.status import State, StudyStatus
 from clr_hpc.places.slurm import commands
 from clr_hpc.places.slurm.commands import COLUMNS, SlurmError, jobs_in_queue
+from clr_hpc.places.slurm.jobs import read_slurm_status
 from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Start, Submission, new_token
-from clr_hpc.places.slurm.status import read_slurm_status
 from clr_hpc.training.run import RunSettings
 
 StudyMaker = Callable[..., Any]
