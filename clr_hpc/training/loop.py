@@ -1,5 +1,6 @@
 """The training loop. It knows neither the kind of task, nor the place it runs in, nor the vendor of the device."""
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from clr_hpc.training.hooks import Hooks, LrRangeHooks
 from clr_hpc.training.saver import Saver
 from clr_hpc.training.trainer import Trainer
 
+log = logging.getLogger(__name__)
 SHOWN_INPUTS = 8
 HOOKS: dict[str, type[Hooks]] = {"range_test": LrRangeHooks}
 """By stage; all other runs train a model."""
@@ -73,6 +75,9 @@ def _resume(spec: RunSpec, pack: Pack, saver: Saver) -> tuple[Trainer, Hooks, Ch
         progress = checkpoint.progress
         trainer = Trainer(spec, pack, saver.group, progress.micro_batches, saver.timeline)
         hooks = HOOKS.get(spec.stage, Hooks)(trainer, saver, saver.resume_at(progress.samples))
+        for damage in checkpoint.passed_over:
+            log.info("%s: checkpoint ignored: %s", spec.name, damage)
+        log.info("%s: training from sample %d on", spec.name, progress.samples)
         if progress.samples or checkpoint.tensors:
             trainer.restore(checkpoint.tensors)
         else:

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from clr_hpc.training.distributed import Cause, ProcessGroup
     from clr_hpc.training.profiling.profile import Profile
 
+log = logging.getLogger(__name__)
 ExitStatus = Literal["done", "failed", "stopped", "in use"]
 """``stopped``: a checkpoint is saved and nothing is lost. ``in use``: another process trains it."""
 
@@ -159,7 +161,9 @@ class _Run:
             except UnrecoverableError as error:
                 reason = f"{reason}; {error}"
             else:
+                log.info("%s: %s; resuming from the newest checkpoint", self.spec.name, reason)
                 return None
+        log.info("%s failed: %s", self.spec.name, reason)
         try:
             self.folder.finish(failed(reason, cause.traceback, seconds))
         except LeaseLostError:

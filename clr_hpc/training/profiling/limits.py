@@ -215,8 +215,7 @@ class BareStep:
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         trainer = self._trainer
-        low = trainer.spec.training.precision == "bfloat16"
-        with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=low):
+        with trainer.step.autocast():
             outputs = trainer.model(images)
         return trainer.model.losses(outputs, images, labels).sum() / trainer.batch_size
 
