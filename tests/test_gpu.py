@@ -43,7 +43,7 @@ def train(
     stop_after: int = 10**9,
     with_profile: bool = False,
 ) -> list[str]:
-    """Train a cohort; the first run is told to stop after some steps."""
+    """Train a cohort; the first run is stopped after some steps."""
     asked = count(1)
     stops = [lambda: next(asked) > stop_after, *[lambda: False] * (len(specs) - 1)]
     runs = [CohortRun(spec, folder / spec.name, stop) for spec, stop in zip(specs, stops, strict=True)]
@@ -114,15 +114,15 @@ def first_losses(run: Trainer, count: int) -> list[float]:
     ],
     ids=str,
 )
-def test_captured_passes_compute_what_is_written(changes: dict[str, Any], small_pack: Pack) -> None:
+def test_captured_passes_compute_what_eager_steps_do(changes: dict[str, Any], small_pack: Pack) -> None:
     spec = make_spec(small_pack, **changes)
-    captured, written = (
-        Trainer(spec, small_pack, ProcessGroup.alone(GPU), eager=eager) for eager in (False, True)
+    captured, eager = (
+        Trainer(spec, small_pack, ProcessGroup.alone(GPU), eager=is_eager) for is_eager in (False, True)
     )
-    assert first_losses(captured, 8) == pytest.approx(first_losses(written, 8), rel=0.02)
+    assert first_losses(captured, 8) == pytest.approx(first_losses(eager, 8), rel=0.02)
     assert captured.step.passes is not None
-    assert written.step.passes is None
-    assert float(captured.step.gradient_norm()) == pytest.approx(float(written.step.gradient_norm()), rel=0.1)
+    assert eager.step.passes is None
+    assert float(captured.step.gradient_norm()) == pytest.approx(float(eager.step.gradient_norm()), rel=0.1)
 
 
 def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("architecture", ["mobilenet_v1", "alexnet", "densenet121"])
-def test_a_run_that_was_stopped_goes_on(architecture: str, small_pack: Pack, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes(architecture: str, small_pack: Pack, tmp_path: Path) -> None:
     spec = make_spec(small_pack, architecture=architecture)
     assert train([spec], small_pack, tmp_path / "undisturbed") == ["done"]
     assert train([spec], small_pack, tmp_path / "run", stop_after=5) == ["stopped"]

@@ -17,7 +17,7 @@ def test_shares_are_disjoint_complete_and_even_to_one(count: int, size: int) -> 
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_a_single_process_talks_to_itself_without_a_group() -> None:
+def test_a_single_process_needs_no_torch_process_group() -> None:
     group = ProcessGroup.alone(CPU)
     with group.joined(0):
         assert not torch.distributed.is_initialized()

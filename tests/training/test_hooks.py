@@ -84,7 +84,7 @@ def test_the_loss_of_each_step_is_recorded_with_its_rate_and_nothing_else_is_mea
     assert left == {"spec", "environment", "metrics", "events", "architecture", "result"}, "no weights, no answers"
 
 
-def test_the_best_constant_answer_is_left_beside_the_curve(train: Train, tiny_pack: Pack) -> None:
+def test_the_loss_of_the_best_constant_prediction_is_in_the_result(train: Train, tiny_pack: Pack) -> None:
     spec = range_test(tiny_pack, task={"kind": "binary", "pathology": "cardiomegaly"})
     train(spec)
     labels = Trainer(spec, tiny_pack, ProcessGroup.alone(torch.device("cpu"))).data.training.labels
@@ -113,7 +113,7 @@ def test_a_loss_that_is_infinite_from_one_step_to_the_next_ends_it_as_well(train
     assert len(train.curve(spec)) < 10
 
 
-def test_a_test_that_was_stopped_goes_on_to_the_same_end(train: Train, tiny_pack: Pack, tmp_path: Path) -> None:
+def test_a_stopped_range_test_resumes_to_the_same_end(train: Train, tiny_pack: Pack, tmp_path: Path) -> None:
     spec = range_test(tiny_pack)
     train(spec)
     other = Train(tiny_pack, tmp_path / "other")

@@ -64,7 +64,7 @@ def diverges_above(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return above
 
 
-def test_a_run_that_diverges_goes_back_and_on_with_a_third_of_the_rate(
+def test_a_run_that_diverges_resumes_with_a_third_of_the_rate(
     diverges_above: Callable[[float], None], small_pack: Pack, tmp_path: Path
 ) -> None:
     """The wave's peak is 0.02; the limit lies between that and a third of it."""
@@ -130,7 +130,7 @@ def test_after_three_times_it_fails_with_its_reason_and_can_be_tried_again(
         assert "Traceback" in found["traceback"]
 
 
-def test_the_best_model_is_the_one_on_disk_after_going_back(
+def test_the_best_model_is_the_one_on_disk_after_a_recovery(
     small_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes back to the middle of the first epoch, and best.safetensors is that of the epoch's end."""

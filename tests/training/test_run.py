@@ -125,7 +125,7 @@ def test_rates_grow_with_the_batch_if_the_spec_says_so(small_pack: Pack, tmp_pat
         assert entry["lr"] == 2 * learning_rate(POLICY, number * 64 / entry["samples"] * entry["progress"])
 
 
-def test_every_epoch_measures_both_splits_whole(finished: Path, small_pack: Pack) -> None:
+def test_every_epoch_measures_all_images_of_both_splits(finished: Path, small_pack: Pack) -> None:
     found = [(entry["progress"], entry["split"], entry["images"]) for entry in epochs(finished)]
     sizes = {split: len(small_pack.rows_of(split)) for split in ("train", "validation")}
     assert found == [(epoch, split, sizes[split]) for epoch in (1.0, 2.0) for split in ("train", "validation")]

@@ -144,7 +144,7 @@ def test_every_rank_has_the_same_rate_at_every_step(ranks: Any, tiny_pack: Pack,
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 3)])
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_resumes_with_another_number_of_processes(
     first: int, then: int, ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path
 ) -> None:
     spec = make_spec(tiny_pack, architecture="densenet121")

@@ -1,4 +1,4 @@
-"""Baselines and what goes on from them: order, weights, damage, models at cycle ends, thresholds."""
+"""Baselines and the runs that start from them: order, weights, damage, models at cycle ends, thresholds."""
 
 import json
 import shutil
@@ -187,7 +187,7 @@ def damage_failed(folder: Path) -> None:
         (damage_failed, "failed: FloatingPointError: diverged; fix that"),
     ],
 )
-def test_a_baseline_that_cannot_be_used_fails_what_goes_on_from_it_by_name(
+def test_an_unusable_baseline_fails_the_runs_that_start_from_it_by_name(
     damage: Any, message: str, finished: Path, small_pack: Pack, tmp_path: Path
 ) -> None:
     baseline, control, *_ = runs_of(small_pack)

@@ -57,17 +57,19 @@ def study_of(pack: Pack, smallest: int = 64) -> Study:
 
 
 def test_one_batch_of_all_images_is_the_largest_where_memory_is_ample(small_pack: Pack) -> None:
-    said: list[str] = []
+    logged: list[str] = []
     images = len(small_pack.rows_of("train"))
     smallest = images * 2 // 3  # each size takes a process
     study = study_of(small_pack, smallest)
-    sizes = batch_sizes_that_fit(study, small_pack.manifest.checksum, ONE, said.append)
+    sizes = batch_sizes_that_fit(study, small_pack.manifest.checksum, ONE, logged.append)
     assert sizes[0] == smallest
     assert images * 3 / 4 - 1 <= sizes[-1] <= images
-    assert said == [f"batch sizes that fit: {', '.join(map(str, sizes))}"]
+    assert logged == [f"batch sizes that fit: {', '.join(map(str, sizes))}"]
 
 
-def test_what_does_not_fit_is_said_before_a_trial_fails(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_named_before_a_trial_fails(
+    small_pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(batch_size, "_free_bytes", lambda: 2**20)
     with pytest.raises(NothingFitsError, match="not even batch_size=64 fits"):
         batch_sizes_that_fit(study_of(small_pack), small_pack.manifest.checksum, ONE, print)

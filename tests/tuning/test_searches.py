@@ -37,12 +37,12 @@ def search_of(name: SearchName, seed: int = 0) -> Search:
 
 def searched(name: SearchName, trials: int, seed: int = 0) -> list[Observation]:
     proposals = Proposals(search_of(name, seed), DIMENSIONS, seed)
-    told: list[Observation] = []
+    observations: list[Observation] = []
     for _ in range(trials):
-        values = proposals.next(told)
+        values = proposals.next(observations)
         assert values is not None
-        told.append(Observation(values, loss(values)))
-    return told
+        observations.append(Observation(values, loss(values)))
+    return observations
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -52,7 +52,7 @@ def name(request: pytest.FixtureRequest) -> SearchName:
 
 
 def test_it_stays_within_the_space_and_never_repeats_itself(name: SearchName) -> None:
-    trials = [told.values for told in searched(name, 14)]
+    trials = [trial.values for trial in searched(name, 14)]
     assert all(trials.count(values) == 1 for values in trials)
     for values in trials:
         assert list(values) == list(DIMENSIONS)
@@ -76,13 +76,13 @@ def test_another_seed_is_another_search(name: SearchName) -> None:
         assert searched(name, 3, seed=1) != searched(name, 3, seed=2)
 
 
-def test_trials_under_way_are_not_asked_for_again(name: SearchName) -> None:
+def test_running_trials_are_not_proposed_again(name: SearchName) -> None:
     trials = searched(name, STARTUP_TRIALS + 2)
     waiting: list[Observation] = []
     for _ in range(2):
         values = Proposals(search_of(name), DIMENSIONS, 0).next([*trials, *waiting])
         assert values is not None
-        assert values not in [told.values for told in [*trials, *waiting]]
+        assert values not in [trial.values for trial in [*trials, *waiting]]
         waiting.append(Observation(values, None))
 
 
@@ -91,7 +91,7 @@ def test_trials_under_way_are_not_asked_for_again(name: SearchName) -> None:
 )
 def test_a_model_of_the_space_asks_for_better_settings_than_chance(name: SearchName, trials: int) -> None:
     def mean_loss(name: SearchName, seed: int) -> float:
-        return fmean(told.loss or 0.0 for told in searched(name, STARTUP_TRIALS + trials, seed)[STARTUP_TRIALS:])
+        return fmean(trial.loss or 0.0 for trial in searched(name, STARTUP_TRIALS + trials, seed)[STARTUP_TRIALS:])
 
     seeds = range(2)
     by_model, by_chance = ([mean_loss(each, seed) for seed in seeds] for each in (name, "random"))
@@ -100,11 +100,11 @@ def test_a_model_of_the_space_asks_for_better_settings_than_chance(name: SearchN
 
 def test_a_grid_has_every_combination_once() -> None:
     proposals = Proposals(make_search("grid", DIMENSIONS, 0), DIMENSIONS, 0)
-    told: list[Observation] = []
-    while (values := proposals.next(told)) is not None:
-        told.append(Observation(values, None))
-    assert len(told) == 4 * 4 * 2
-    rates = sorted({trial.values["lr_max"] for trial in told})
+    observations: list[Observation] = []
+    while (values := proposals.next(observations)) is not None:
+        observations.append(Observation(values, None))
+    assert len(observations) == 4 * 4 * 2
+    rates = sorted({trial.values["lr_max"] for trial in observations})
     assert rates == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
 
 
@@ -113,10 +113,10 @@ def test_a_space_that_is_used_up_ends_the_search(name: SearchName) -> None:
     search_of(name)
     few: Dimensions = {"batch_size": Choice((16, 32, 64))}
     proposals = Proposals(make_search(name, few, 0), few, 0)
-    told: list[Observation] = []
-    while (values := proposals.next(told)) is not None:
-        told.append(Observation(values, values["batch_size"]))
-    assert sorted(trial.values["batch_size"] for trial in told) == [16, 32, 64]
+    observations: list[Observation] = []
+    while (values := proposals.next(observations)) is not None:
+        observations.append(Observation(values, values["batch_size"]))
+    assert sorted(trial.values["batch_size"] for trial in observations) == [16, 32, 64]
 
 
 def test_the_liar_says_the_mean() -> None:
@@ -141,8 +141,8 @@ for name in ("grid", "random", "optuna-tpe", "optuna-gp", "hyperopt-tpe", "smac-
 
 
 def test_without_any_library_grid_and_random_work_and_the_others_name_their_extra() -> None:
-    told = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True).stdout
-    answers = dict(line.split(" ", 1) for line in told.splitlines())
+    output = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True).stdout
+    answers = dict(line.split(" ", 1) for line in output.splitlines())
     assert (answers["grid"], answers["random"]) == ("True", "True")
     for name, extra in EXTRAS.items():
         assert f"pip install 'clr-hpc[{extra}]'" in answers[name]

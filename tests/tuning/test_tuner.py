@@ -52,7 +52,7 @@ def story(path: Path) -> list[Event]:
 
 @pytest.mark.parametrize("search", ["grid", "random", "optuna-tpe", "hyperopt-tpe"])
 @pytest.mark.parametrize("halving", [True, False])
-def test_killed_at_any_line_it_goes_on_as_if_undisturbed(
+def test_killed_at_any_line_it_resumes_as_if_undisturbed(
     tmp_path: Path, search: SearchName, halving: bool
 ) -> None:
     undisturbed = tmp_path / "undisturbed.jsonl"
@@ -112,8 +112,8 @@ def test_a_failed_trial_counts_as_the_worst_and_is_not_tried_again(tmp_path: Pat
     assert first is not None
     search.failed(first, "it diverged")
     train(search)
-    told = search.observations()
-    assert told[0].loss == max(trial.loss for trial in told if trial.loss is not None)
+    observations = search.observations()
+    assert observations[0].loss == max(trial.loss for trial in observations if trial.loss is not None)
     again = tuner(path, halving=False)
     assert again.next(nothing_is_under_way=True) is None
     assert again.trials[0].failure == "it diverged"

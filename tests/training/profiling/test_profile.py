@@ -133,7 +133,7 @@ def test_a_profile_is_of_the_last_start(tiny_pack: Pack, tmp_path: Path) -> None
     assert (resumed["steps"], resumed["missing"]) == (whole - 1, None)
 
 
-def test_a_trace_that_cannot_be_written_is_said_and_spoils_nothing(tiny_pack: Pack, tmp_path: Path) -> None:
+def test_a_trace_that_cannot_be_written_is_reported_and_spoils_nothing(tiny_pack: Pack, tmp_path: Path) -> None:
     training = {"epochs": 1, "image_size": 32, "batch_size": 16}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "profile").write_text("in the way")
