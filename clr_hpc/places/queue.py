@@ -3,10 +3,13 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.planning.queue import StudyQueue
+from clr_hpc.store.atomic import write_json
+from clr_hpc.store.run_folder import failure
 from clr_hpc.training.run import ExitStatus
 
 Wait = Literal["wait"]
@@ -95,3 +98,10 @@ class PlannedRuns(Queue):
     def lost(self, worker: int, /) -> None:
         """Leave the runs that were planned for a lane to the others."""
         self._queue.lost(worker)
+
+
+def leave_failure(folder: Path, error: Exception) -> ExitStatus:
+    """Write an error as the result of a run, on behalf of a process that could not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "result.json", failure(error, 0.0))
+    return "failed"

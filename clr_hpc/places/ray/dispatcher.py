@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
+from clr_hpc.places.queue import Assignment, Finished, Queue, Wait, leave_failure
 from clr_hpc.places.signals import is_cancelled
-from clr_hpc.store.atomic import write_json
-from clr_hpc.store.run_folder import failure, newest_checkpoint
+from clr_hpc.store.run_folder import newest_checkpoint
 from clr_hpc.training.run import ExitStatus
 
 DEATHS_WITHOUT_PROGRESS = 3
@@ -121,10 +120,7 @@ class Dispatcher:
                 f"{max(samples, 0)} samples; when memory is short the kernel kills processes: look into the "
                 "system log, or lower training.batch_size"
             )
-            folder = self._runs_folder / name
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "result.json", failure(reason, 0.0))
-            self.run_ended(lane, "failed")
+            self.run_ended(lane, leave_failure(self._runs_folder / name, reason))
 
     def next(self, lane: int) -> Assignment | Wait | Finished:
         """Return what a lane trains next: after a restart, the run that it had."""
