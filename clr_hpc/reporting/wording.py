@@ -42,19 +42,18 @@ def task_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
 
 
 def start_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
-    """Return what sets apart the ways in which runs of a kind start, by their JSON; empty where there is one."""
-    ways: dict[bool, dict[str, dict[str, str]]] = {True: {}, False: {}}
+    """Return what distinguishes the starts of runs of a kind, by their JSON; empty where all are alike."""
     starts = {spec.start.model_dump_json(): (spec.is_fitted, spec.start) for spec in specs if spec.start}
     policies = policy_labels(start.baseline for _, start in starts.values())
+    by_kind: dict[bool, dict[str, dict[str, str]]] = {True: {}, False: {}}
     for key, (fitted, start) in starts.items():
         baseline = policies[start.baseline.policy.model_dump_json()]
-        ways[fitted][key] = {"baseline": baseline, "weights": start.weights, "optimizer": start.optimizer}
+        by_kind[fitted][key] = {"baseline": baseline, "weights": start.weights, "optimizer": start.optimizer}
     labels: dict[str, str] = {}
-    for alike in ways.values():
-        apart = [
-            part for part in ("baseline", "weights", "optimizer") if len({way[part] for way in alike.values()}) > 1
-        ]
-        labels |= {key: ", ".join(f"{part} {way[part]}" for part in apart) for key, way in alike.items()}
+    for parts_of in by_kind.values():
+        names = ("baseline", "weights", "optimizer")
+        apart = [name for name in names if len({parts[name] for parts in parts_of.values()}) > 1]
+        labels |= {key: ", ".join(f"{name} {parts[name]}" for name in apart) for key, parts in parts_of.items()}
     return labels
 
 

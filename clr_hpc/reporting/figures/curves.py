@@ -1,4 +1,4 @@
-"""Pictures of training: accuracy, AUROC and rate over epochs."""
+"""Curves over epochs (accuracy, AUROC, learning rate), and ROC, precision-recall and calibration curves."""
 
 from collections.abc import Sequence
 
@@ -60,7 +60,7 @@ def validation_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Ma
         upper.set_title(f"Validation {name}")
         _metric_lines(lower, runs, styles, "validation", "auroc")
         lower.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
-        lower.set_title("Validation AUROC (dotted: guessing)")
+        lower.set_title("Validation AUROC (dotted: chance level)")
         _finish_panels(lower, runs)
         return to_svg(figure, f"validation {key}", f"Validation {name} and AUROC over epochs, {key}")
 
@@ -87,7 +87,7 @@ def _finish_panels(lower: Axes, runs: Sequence[ScoredRun]) -> None:
 
 
 def _metric_lines(axes: Axes, runs: Sequence[ScoredRun], styles: Styles, split: str, metric: str) -> None:
-    """Draw a line an arm: the mean over seeds, and where there are several a thin line for each."""
+    """Draw one line per arm: the mean over seeds, and where there are several a thin line for each."""
     for arm in dict.fromkeys(run.setting.arm for run in runs):
         style = styles[arm]
         curves = [_epochs(run, split, metric) for run in runs if run.setting.arm == arm]
@@ -143,13 +143,13 @@ def _one_seed(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
 
 
 MOST_CORNERS = 120
-"""Of a drawn curve: more can't be seen."""
+"""Of a drawn curve: more would not be visible."""
 FEWEST_IN_A_BIN = 5
 """Images; a smaller bin's share of positives is left out of the calibration curve."""
 
 
 def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
-    """Draw sensitivity over the false-positive rate, a line an arm; ``runs`` share task and model."""
+    """Draw sensitivity over the false-positive rate, one line per arm; ``runs`` share task and model."""
     from sklearn.metrics import roc_curve
 
     with mpl.rc_context(drawing_style()):
@@ -158,14 +158,14 @@ def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
         for run, scores in _drawable(runs):
             false_positives, sensitivity, _ = roc_curve(scores.labels, scores.scores)
             _curve(axes, false_positives, sensitivity, run, styles)
-        axes.set_title("ROC curve (dotted: guessing)")
+        axes.set_title("ROC curve (dotted: chance level)")
         axes.set_xlabel("False-positive rate (1 − specificity)")
         axes.set_ylabel("Sensitivity")
         return to_svg(figure, f"roc {key}", f"ROC curves on the test split, {key}")
 
 
 def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
-    """Draw precision over recall, a line an arm; ``runs`` share task and model."""
+    """Draw precision over recall, one line per arm; ``runs`` share task and model."""
     from sklearn.metrics import precision_recall_curve
 
     with mpl.rc_context(drawing_style()):
@@ -176,7 +176,7 @@ def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str)
         for run, scores in drawable:
             precision, recall, _ = precision_recall_curve(scores.labels, scores.scores)
             _curve(axes, recall, precision, run, styles)
-        axes.set_title("Precision and recall (dotted: guessing)")
+        axes.set_title("Precision and recall (dotted: chance level)")
         axes.set_xlabel("Recall (sensitivity)")
         axes.set_ylabel("Precision")
         return to_svg(figure, f"pr {key}", f"Precision-recall curves on the test split, {key}")
@@ -188,13 +188,19 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
         figure, axes = _square()
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
         for run, scores in _drawable(runs):
-            said, seen = _binned(scores)
+            mean, observed = _binned(scores)
             style = styles[run.setting.arm]
             axes.plot(
-                said, seen, style.marker, color=style.colour, linestyle=style.dash, markersize=5, markeredgewidth=0
+                mean,
+                observed,
+                style.marker,
+                color=style.colour,
+                linestyle=style.dash,
+                markersize=5,
+                markeredgewidth=0,
             )
         axes.set_title("Calibration (dotted: perfect)")
-        axes.set_xlabel("Mean probability given")
+        axes.set_xlabel("Mean predicted probability")
         axes.set_ylabel("Share of images with the finding")
         return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
 
@@ -202,12 +208,12 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
 def _binned(scores: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean score and share of positives of those bins that hold enough images."""
     bins = np.minimum((scores.scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    images, said, seen = (
+    images, mean, observed = (
         np.bincount(bins, weights, CALIBRATION_BINS)
         for weights in (np.ones(len(bins)), scores.scores, scores.labels.astype(np.float64))
     )
     kept = images >= FEWEST_IN_A_BIN
-    return said[kept] / images[kept], seen[kept] / images[kept]
+    return mean[kept] / images[kept], observed[kept] / images[kept]
 
 
 def _square() -> tuple[Figure, Axes]:

@@ -1,4 +1,4 @@
-"""Pictures of one number a line: label counts, AUROCs, accuracies, differences, costs, false positives."""
+"""Dot plots and bar charts: label counts, AUROCs, accuracies, differences, false positives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ def label_counts(counts: Mapping[str, int]) -> Markup:
 
 
 def auroc_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup:
-    """Draw one dot an arm and task with the interval of its AUROC; ``rows`` are of one model."""
+    """Draw one dot per arm and task with the interval of its AUROC; ``rows`` are of one model."""
     entries = [
         _dot(row, row.auroc.value, gap="not defined: one class" if row.done else "not done") for row in rows
     ]
@@ -42,13 +42,13 @@ def auroc_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup
     with mpl.rc_context(drawing_style()):
         figure, axes = dots(entries, styles)
         axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":")
-        axes.set_title("Test AUROC, 95 % interval")
-        axes.set_xlabel("AUROC (dotted: guessing)")
+        axes.set_title("Test AUROC, 95 % CI")
+        axes.set_xlabel("AUROC (dotted: chance level)")
         return to_svg(figure, f"auroc {key}", f"Test AUROC by task and policy, {key}; numbers: results.csv")
 
 
 def training_accuracy_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup:
-    """Draw one dot an arm and task for training accuracy; ``rows`` are of one model."""
+    """Draw one dot per arm and task for training accuracy; ``rows`` are of one model."""
     entries = [_dot(row, row.training_accuracy, mark=row.always_no_training_accuracy) for row in rows]
     with mpl.rc_context(drawing_style()):
         figure, axes = dots(entries, styles)
@@ -60,15 +60,14 @@ def training_accuracy_by_task(rows: Sequence[ResultRow], styles: Styles, key: st
 
 
 def false_positives_by_task(rows: Sequence[ResultRow], styles: Styles, key: str) -> Markup:
-    """Draw each one-class model's false-positive rate beside what its threshold's quantile lets expect."""
+    """Draw each one-class model's false-positive rate next to the one expected from its threshold's quantile."""
     entries = []
     for row in rows:
         rate, bounds = row.false_positive_rate
-        expected = 1 - (row.setting.threshold_quantile or 0.0)
-        entries.append(replace(_dot(row, rate, mark=expected), interval=bounds))
+        entries.append(replace(_dot(row, rate, mark=row.setting.expected_false_positive_rate), interval=bounds))
     with mpl.rc_context(drawing_style()):
         figure, axes = dots(entries, styles)
-        axes.set_title("False-positive rate, 95 % interval")
+        axes.set_title("False-positive rate, 95 % CI")
         axes.set_xlabel("Share above the threshold (gray mark: expected)")
         return to_svg(figure, f"false positives {key}", f"False-positive rates, {key}; numbers: results.csv")
 
@@ -89,7 +88,7 @@ def forest(contrasts: Sequence[ArmContrast], styles: Styles) -> Markup:
         figure, axes = dots(entries, styles)
         axes.axvline(0, color=INK, linewidth=1)
         axes.get_yticklabels()[-1].set_fontweight("bold")
-        axes.set_title("Test AUROC, retraining − control, 95 % interval")
+        axes.set_title("Test AUROC, retraining − control, 95 % CI")
         axes.set_xlabel("← control better · difference in AUROC · better than control →")
         return to_svg(figure, "forest", "Forest plot of differences in AUROC; numbers: contrasts.csv")
 
@@ -123,6 +122,6 @@ def models_side_by_side(comparisons: Mapping[str, Comparison], styles: Styles) -
     ]
     with mpl.rc_context(drawing_style()):
         figure, axes = dots(entries, styles, width=760)
-        axes.set_title("Mean test AUROC of the models of the same runs, 95 % interval")
+        axes.set_title("Mean test AUROC of the models of the same runs, 95 % CI")
         axes.set_xlabel("AUROC")
         return to_svg(figure, "models", "AUROC of last, averaged and snapshot models; numbers: models.csv")

@@ -19,7 +19,7 @@ LETTER = 5.9
 
 
 def layers(network: Mapping[str, Any], architecture: str) -> Markup:
-    """Draw a box a layer: as tall as its output's side (square root), as wide as its channels (logarithm)."""
+    """Draw one box per layer: as tall as its output's side (square root), as wide as its channels (logarithm)."""
     boxes = [
         {"kind": "Image", "output": network["input"], "parameters": None},
         *network["layers"],
@@ -41,10 +41,10 @@ def layers(network: Mapping[str, Any], architecture: str) -> Markup:
             axes.add_patch(Rectangle((left, lower), wide, tall, facecolor=BAR, edgecolor="none", alpha=0.75))
             middle = left + wide / 2
             lines = _label(box).split("\n")
-            for line, aside in zip(lines, (-LINE / 2, LINE / 2), strict=True):
+            for line, shift in zip(lines, (-LINE / 2, LINE / 2), strict=True):
                 # anchored at its end, so that it meets the box in whatever font the page has
                 axes.text(
-                    middle + aside,
+                    middle + shift,
                     -8,
                     line,
                     rotation=90,

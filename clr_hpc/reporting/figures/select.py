@@ -17,7 +17,7 @@ FIRST_SHOWN = "Pneumothorax"
 """The article's example; shown first where the study has it."""
 RETRAINING = "retraining"
 STAGES = {"retrain": RETRAINING, "control": RETRAINING, "scratch": "from scratch", "baseline": "baseline"}
-"""What is drawn into one picture of curves: what starts from the same weights."""
+"""Stages drawn into one figure of curves: those that start from the same weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A matplotlib figure as inline SVG that takes its colours and letters from the page around it.
 
-Figures are drawn in stand-in colours, each of which becomes a CSS variable: one drawing serves light, dark and
-print. The colours of policies are Okabe and Ito's (https://jfly.uni-koeln.de/color), told apart by
+Figures are drawn in placeholder colours, each of which becomes a CSS variable: one drawing serves light, dark and
+print. The colours of policies are Okabe and Ito's (https://jfly.uni-koeln.de/color), distinguishable for
 colour-blind readers, with a dash pattern and a marker each, for print in gray.
 """
 
@@ -97,7 +97,7 @@ def to_svg(figure: Figure, key: str, description: str) -> Markup:
     Args:
         figure: drawn under ``drawing_style``.
         key: unlike that of any other figure of the page: ids in the SVG are made of it.
-        description: what a screen reader says of the picture.
+        description: what a screen reader reads out.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -155,7 +155,7 @@ class Dot:
 
 
 def legend(styles: Styles, section: str) -> dict[str, Markup]:
-    """Draw a short piece of each arm's line; ``section`` keeps the pictures of several legends apart."""
+    """Draw a short piece of each arm's line; ``section`` keeps the ids of several legends apart."""
     swatches = {}
     with mpl.rc_context(drawing_style()):
         for policy, style in styles.items():
@@ -178,7 +178,7 @@ def new_figure(
 ) -> tuple[Figure, Any]:
     """Return a figure and its axes, one above the other in the ratio of ``panels``; sizes are in pixels.
 
-    Margins are fixed: pictures side by side line up, and drawing takes half the time of a computed layout.
+    Margins are fixed: figures side by side line up, and drawing takes half the time of a computed layout.
     """
     figure = Figure(figsize=(width / POINTS, height / POINTS))
     grid = {
@@ -204,8 +204,8 @@ def dots(entries: Sequence[Dot], styles: Styles, width: float = 540) -> tuple[Fi
     figure, axes = new_figure(width, 76 + line_height * len(lines), left=left)
     step = min(0.25, 0.56 / max(most - 1, 1))
     for entry in entries:
-        style, line, beside = styles[entry.contender], lines.index(entry.line), contenders[entry.line]
-        y = line + (beside.index(entry.contender) - (len(beside) - 1) / 2) * step
+        style, line, group = styles[entry.contender], lines.index(entry.line), contenders[entry.line]
+        y = line + (group.index(entry.contender) - (len(group) - 1) / 2) * step
         axes.plot(entry.value, y, style.marker, color=style.colour, markersize=5.5, markeredgewidth=0)
         if entry.interval is not None:
             ends = (entry.interval.low, entry.interval.high)

@@ -1,4 +1,4 @@
-"""Pictures of a search: its settings side by side, what it found over time, and which setting mattered."""
+"""Figures of a search: its trials, the objective over time, and the importance of the settings."""
 
 import math
 from typing import Any
@@ -35,7 +35,7 @@ SETTING_TITLES = {
 
 
 def parallel_coordinates(outcome: Outcome) -> Markup:
-    """Draw a line a trial over an axis a setting and one for the objective; the best trial stands out."""
+    """Draw one line per trial over one axis per setting and one for the objective; the best trial stands out."""
     names = [*outcome["dimensions"], "value"]
     trials = [trial for trial in outcome["trials"] if trial["value"] is not None]
     best = outcome["best"]["trial"] if outcome["best"] else None
@@ -69,7 +69,7 @@ def parallel_coordinates(outcome: Outcome) -> Markup:
         axes.set_yticks([])
         axes.tick_params(length=0)
         axes.spines[["left", "bottom"]].set_visible(False)
-        axes.set_title("Every trial: its settings and what it came to")
+        axes.set_title("Trials: settings and objective")
         described = f"Parallel coordinates of {len(trials)} trials; the numbers are in the table below"
         return to_svg(figure, "parallel", described)
 
@@ -89,7 +89,7 @@ def over_time(outcome: Outcome) -> Markup:
                 color=colour,
                 markersize=5,
                 markeredgewidth=1.3 if marker == "x" else 0,
-                label="trained to its end" if is_whole else "at a pause",
+                label="trained to the end" if is_whole else "at a rung",
             )
         whole = [entry for entry in history if entry["is_whole"]]
         if whole:
@@ -98,14 +98,14 @@ def over_time(outcome: Outcome) -> Markup:
             end = history[-1]["epochs_spent"]
             axes.step([*spent, end], [*bests, bests[-1]], where="post", color=BEST, label="best so far")
         axes.grid(axis="y")
-        axes.set_xlabel("Epochs trained, all runs together")
-        axes.set_title(f"{OBJECTIVES[outcome['objective']]} as the search went on")
+        axes.set_xlabel("Epochs trained, sum over all runs")
+        axes.set_title(f"{OBJECTIVES[outcome['objective']]} over the search")
         axes.legend(loc="best", labelcolor=INK)
         return to_svg(figure, "over time", f"{len(history)} measurements over the epochs spent")
 
 
 def importance(outcome: Outcome) -> Markup:
-    """Draw a bar a setting: its share in what a random forest explains."""
+    """Draw one bar per setting: its share in what a random forest explains."""
     shares = outcome["importance"]["settings"]
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     names = [SETTING_TITLES[name] for name, _ in ranked]

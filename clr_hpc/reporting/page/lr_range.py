@@ -18,7 +18,7 @@ from clr_hpc.reporting.figures.select import Drawing
 from clr_hpc.reporting.figures.svg import MUTED, Styles, arm_styles, drawing_style, legend, new_figure, to_svg
 from clr_hpc.reporting.page.template import render_page, write_text
 from clr_hpc.reporting.read.study import ReportError
-from clr_hpc.reporting.tables.table import UNDEFINED_ORDER, Cell, Column, Table, tabulate
+from clr_hpc.reporting.tables.table import MISSING, Cell, Column, Table, tabulate
 
 FILE = "range_tests.json"
 FORMAT_VERSION = 1
@@ -89,7 +89,7 @@ def _table(learners: Sequence[dict[str, Any]]) -> Table:
 def _rate(name: str) -> Any:
     def cell(learner: dict[str, Any]) -> Cell:
         if not learner["suggestion"]:
-            return Cell("–", UNDEFINED_ORDER)
+            return MISSING
         value, (low, high) = learner["suggestion"][name], learner["spread"][name]
         return Cell(f"{value:.2g}" if low == high else f"{value:.2g} ({low:.2g} to {high:.2g})", value)
 

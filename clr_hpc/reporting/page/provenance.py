@@ -1,4 +1,4 @@
-"""Where a study's runs were trained, in few words."""
+"""The environments in which a study's runs were trained, summarized."""
 
 import json
 from collections import Counter, defaultdict
@@ -9,20 +9,20 @@ from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import StudyRecord
 
 MOST_VALUES_SHOWN = 4
-"""Of one entry of the runs' environments; when it started, say, differs in every run."""
+"""Of one entry of the runs' environments; start times, for instance, differ in every run."""
 
 
 def environments(study: StudyRecord) -> list[tuple[str, list[str]]]:
-    """Return each entry of the runs' environments with the values it had and in how many starts."""
+    """Return each entry of the runs' environments with its values and the number of starts of each."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     for run in study.runs:
         for start in run.environments:
             for key, value in _flat(start):
                 seen[key][value] += 1
-    return [(key, _told(values)) for key, values in seen.items()]
+    return [(key, _summary(values)) for key, values in seen.items()]
 
 
-def _told(values: Counter[str]) -> list[str]:
+def _summary(values: Counter[str]) -> list[str]:
     if len(values) == 1:
         return list(values)
     if len(values) > MOST_VALUES_SHOWN:

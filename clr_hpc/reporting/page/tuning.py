@@ -1,4 +1,4 @@
-"""The page of a search: ``tuning.html`` beside the ``outcome.json`` that it is made from."""
+"""The page of a search: ``tuning.html`` next to its source ``outcome.json``."""
 
 import json
 from pathlib import Path
@@ -39,35 +39,29 @@ def write_tuning_page(folder: Path) -> Path:
 
 def _trial_table(outcome: Outcome) -> Table:
     columns = [
-        Column("Trial", lambda trial: trial["trial"], str),
-        *(Column(SETTING_TITLES[name], _setting(name), "{:g}".format) for name in outcome["dimensions"]),
-        Column("Epochs", lambda trial: trial["epochs"], str),
-        Column(OBJECTIVES[outcome["objective"]], lambda trial: trial["value"], lambda value: number(value, 4)),
+        Column("Trial", "trial", str),
+        *(Column(SETTING_TITLES[name], f"values.{name}", "{:g}".format) for name in outcome["dimensions"]),
+        Column("Epochs", "epochs", str),
+        Column(OBJECTIVES[outcome["objective"]], "value", lambda value: number(value, 4)),
         Column("Status", lambda trial: ": ".join(filter(None, (trial["status"], trial["reason"])))),
     ]
     return tabulate("trials", "All trials, those trained longest first", columns, _ranked(outcome))
-
-
-def _setting(name: str) -> Any:
-    return lambda trial: trial["values"][name]
 
 
 def best_in_words(outcome: Outcome) -> str:
     """Return a sentence on the best trial's objective and how sure it is."""
     best = outcome["best"]
     if best is None:
-        return "No trial was trained to its end."
+        return "No trial was trained to the end."
     seeds = len(best["by_seed"])
-    said = f"{OBJECTIVES[outcome['objective']]} {number(best['value'], 4)}"
+    value = f"{OBJECTIVES[outcome['objective']]} {number(best['value'], 4)}"
     if best["interval"] is None:
-        return (
-            f"{said} with one seed: no interval; name more in tune.seeds, since a seed alone may move it by much."
-        )
+        return f"{value} with one seed: no interval; add more to tune.seeds, since a seed alone can change much."
     low, high = best["interval"]
-    few = f"; {seeds} seeds are few, so it is wide" if seeds < FEW_SEEDS else ""
+    few = f"; wide, since {seeds} seeds are few" if seeds < FEW_SEEDS else ""
     return (
-        f"{said}, 95 % interval {number(low, 4)} to {number(high, 4)} over {seeds} seeds (Student's t{few}). "
-        "It was chosen as the best on these images and seeds, so expect somewhat less on others."
+        f"{value}, 95 % interval {number(low, 4)} to {number(high, 4)} over {seeds} seeds (Student's t{few}). "
+        "It was chosen as the best on these images and seeds: expect somewhat less on others."
     )
 
 
@@ -75,13 +69,13 @@ def cost_in_words(outcome: Outcome) -> str:
     """Return a sentence on what the search cost."""
     cost = outcome["cost"]
     trained, whole = cost["epochs_trained"], cost["epochs_without_early_stopping"]
-    spared = ""
+    saved = ""
     if len(outcome["rungs"]) > 1 and whole:
-        spared = f", {1 - trained / whole:.0%} less than the {whole:.0f} without early stopping"
+        saved = f", {1 - trained / whole:.0%} less than the {whole:.0f} without early stopping"
     hours = f"{cost['processor_hours']:.2f} {outcome['processor']} hours"
     return (
-        f"Trained for {trained:.0f} epochs{spared}; {hours} in training; "
-        f"the search itself took {cost['ask_seconds']:.1f} s to name {count(len(outcome['trials']), 'trial')}."
+        f"Trained for {trained:.0f} epochs{saved}; {hours} in training; "
+        f"the search took {cost['ask_seconds']:.1f} s to propose {count(len(outcome['trials']), 'trial')}."
     )
 
 
@@ -97,13 +91,13 @@ def _summary(outcome: Outcome) -> str:
 def _importance_note(outcome: Outcome) -> str:
     importance = outcome["importance"]
     if importance is None:
-        return "Fewer than eight trials, or all alike: too little to say which setting mattered."
+        return "Fewer than eight trials, or all alike: too little to estimate importance."
     explained = importance["explained"]
-    doubt = " That is little: don't read much into the bars." if explained < 0.3 else ""
+    doubt = " That is little: interpret the bars with caution." if explained < 0.3 else ""
     return (
-        "By how much more the forest errs when a setting is shuffled among the trials. On trials that a tree had "
-        f"not seen the forest explains {max(explained, 0):.0%} of what sets {importance['trials']} trials "
-        f"apart.{doubt}"
+        "Permutation importance: the increase in a random forest's error when a setting is shuffled among the "
+        f"trials. Out of bag, the forest explains {max(explained, 0):.0%} of the variance of "
+        f"{importance['trials']} trials.{doubt}"
     )
 
 

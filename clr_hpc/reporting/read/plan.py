@@ -1,4 +1,4 @@
-"""What was predicted before training, against what came of it: plan.json beside the run folders."""
+"""What was predicted before training, against what was measured: plan.json next to the run folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class PredictedRun:
     architecture: str
     lane: int
     predicted_seconds: float
-    """Of training, evaluations on the way included."""
+    """Of training, evaluation between epochs included."""
     actual_seconds: float
 
     @property
@@ -29,7 +29,7 @@ class PredictedRun:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A plan and what came of it."""
+    """A plan and the runs' actual times."""
 
     place: str
     lanes: int
@@ -80,17 +80,17 @@ def _predicted(record: RunRecord, lane: int, planned: Mapping[str, Any]) -> Pred
 
 
 def _actual_makespan(made: datetime, runs: Sequence[RunRecord]) -> tuple[float, str]:
-    """Return the time from the plan to the last end, and what is to be said of it."""
+    """Return the time from the plan to the last end, and a note on it."""
     missing = sum(run.status not in ("done", "failed") for run in runs)
     if missing or not runs:
         return float("nan"), f"{wording.count(missing, 'run')} of the plan did not end"
     ends = [_end(run) for run in runs]
     if any(end is None for end in ends):
-        return float("nan"), "the runs do not say when they started and ended"
+        return float("nan"), "the runs did not record when they started and ended"
     # starts are noted to the second
     earliest = made - timedelta(seconds=1)
     if any(datetime.fromisoformat(run.environments[0]["started"]) < earliest for run in runs):
-        return float("nan"), "some runs were begun before this plan was made"
+        return float("nan"), "some runs started before this plan was made"
     seconds = max(end for end in ends if end is not None) - made
     exact = all("ended" in run.result for run in runs)
     return seconds.total_seconds(), "" if exact else "It leaves out the last run's final evaluation."

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 RESAMPLES = 1000
 LEVEL = 0.95
 SMALLEST_DEFINED_SHARE = 0.95
-"""An interval needs this share of the draws to hold both classes; with fewer it would describe the lucky ones."""
+"""An interval needs this share of the draws to hold both classes; fewer would be a biased selection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def resampled_areas(
 ) -> Areas:
     """Return the AUROC and the average precision on each draw of patients.
 
-    The AUROC is the chance that a positive scores above a negative, a tie counting half (Hanley & McNeil 1982,
+    The AUROC is the probability that a positive scores above a negative, ties counting half (Hanley & McNeil 1982,
     doi:10.1148/radiology.143.1.7063747); average precision is the sum over thresholds of precision times the step
     in recall, without interpolation, as scikit-learn has it. Only where a negative's score lies among those of the
     positives matters, so images are counted by such place and patient once, and a draw only weighs the counts.

@@ -87,8 +87,8 @@ def models_of_an_arm(runs: Iterable[ScoredRun], arm: str) -> list[Entry]:
 def compare(entries: Iterable[Entry]) -> Comparison:
     """Compare contenders on the tasks, models and seeds that all of them have.
 
-    A task whose interval isn't defined (too few patients of one class) is left out: its AUROC would move the mean
-    by chance alone.
+    A task whose interval isn't defined (too few patients of one class) is left out: its AUROC would add noise to
+    the mean.
     """
     cells: dict[tuple[str, str, int], dict[str, Entry]] = defaultdict(dict)
     planned: dict[str, None] = {}
@@ -105,7 +105,7 @@ def compare(entries: Iterable[Entry]) -> Comparison:
     reasons: dict[str, str] = {}
     for (task, _, _), cell in cells.items():
         if task not in included:
-            why = next((entry.gap for entry in cell.values() if entry.gap), "not run under every arm")
+            why = next((entry.gap for entry in cell.values() if entry.gap), "not run under every policy")
             reasons.setdefault(task, f"{task} ({why})")
     return Comparison(
         contenders=_means(present, shared) if shared else (),

@@ -51,15 +51,15 @@ class ArmContrast:
     policy: str
     """The arm's label among retrainings."""
     cyclical: bool
-    """Whether the rate moves in waves; others show what retraining with a rate that doesn't decay does alone."""
+    """Whether the rate moves in waves; others show the effect of retraining with a rate that doesn't decay."""
     control: str
     """The policy of its control."""
     tasks: tuple[TaskContrast, ...]
     difference: float
     interval: Interval | None
-    """By the bootstrap over patients: what other patients might have shown of the same models."""
+    """By the bootstrap over patients: variability over patients, for the same models."""
     training_interval: Interval | None
-    """Student's over tasks, of a single task over its pairs: what other runs of the training might have shown."""
+    """Student's over tasks, of a single task over its pairs: variability over training runs."""
     training_accuracy_difference: float
     training_accuracy_interval: Interval | None
     """Student's, as ``training_interval``."""
@@ -68,7 +68,7 @@ class ArmContrast:
 
     @property
     def standing(self) -> int:
-        """1 where it is ahead by more than chance in patients and in training, -1 where behind, else 0."""
+        """1 or -1 where both intervals exclude zero, by the sign of the difference; else 0."""
         bounds = (self.interval, self.training_interval)
         if all(interval is not None and interval.excludes(0.0) for interval in bounds):
             return 1 if self.difference > 0 else -1
@@ -116,7 +116,7 @@ def _arm_contrast(arm: str, runs: list[ScoredRun], controls: dict[str, ScoredRun
     names = dict.fromkeys(pair.control.setting.policy for pairs in by_task.values() for pair in pairs)
     return ArmContrast(
         arm=arm,
-        policy=runs[0].setting.way,
+        policy=runs[0].setting.variant,
         cyclical=runs[0].record.spec.policy.is_cyclical,
         control=" or ".join(names),
         tasks=tuple(tasks),

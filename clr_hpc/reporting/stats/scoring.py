@@ -15,7 +15,7 @@ from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, interval, pat
 from clr_hpc.reporting.stats.metrics import MEASURES, Estimate, measure, youden_threshold
 
 LAST = "last"
-"""The model at the end of training: what is compared unless said otherwise."""
+"""The model at the end of training: what is compared by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +28,21 @@ class Setting:
     stage: str
     policy: str
     start: str
-    """What sets apart how it starts where a stage starts in several ways; else empty."""
+    """What distinguishes its initial weights where those of a stage differ; else empty."""
     several_stages: bool
-    """Whether the study has other stages beside this one."""
+    """Whether the study has other stages, too."""
     threshold_quantile: float | None
     """Of the training scores, above which an image is anomalous; None for a binary task."""
 
     @property
-    def way(self) -> str:
+    def variant(self) -> str:
         """Policy and start: what sets runs of one stage apart."""
         return ", ".join(filter(None, (self.policy, self.start)))
 
     @property
     def arm(self) -> str:
-        """Policy, stage and start: what is compared. In a study of one stage that goes without saying."""
-        return f"{self.way}, {self.stage}" if self.several_stages else self.way
+        """Policy, stage and start: what is compared. The stage is left out in a study of one stage."""
+        return f"{self.variant}, {self.stage}" if self.several_stages else self.variant
 
     @property
     def one_class(self) -> bool:
@@ -50,8 +50,13 @@ class Setting:
         return self.threshold_quantile is not None
 
     @property
+    def expected_false_positive_rate(self) -> float:
+        """What the quantile of a one-class model's threshold lets expect."""
+        return 1 - (self.threshold_quantile or 0.0)
+
+    @property
     def model(self) -> str:
-        """Architecture and optimizer: what curves are chosen by beside the task."""
+        """Architecture and optimizer: what curves are chosen by in addition to the task."""
         return f"{self.architecture}, {self.optimizer}"
 
 

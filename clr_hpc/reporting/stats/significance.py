@@ -1,7 +1,7 @@
-"""Whether a difference is more than chance: DeLong, McNemar, Holm, and intervals over pathologies.
+"""Whether a difference is significant: DeLong, McNemar, Holm, and intervals over pathologies.
 
-Where a patient has several images, DeLong's formula, which takes every image as independent, is too sure of
-itself. Obuchowski's extension to clusters is used in its place; with one image a patient it is DeLong's.
+Where a patient has several images, DeLong's formula, which takes every image as independent, is
+overconfident. Obuchowski's extension to clusters is used in its place; with one image a patient it is DeLong's.
 """
 
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 def combined(p_values: Sequence[float]) -> float:
-    """Combine p-values of one hypothesis that depend on each other in an unknown way, such as those of seeds.
+    """Combine p-values of one hypothesis that depend on each other in unknown fashion, such as those of seeds.
 
     Rüger 1978: the k-th smallest of K times K / k is a p-value; here k is the median's place. One p-value stays as
     it is. NaN where none is a number.

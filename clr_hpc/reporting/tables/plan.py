@@ -12,12 +12,12 @@ from clr_hpc.reporting.wording import duration, ratio
 
 
 def prediction_text(prediction: Prediction) -> str:
-    """Return what was predicted and what came, in one or two sentences."""
+    """Return the predicted and the actual makespan in one or two sentences."""
     predicted = wording.duration(prediction.predicted_makespan)
     runs, lanes = wording.count(prediction.planned, "run"), wording.count(prediction.lanes, "lane")
     plan = f"{runs} in {lanes} ({prediction.place})"
     if prediction.actual_makespan != prediction.actual_makespan:
-        return f"{plan}: predicted makespan {predicted}; the actual one is not known, since {prediction.note}."
+        return f"{plan}: predicted makespan {predicted}; the actual one is unknown: {prediction.note}."
     ratio = prediction.actual_makespan / prediction.predicted_makespan
     return (
         f"{plan}: predicted makespan {predicted}, actual {wording.duration(prediction.actual_makespan)}, "
@@ -31,24 +31,17 @@ def prediction_table(prediction: Prediction) -> Table:
     for run in prediction.runs:
         groups.setdefault(run.architecture, []).append(run)
 
+    def total(name: str) -> Callable[[str], float]:
+        return lambda architecture: sum(getattr(run, name) for run in groups[architecture])
+
     def of_ratios(summary: Callable[[list[float]], float]) -> Callable[[str], float]:
         return lambda name: float(summary([run.ratio for run in groups[name]]))
 
     columns = [
         Column("Architecture", lambda name: name),
         Column("Runs", lambda name: len(groups[name]), str, "Done, of those in the plan"),
-        Column(
-            "Predicted",
-            lambda name: sum(run.predicted_seconds for run in groups[name]),
-            duration,
-            "Sum of their training times, evaluation between epochs included",
-        ),
-        Column(
-            "Actual",
-            lambda name: sum(run.actual_seconds for run in groups[name]),
-            duration,
-            "The same, as measured",
-        ),
+        Column("Predicted", total("predicted_seconds"), duration, "Sum of training times, evaluation included"),
+        Column("Actual", total("actual_seconds"), duration, "The same, as measured"),
         Column("Actual / predicted", of_ratios(np.median), ratio, "Median over runs"),
         Column("Lowest", of_ratios(min), ratio),
         Column("Highest", of_ratios(max), ratio),
@@ -59,11 +52,11 @@ def prediction_table(prediction: Prediction) -> Table:
 def deviation_table(study: StudyRecord) -> Table:
     """Return the runs that recovered from a divergence or a lack of memory, and how they were trained."""
     columns = [
-        Column("Run", lambda run: run.spec.name),
+        Column("Run", "spec.name"),
         Column("Recoveries", lambda run: len(_divergences(run)), str,
                "Divergences: training resumed from a checkpoint with a lower learning rate"),
         Column("lr_max, final", _last_lr_max, "{:.3g}".format),
-        Column("lr_max, specified", lambda run: run.spec.policy.lr_max, "{:.3g}".format),
+        Column("lr_max, specified", "spec.policy.lr_max", "{:.3g}".format),
         Column("Micro-batches", _micro_batches, str,
                "Parts that a batch was split into for lack of memory; batch norm saw each separately"),
     ]  # fmt: skip

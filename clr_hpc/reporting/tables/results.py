@@ -1,84 +1,63 @@
 """The report's tables of policies, models, results, slices, gaps and labels."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
+from clr_hpc.config.pathologies import title
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.compare import Comparison, ContenderMean
+from clr_hpc.reporting.stats.evaluate import label_counts
 from clr_hpc.reporting.stats.metrics import MEASURES, Measure
 from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun
 from clr_hpc.reporting.stats.subgroups import SliceRow
-from clr_hpc.reporting.tables.table import UNDEFINED_ORDER, Cell, Column, Table, bounded, part, tabulate
-from clr_hpc.reporting.wording import duration, number, whole
+from clr_hpc.reporting.tables.table import MISSING, UNDEFINED_ORDER, Cell, Column, Table, bounded, part, tabulate
+from clr_hpc.reporting.wording import duration, number, ratio, whole
 
-ALWAYS_NO = Column(
-    "Always “no”",
-    lambda record: record.always_no_accuracy,
-    number,
-    "Test accuracy of a model that never finds anything",
-)
+ALWAYS_NO = Column("Always “no”", "always_no_accuracy", number, "Test accuracy of never finding anything")
+TRAINING_ACCURACY = "On the complete training split, in evaluation mode, at 0.5"
 
 
 def arm_table(comparison: Comparison, frequent: Comparison, frequent_name: str) -> Table:
     """Return the policies, best first; ``frequent`` compares them on frequent pathologies alone."""
-    among_frequent = {mean.name: mean for mean in frequent.contenders}
-    differs = frequent.tasks != comparison.tasks
+    among_frequent = {mean.name: _mean(mean) for mean in frequent.contenders}
     columns = [
-        Column("Policy and stage", lambda mean: mean.name),
-        Column(
-            "Mean AUROC (95 % CI)", _mean, number, "Test split, mean over pathologies; bootstrap over patients"
-        ),
-        Column(
-            "Behind the best",
-            _behind,
-            number,
-            "Difference in mean AUROC on the same draws of patients, with its CI",
-        ),
-        *[Column(f"Mean AUROC, {frequent_name}", lambda mean: _mean(among_frequent.get(mean.name)), number)]
-        * differs,
-        Column("Training accuracy", lambda mean: mean.training_accuracy, number, "The article's measure"),
-        Column("Test accuracy", lambda mean: mean.accuracy, number, "At the threshold chosen on validation"),
+        Column("Policy and stage", "name"),
+        Column("Mean AUROC (95 % CI)", _mean, number, "Test split, mean over pathologies; patient bootstrap"),
+        Column("Behind the best", _behind, number, "On the same draws of patients, with its 95 % CI"),
+        Column(f"Mean AUROC, {frequent_name}", lambda mean: among_frequent.get(mean.name, MISSING), number),
+        Column("Training accuracy", "training_accuracy", number, "The article's measure"),
+        Column("Test accuracy", "accuracy", number, "At the threshold chosen on validation"),
         ALWAYS_NO,
-        Column("Training time", lambda mean: mean.seconds, duration, "Sum over the compared runs"),
+        Column("Training time", "seconds", duration, "Sum over the compared runs"),
     ]
+    if frequent.tasks == comparison.tasks:
+        del columns[3]
     return tabulate("arms", "Over all pathologies that can be compared", columns, comparison.contenders)
 
 
 def model_table(comparisons: Mapping[str, Comparison]) -> Table:
     """Return the models that runs end with, side by side within each arm; ``comparisons`` are by arm."""
     columns = [
-        Column("Policy and stage", lambda row: row[0], filtered=True),
-        Column("Model", lambda row: row[2].name),
-        Column(
-            "Mean AUROC (95 % CI)",
-            lambda row: _mean(row[2]),
-            number,
-            "Test split, mean over tasks; bootstrap over patients",
-        ),
-        Column(
-            "Behind the best of its runs",
-            lambda row: _behind(row[2]),
-            number,
-            "Difference on the same draws of patients, with its CI",
-        ),
-        Column("Average precision", lambda row: row[2].average_precision, number),
-        Column(
-            "Test accuracy",
-            lambda row: row[2].accuracy,
-            number,
-            "At the model's own threshold, chosen on validation",
-        ),
-        Column("Runs", lambda row: row[1].runs_each, str),
+        Column("Policy and stage", "arm", filtered=True),
+        Column("Model", "mean.name"),
+        Column("Mean AUROC (95 % CI)", lambda row: _mean(row["mean"]), number, "Test split, mean over tasks"),
+        Column("Behind the best of its runs", lambda row: _behind(row["mean"]), number, "With its 95 % CI"),
+        Column("Average precision", "mean.average_precision", number),
+        Column("Test accuracy", "mean.accuracy", number, "At the model's own threshold, chosen on validation"),
+        Column("Runs", "runs", str),
     ]
-    rows = [(arm, comparison, mean) for arm, comparison in comparisons.items() for mean in comparison.contenders]
+    rows = [
+        {"arm": arm, "mean": mean, "runs": comparison.runs_each}
+        for arm, comparison in comparisons.items()
+        for mean in comparison.contenders
+    ]
     return tabulate("models", "Models of the same runs, best first", columns, rows)
 
 
-def _mean(mean: ContenderMean | None) -> Cell:
-    return Cell("–", UNDEFINED_ORDER) if mean is None else bounded(mean.auroc, mean.interval)
+def _mean(mean: ContenderMean) -> Cell:
+    return bounded(mean.auroc, mean.interval)
 
 
 def _behind(mean: ContenderMean) -> Cell:
@@ -89,38 +68,21 @@ def result_table(rows: Sequence[ResultRow]) -> Table:
     """Return one row per task, model, stage and policy of the binary classifiers."""
     columns = [
         *_setting_columns("Pathology"),
-        Column(
-            "Training accuracy",
-            lambda row: row.training_accuracy,
-            number,
-            "On the whole training split, in evaluation mode, at 0.5",
-        ),
-        Column("Validation accuracy", lambda row: row.validation_accuracy, number, "At 0.5, as in training"),
-        Column("Validation AUROC", lambda row: row.validation_auroc, number, "Of the last model"),
+        Column("Training accuracy", "training_accuracy", number, TRAINING_ACCURACY),
+        Column("Validation accuracy", "validation_accuracy", number, "At 0.5, as in training"),
+        Column("Validation AUROC", "validation_auroc", number, "Of the last model"),
         *_measure_columns(rows),
-        Column(
-            "Positives",
-            lambda row: part(row.positives, row.images),
-            number,
-            "Images with the finding, of all of the test split",
-        ),
+        Column("Positives", _positives, number, "Images with the finding, of all of the test split"),
     ]
     return tabulate("results", "One row per pathology, model, stage and policy", columns, rows, shorten=True)
 
 
 def _setting_columns(task_title: str) -> list[Column]:
+    names = ("Architecture", "Optimizer", "Stage", "Policy")
     return [
-        Column(task_title, lambda row: row.setting.task, filtered=True),
-        Column("Architecture", lambda row: row.setting.architecture, filtered=True),
-        Column("Optimizer", lambda row: row.setting.optimizer, filtered=True),
-        Column("Stage", lambda row: row.setting.stage, filtered=True),
-        Column("Policy", lambda row: row.setting.policy, filtered=True),
-        Column(
-            "Seeds",
-            lambda row: part(row.done, row.planned),
-            str,
-            "Done of planned; numbers are means over those done",
-        ),
+        Column(task_title, "setting.task", filtered=True),
+        *(Column(name, f"setting.{name.lower()}", filtered=True) for name in names),
+        Column("Seeds", lambda row: part(row.done, row.planned), str, "Done of planned; numbers are their means"),
     ]
 
 
@@ -128,9 +90,7 @@ def _measure_columns(rows: Sequence[ResultRow]) -> Iterator[Column]:
     for measure in MEASURES.values():
         yield _measure_column(measure)
         if measure.key == "auroc" and any(row.planned > 1 for row in rows):
-            yield Column(
-                "Seed SD", lambda row: row.auroc.spread, number, "Standard deviation of the AUROC over seeds"
-            )
+            yield Column("Seed SD", "auroc.spread", number, "Standard deviation of the AUROC over seeds")
         if measure.key == "accuracy":
             yield ALWAYS_NO
 
@@ -139,6 +99,10 @@ def _measure_column(measure: Measure) -> Column:
     heading = f"{measure.title} (95 % CI)" if measure.shows_interval else measure.title
     hint = measure.hint if measure.higher_is_better else f"{measure.hint}; lower is better"
     return Column(heading, lambda row: measured(row, measure), measure.write, hint)
+
+
+def _positives(row: ResultRow) -> Cell:
+    return part(row.positives, row.images)
 
 
 def measured(row: ResultRow, measure: Measure) -> Cell:
@@ -157,25 +121,10 @@ def one_class_table(rows: Sequence[ResultRow]) -> Table:
     columns = [
         *_setting_columns("One class: method"),
         *(_measure_column(measure) for measure in MEASURES.values() if measure.for_one_class),
-        Column(
-            "False-positive rate (95 % CI)",
-            _false_positives,
-            number,
-            "Test images of the one class at or above the threshold",
-        ),
-        Column(
-            "Expected",
-            lambda row: 1 - (row.setting.threshold_quantile or 0.0),
-            lambda rate: number(rate, 2),
-            "1 − the quantile of the training scores that is the threshold",
-        ),
-        Column(
-            "Anomalous",
-            lambda row: part(row.positives, row.images),
-            number,
-            "Test images known not to belong to the class",
-        ),
-    ]
+        Column("False-positive rate (95 % CI)", _false_positives, number, "Of the one class, above the threshold"),
+        Column("Expected", "setting.expected_false_positive_rate", ratio, "1 − the threshold's quantile"),
+        Column("Anomalous", _positives, number, "Test images known not to belong to the class"),
+    ]  # fmt: skip
     return tabulate("one-class", "One row per class, method, model and policy", columns, rows, shorten=True)
 
 
@@ -189,33 +138,26 @@ def slice_table(rows: Sequence[SliceRow]) -> Table:
     by_slice: dict[tuple[str, str], dict[str, SliceRow]] = defaultdict(dict)
     for row in rows:
         by_slice[row.attribute, row.slice][row.arm] = row
+    records = [{"first": next(iter(by_arm.values())), "arms": by_arm} for by_arm in by_slice.values()]
+    hint = "Mean AUROC over those pathologies, with its 95 % CI"
     columns = [
-        Column("By", lambda by_arm: _first(by_arm).attribute, filtered=True),
-        Column("Slice", lambda by_arm: _first(by_arm).slice),
-        Column("Images", lambda by_arm: _first(by_arm).images, whole, "Of the slice in the test split"),
+        Column("By", "first.attribute", filtered=True),
+        Column("Slice", "first.slice"),
+        Column("Images", "first.images", whole, "Of the slice in the test split"),
         Column("Pathologies", _task_counts, str, "With enough images of both classes in the slice"),
-        *(
-            Column(arm, _slice_cell(arm), number, "Mean AUROC over those pathologies, with its 95 % CI")
-            for arm in dict.fromkeys(row.arm for row in rows)
-        ),
+        *(Column(arm, _slice_cell(arm), number, hint) for arm in dict.fromkeys(row.arm for row in rows)),
     ]
-    return tabulate(
-        "slices", "Mean test AUROC on parts of the test split (95 % CI)", columns, list(by_slice.values())
-    )
+    return tabulate("slices", "Mean test AUROC on parts of the test split (95 % CI)", columns, records)
 
 
-def _first(by_arm: dict[str, SliceRow]) -> SliceRow:
-    return next(iter(by_arm.values()))
-
-
-def _task_counts(by_arm: dict[str, SliceRow]) -> Cell:
-    tasks = [row.tasks for row in by_arm.values()]
+def _task_counts(record: dict[str, Any]) -> Cell:
+    tasks = [row.tasks for row in record["arms"].values()]
     return Cell(wording.span(min(tasks), max(tasks)), max(tasks))
 
 
-def _slice_cell(arm: str) -> Any:
-    def cell(by_arm: dict[str, SliceRow]) -> Cell:
-        row = by_arm[arm]
+def _slice_cell(arm: str) -> Callable[[dict[str, Any]], Cell]:
+    def cell(record: dict[str, Any]) -> Cell:
+        row = record["arms"][arm]
         return bounded(row.auroc, row.interval) if row.tasks else Cell("not defined", UNDEFINED_ORDER, row.note)
 
     return cell
@@ -223,37 +165,26 @@ def _slice_cell(arm: str) -> Any:
 
 def failure_table(runs: Iterable[ScoredRun]) -> Table:
     """Return the runs that are not done, and those whose AUROC or interval isn't defined, with the reasons."""
-    rows: list[tuple[str, str, str]] = []
+    rows = []
     for run in runs:
-        record = run.record
-        if record.status != "done":
-            rows.append((record.spec.name, record.status, record.reason or "no reason given"))
+        name, status = run.record.spec.name, run.record.status
+        if status != "done":
+            rows.append({"run": name, "state": status, "reason": run.record.reason or "no reason given"})
         elif run.note:
-            rows.append((record.spec.name, "no AUROC" if run.auroc != run.auroc else "no interval", run.note))
-    columns = [
-        Column("Run", lambda row: row[0]),
-        Column("State", lambda row: row[1], filtered=True),
-        Column("Reason", lambda row: row[2]),
-    ]
+            state = "no AUROC" if run.auroc != run.auroc else "no interval"
+            rows.append({"run": name, "state": state, "reason": run.note})
+    columns = [Column("Run", "run"), Column("State", "state", filtered=True), Column("Reason", "reason")]
     return tabulate("failures", "Runs that are not done, or whose AUROC is not defined, and why", columns, rows)
 
 
 def label_table(study: StudyRecord) -> Table:
     """Return the images of each label in each split."""
     splits = study.pack["counts"]["splits"]
-    counts = {
-        label: {name: split.get("labels", {}).get(label, {}).get("positive", 0) for name, split in splits.items()}
-        for label in (*PATHOLOGIES, NO_FINDING)
-    }
-    columns = [
-        Column("Label", lambda item: title(item[0])),
-        *(Column(name.capitalize(), _of_split(name), "{:,}".format) for name in ("train", "validation", "test")
-          if name in splits),
-        Column("All", lambda item: sum(item[1].values()), "{:,}".format),
-    ]  # fmt: skip
-    ranked = sorted(counts.items(), key=lambda item: -sum(item[1].values()))
-    return tabulate("labels", "Images with each label, by split", columns, ranked)
-
-
-def _of_split(name: str) -> Any:
-    return lambda item: item[1][name]
+    rows = [
+        {"label": title(label), "all": total}
+        | {name: split.get("labels", {}).get(label, {}).get("positive", 0) for name, split in splits.items()}
+        for label, total in sorted(label_counts(study).items(), key=lambda item: -item[1])
+    ]
+    names = [name for name in ("train", "validation", "test") if name in splits]
+    columns = [Column("Label", "label"), *(Column(name.capitalize(), name, whole) for name in [*names, "all"])]
+    return tabulate("labels", "Images with each label, by split", columns, rows)

@@ -1,6 +1,6 @@
 """A table as people read it: each column says how its cell follows from a record."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,20 @@ class Cell:
     hint: str = ""
 
 
+MISSING = Cell("–", UNDEFINED_ORDER)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table; numeric where ``write`` is given."""
 
     title: str
-    value: Callable[[Any], Any]
-    """From a record: a text, a number that ``write`` formats, or a ready ``Cell``."""
+    value: str | Callable[[Any], Any]
+    """Path to an attribute or key of the record, or a function of it: a text, a number, or a ready ``Cell``."""
     write: Callable[[Any], str] | None = None
     hint: str = ""
+    interval: str = ""
+    """Path to the interval that stands next to the number."""
     filtered: bool = False
     """Whether the reader may filter by its values."""
 
@@ -39,10 +44,20 @@ class Column:
 
     def cell(self, record: Any) -> Cell:
         """Return the cell of a record."""
-        value = self.value(record)
+        value = self.value(record) if callable(self.value) else _at(record, self.value)
         if isinstance(value, Cell):
             return value
-        return Cell(value, value) if self.write is None else Cell(self.write(value), order(value))
+        if self.write is None:
+            return Cell(value, value)
+        if self.interval:
+            return bounded(value, _at(record, self.interval), self.write)
+        return Cell(self.write(value), order(value))
+
+
+def _at(record: Any, path: str) -> Any:
+    for name in path.split("."):
+        record = record[name] if isinstance(record, Mapping) else getattr(record, name)
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,7 @@ def bounded(value: float, interval: Interval | None, write: Callable[[float], st
 
 def part(some: float, whole: float) -> Cell:
     """Write ``3 of 5``, sorted by the first."""
-    return Cell(f"{some:.0f} of {whole:.0f}", order(some)) if some == some else Cell("–", UNDEFINED_ORDER)
+    return Cell(f"{some:.0f} of {whole:.0f}", order(some)) if some == some else MISSING
 
 
 def order(value: float | None) -> float:

@@ -62,7 +62,7 @@ def test_curves_of_a_split_of_one_class_are_empty_and_drawn(make_study: StudyMak
     record = runs[0].record
     undefined = replace(record, epochs=tuple(line | {"auroc": None} for line in record.epochs))
     svg = curves.validation_curves((replace(runs[0], record=undefined),), styles_of(runs), "Edema")
-    assert "Validation AUROC (dotted: guessing)" in texts(svg)
+    assert "Validation AUROC (dotted: chance level)" in texts(svg)
 
 
 def test_one_class_models_show_their_loss(make_study: StudyMaker) -> None:

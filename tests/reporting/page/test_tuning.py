@@ -82,7 +82,7 @@ def test_the_page_shows_every_trial_the_figures_and_the_study(tmp_path: Path) ->
     assert "name: invented-tuned" in page
     assert "50% less than the 120 without early stopping" in page
     assert "1.50 GPU hours" in page
-    assert "don&#39;t read much into the bars" in page
+    assert "interpret the bars with caution" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "it needs nothing from outside"
 
 
@@ -96,13 +96,13 @@ def test_a_search_that_has_not_come_far_has_a_page_too(tmp_path: Path, objective
     values = outcome(trials=1, best=None, importance=None, history=[], objective=objective)
     values["trials"][0] |= {"value": None, "status": "failed", "epochs": 0, "reason": "it <diverged>"}
     page = page_of(tmp_path, values)
-    assert "No trial was trained to its end" in page
+    assert "No trial was trained to the end" in page
     assert "it &lt;diverged&gt;" in page
-    assert "too little to say which setting mattered" in page
+    assert "too little to estimate importance" in page
 
 
 def test_words_say_how_sure_the_best_is() -> None:
-    assert "no interval; name more in tune.seeds" in best_in_words(outcome(seeds=1))
+    assert "no interval; add more to tune.seeds" in best_in_words(outcome(seeds=1))
     assert "3 seeds are few" in best_in_words(outcome(seeds=3))
     assert "are few" not in best_in_words(outcome(seeds=6))
     assert "chosen as the best" in best_in_words(outcome())

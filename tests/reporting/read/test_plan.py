@@ -75,9 +75,9 @@ def test_the_end_that_a_run_notes_is_its_end(make_study: StudyMaker) -> None:
 @pytest.mark.parametrize(
     ("starts", "reason"),
     [
-        ((), "do not say when they started"),
-        (("2026-01-02T12:00:05+00:00", "2026-01-02T13:00:00+00:00"), "do not say when they started and ended"),
-        (("2026-01-02T11:00:05+00:00",), "begun before this plan was made"),
+        ((), "did not record when they started"),
+        (("2026-01-02T12:00:05+00:00", "2026-01-02T13:00:00+00:00"), "did not record when they started and ended"),
+        (("2026-01-02T11:00:05+00:00",), "started before this plan was made"),
     ],
 )
 def test_a_makespan_that_is_not_known_says_why(
@@ -109,7 +109,7 @@ def test_without_a_plan_there_is_no_section(make_study: StudyMaker) -> None:
     assert against_plan(read_study(folder)) is None
     page = write_report(folder)
     assert "Predicted against actual" not in page.read_text()
-    assert "Not as specified" not in page.read_text()
+    assert "Recoveries" not in page.read_text()
     assert not (page.parent / "predicted.csv").exists()
 
 
@@ -132,4 +132,4 @@ def test_runs_with_lower_rates_or_smaller_batches_are_listed(make_study: StudyMa
         first.parent.name: ["2", "0.0025", "0.01", "1"],
         second.parent.name: ["0", "0.01", "0.01", "4"],
     }
-    assert "Runs that did not go as specified" in write_report(folder).read_text()
+    assert "Runs with recoveries" in write_report(folder).read_text()

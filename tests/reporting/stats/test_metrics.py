@@ -93,7 +93,7 @@ def test_intervals_hold_their_values() -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-def test_youdens_threshold_is_where_the_roc_curve_is_furthest_from_guessing(seed: int) -> None:
+def test_youdens_threshold_is_where_the_roc_curve_is_furthest_from_chance_level(seed: int) -> None:
     scored = model(seed)
     fpr, tpr, _ = roc_curve(scored.labels, scored.scores, drop_intermediate=False)
     threshold = youden_threshold(scored.labels, scored.scores)
