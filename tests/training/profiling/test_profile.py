@@ -46,7 +46,7 @@ def profile_in(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module", autouse=True)
 def _short_measurements() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "MEASURED_SECONDS", 0.0)  # the fewest turns
+        patch.setattr(limits, "TURNS_SECONDS", 0.0)  # the fewest turns
         yield
 
 
