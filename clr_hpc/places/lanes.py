@@ -1,4 +1,4 @@
-"""How many lanes a cluster has room for."""
+"""Lanes that a cluster has room for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from clr_hpc.config.resources import LaneShape, Resources
 
 
 class LaneError(UserError):
-    """The lanes that were asked for can't be had; the message says why."""
+    """The requested lanes have no room, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class NodeCapacity:
-    """What a node of a cluster has for lanes."""
+    """Resources of a node for lanes."""
 
     node: str
     cpus: float
@@ -21,9 +21,9 @@ class NodeCapacity:
 
 
 def fitting(shapes: Iterable[LaneShape], nodes: Iterable[NodeCapacity]) -> list[LaneShape]:
-    """Return the leading shapes that find room beside each other on the nodes.
+    """Return the leading shapes that fit side by side on the nodes.
 
-    Ray waits for ever for a worker group that finds no room, so no more are asked for.
+    Ray waits forever for a worker group that does not fit, so no more may be requested.
     """
     free = [[node.cpus, node.gpus] for node in nodes]
     found = []
@@ -35,7 +35,7 @@ def fitting(shapes: Iterable[LaneShape], nodes: Iterable[NodeCapacity]) -> list[
 
 
 def _place(shape: LaneShape, free: list[list[float]]) -> bool:
-    slack = 1e-9  # fractions of a GPU add up to a whole one but for rounding
+    slack = 1e-9  # fractions of a GPU add up to one GPU except for rounding
     for room in free:
         if room[0] + slack >= shape.cpus_per_worker and room[1] + slack >= shape.gpus_per_worker:
             room[0] -= shape.cpus_per_worker
@@ -47,14 +47,13 @@ def _place(shape: LaneShape, free: list[list[float]]) -> bool:
 def shapes_without_plan(
     resources: Resources, lanes: int | None, workers: int | None, may_grow: bool = False
 ) -> list[LaneShape]:
-    """Cut a place into equal lanes.
+    """Divide a place into equal lanes.
 
     Args:
-        resources: of the place.
-        lanes: how many; None: as many as there are GPUs, or CPUs, for their workers.
-        workers: of each; None: one.
-        may_grow: nodes may join, or come back: lanes that have no room now are not refused, and take none from
-            the others.
+        resources: all of the place.
+        lanes: number of lanes; None: as many as there are GPUs, or CPUs, for their workers.
+        workers: workers per lane; None: one.
+        may_grow: nodes may join, or come back: lanes without room now are no error, and take none from the others.
 
     Raises:
         LaneError: there is less than a CPU for each worker, or workers of a lane would share a GPU.

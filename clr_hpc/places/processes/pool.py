@@ -18,7 +18,7 @@ from clr_hpc.places.signals import StopOrCancelled
 from clr_hpc.training.run import ExitStatus
 
 EXIT_SECONDS = 3
-"""After SIGTERM, from the end of the run that it stopped to that of the process, if nobody ends it before."""
+"""After SIGTERM, from the end of the interrupted run to the end of the process, if its parent does not end it."""
 POLL_SECONDS = 0.5
 DIED_ALONE = (
     "the process that trained it died twice, once with nothing beside it; when memory is short the kernel "

@@ -33,13 +33,13 @@ from clr_hpc.training.run import ExitStatus
 
 POLL_SECONDS = 0.5
 MOST_REQUESTS = 10_000
-"""That wait in the dispatcher at once, one per lane."""
+"""Limit to the requests that wait in the dispatcher at once, one per lane."""
 GOODBYE_SECONDS = 20.0
-"""For lanes to end by themselves when the study has; then the rest is cut off with the cluster."""
+"""Time for lanes to end by themselves after the study; the rest ends with the cluster."""
 STOP_SECONDS = 60.0
-"""For runs to be saved after Ctrl-C; one whose lane has just died is saved already."""
+"""Time for runs to be saved after Ctrl-C; one whose lane has just died is saved already."""
 RESTARTS = 4
-"""By Ray Train, after which a lane gets a new trainer, or is given up where its workers never came up."""
+"""Restarts by Ray Train, after which a lane gets a new trainer, or is given up where its workers never started."""
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def cluster(address: str | None, cpus: int | None, gpus: int | None) -> Iterator
                 "num_gpus": gpus,
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "dashboard_host": "127.0.0.1",
-                # without the dashboard's process, nobody clears away the placement groups of a lane that died
+                # only the dashboard's process removes the placement groups of a lane that died
                 "include_dashboard": True,
                 "_temp_dir": str(folder / "ray"),
             }

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
@@ -111,10 +112,10 @@ class SharedRuns(Queue):
                 del self._candidates[name]
             elif self._waits_for_baseline(spec, taken):
                 waits |= name in self._own and self._is_coming(spec, cancelled)
-            elif (holder := self._held(name)) == "nobody":
+            elif (state := self._lease_state(name)) == "free":
                 return Assignment(spec)
             else:
-                undecided |= holder == "perhaps nobody"
+                undecided |= state == "unknown"
         self._scanned_at = self._clock()
         self._answer = "wait" if undecided or (waits and self._may_wait()) else "finished"
         return self._answer
@@ -144,15 +145,14 @@ class SharedRuns(Queue):
             self._wait_until = self._clock() + self._job.submission.baseline_wait_seconds
         return self._clock() < self._wait_until
 
-    def _held(self, name: str) -> str:
-        """Return whether ``somebody``, ``nobody`` or ``perhaps nobody`` trains a run."""
+    def _lease_state(self, name: str) -> Literal["free", "held", "unknown"]:
         if self._clock() < self._in_use_until.get(name, -1.0):
-            return "somebody"
+            return "held"
         lease = read_lease(self._job.study.runs / name)
         if lease is None or lease.by.machine == this_machine():
-            return "nobody"  # among the processes of a machine a lock decides at once
+            return "free"  # between the processes of one machine the lock decides at once
         first = self._leases.setdefault(name, lease)
         if first.by != lease.by or first.renewed != lease.renewed:
             self._leases[name] = lease
-            return "somebody"
-        return "nobody" if time.time() - lease.renewed > self._timing.stale_seconds else "perhaps nobody"
+            return "held"
+        return "free" if time.time() - lease.renewed > self._timing.stale_seconds else "unknown"
