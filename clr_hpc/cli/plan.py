@@ -47,7 +47,7 @@ def plan(
     resources = resources_of(gpus, cpus, nodes)
     display = RunDisplay(Console(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
     job.show(display)
-    made = plan_of_job(job, place.name, resources, None, display)
+    made = plan_of_job(job, place.ray_lanes, resources, None, display)
     if chart is not None:
         hardware = counted(resources.capacity, resources.trains_on)
         save_chart(made, chart, f"{study.name}: {counted(len(job.missing), 'run')} on {hardware}")

@@ -6,12 +6,18 @@ Imports that cost time stand inside the commands, as in ``clr_hpc.cli.app``.
 import json
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clr_hpc.cli.options import Results, StudyFile
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from clr_hpc.store.study_folder import StudyFolder
 
 REFRESH_SECONDS = 5
 
@@ -24,53 +30,74 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="JSON output, for programs.")] = False,
 ) -> None:
     """Show which runs of a study are running, waiting, stopped, failed or done. Exits with 1 if a run failed."""
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
 
-    from clr_hpc.cli.display.jobs import render_jobs
-    from clr_hpc.cli.display.status import render
     from clr_hpc.config.base import UserError
     from clr_hpc.config.load import load_study
-    from clr_hpc.monitoring.status import RunStatus, State, StudyStatus, count
-    from clr_hpc.places.base import JobStatus, all_places
     from clr_hpc.store.study_folder import StudyFolder
 
     if watch and as_json:
         raise UserError("--watch draws for people and --json writes once for programs; give one of them")
-
-    def look() -> tuple[list[RunStatus], list[JobStatus]]:
-        runs = study.read()
-        found = [one for place in places if (one := place.status(study.folder)) is not None]
-        for one in found:
-            runs = one.explain(runs)
-        return runs, found
-
-    def draw() -> Group:
-        return Group(render(study.folder.path, runs, study.folders_of_others), *map(render_jobs, jobs))
-
-    study = StudyStatus(StudyFolder(results / load_study(study_file).name))
-    places = [place for place in all_places() if place.has_jobs(study.folder)]
-    runs, jobs = look()
+    view = _View(StudyFolder(results / load_study(study_file).name))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a file or a pipe has no width that lines should be cut to
     if as_json:
-        shown: dict[str, object] = {"counts": count(runs), "runs": [run.as_dict() for run in runs]}
-        typer.echo(json.dumps(shown | {one.place: one.as_dict() for one in jobs}, indent=2))
+        typer.echo(json.dumps(view.as_dict(), indent=2))
     elif watch:
-        with Live(console=console, auto_refresh=False) as live:
-            try:
-                while True:
-                    live.update(draw(), refresh=True)
-                    if all(run.state in (State.DONE, State.FAILED) for run in runs):
-                        break
-                    time.sleep(every)
-                    runs, jobs = look()
-            except KeyboardInterrupt:
-                pass
+        with Live(console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+            while True:
+                live.update(view.render(), refresh=True)
+                if view.is_over:
+                    break
+                time.sleep(every)
+                view.read()
     else:
-        console.print(draw())
-    raise typer.Exit(int(any(run.state == State.FAILED for run in runs)))
+        console.print(view.render())
+    raise typer.Exit(int(view.has_failures))
+
+
+class _View:
+    """A study's runs and the jobs that places have of it, as they were last read."""
+
+    def __init__(self, folder: "StudyFolder") -> None:
+        from clr_hpc.monitoring.status import StudyStatus
+        from clr_hpc.places.base import all_places
+
+        self._study = StudyStatus(folder)
+        self._places = [place for place in all_places() if place.has_jobs(folder)]
+        self.read()
+
+    def read(self) -> None:
+        folder = self._study.folder
+        self._runs = self._study.read()
+        self._jobs = [status for place in self._places if (status := place.status(folder)) is not None]
+        for status in self._jobs:
+            self._runs = status.explain(self._runs)
+
+    def render(self) -> "Group":
+        from rich.console import Group
+
+        from clr_hpc.cli.display.jobs import render_jobs
+        from clr_hpc.cli.display.status import render
+
+        runs = render(self._study.folder.path, self._runs, self._study.folders_of_others)
+        return Group(runs, *map(render_jobs, self._jobs))
+
+    def as_dict(self) -> dict[str, object]:
+        from clr_hpc.monitoring.status import count
+
+        shown = {"counts": count(self._runs), "runs": [run.as_dict() for run in self._runs]}
+        return shown | {status.place: status.as_dict() for status in self._jobs}
+
+    @property
+    def is_over(self) -> bool:
+        return all(run.state in ("done", "failed") for run in self._runs)
+
+    @property
+    def has_failures(self) -> bool:
+        return any(run.state == "failed" for run in self._runs)
 
 
 def tensorboard(

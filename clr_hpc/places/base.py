@@ -216,6 +216,8 @@ class Place(ABC):
     """What to do in place of giving an option that it does not take."""
     waits: ClassVar[bool] = True
     """Whether ``run`` trains and returns when all runs have ended; else it submits them."""
+    ray_lanes: ClassVar[bool] = False
+    """Whether it trains in lanes of Ray, which a plan may give several workers or a part of a GPU."""
 
     @abstractmethod
     def describe(self, job: TrainingJob, events: Events) -> None:

@@ -244,14 +244,16 @@ RUNS_PER_GPU = (1, 2, 4)
 """How many one-worker lanes may share a GPU."""
 
 
-def shapes_on_offer(place: str, resources: Resources, lanes: Sequence[LaneShape] | None) -> tuple[LaneShape, ...]:
+def shapes_on_offer(
+    ray_lanes: bool, resources: Resources, lanes: Sequence[LaneShape] | None
+) -> tuple[LaneShape, ...]:
     """Return the shapes that lanes can have at a place: those of ``lanes`` where they are given.
 
-    ``ray``: also lanes of several workers and lanes that share a GPU; elsewhere one worker per lane.
+    Those of Ray may have several workers, or share a GPU; others have one worker each.
     """
     if lanes is not None:
         return tuple(dict.fromkeys(lanes))
-    if place != "ray":
+    if not ray_lanes:
         return resources.shapes()
     return resources.shapes(MOST_WORKERS, RUNS_PER_GPU)
 
@@ -259,7 +261,7 @@ def shapes_on_offer(place: str, resources: Resources, lanes: Sequence[LaneShape]
 def plan_with_rates(
     runs: Sequence[RunSpec],
     pack_folder: Path,
-    place: str,
+    ray_lanes: bool,
     resources: Resources,
     table: RateTable,
     lanes: Sequence[LaneShape] | None = None,
@@ -269,8 +271,8 @@ def plan_with_rates(
     Raises:
         RatesError: no rate is known for a kind of run.
     """
-    shapes = shapes_on_offer(place, resources, lanes)
+    shapes = shapes_on_offer(ray_lanes, resources, lanes)
     work = work_of(runs, read_manifest(pack_folder).counts)
     forecast = Forecast(work, table, resources, shapes, are_asked_for=lanes is not None)
-    start_seconds = table.lane_start_seconds + (RAY_TRAIN_START_SECONDS if place == "ray" else 0.0)
+    start_seconds = table.lane_start_seconds + (RAY_TRAIN_START_SECONDS if ray_lanes else 0.0)
     return make_plan(forecast, start_seconds, lanes)

@@ -65,7 +65,7 @@ def _sharing(job: TrainingJob) -> Processes:
 def _plan(job: TrainingJob, sharing: Processes, events: Events) -> Plan | None:
     resources = resources_here()
     shape = LaneShape(cpus_per_worker=sharing.threads, gpus_per_worker=min(1.0, resources.gpus / sharing.count))
-    return plan_if_possible(job, Here.name, resources, [shape] * sharing.count, events)
+    return plan_if_possible(job, Here.ray_lanes, resources, [shape] * sharing.count, events)
 
 
 def _in_order(runs: tuple[RunSpec, ...], plan: Plan | None) -> tuple[RunSpec, ...]:

@@ -13,11 +13,11 @@ from clr_hpc.planning.workload import Kind
 
 
 def plan_if_possible(
-    job: TrainingJob, place: str, resources: Resources, lanes: Sequence[LaneShape] | None, events: Events
+    job: TrainingJob, ray_lanes: bool, resources: Resources, lanes: Sequence[LaneShape] | None, events: Events
 ) -> Plan | None:
     """Return a plan as ``plan_of_job`` does; None where that can't be done, with the reason shown."""
     try:
-        return plan_of_job(job, place, resources, lanes, events) if job.options.with_plan else None
+        return plan_of_job(job, ray_lanes, resources, lanes, events) if job.options.with_plan else None
     except (UserError, OSError, ValueError) as error:
         unknown = "throughput isn't known without measuring; clr-hpc plan measures it"
         events.say(f"no plan: {unknown if job.options.dry_run and job.options.throughput is None else error}")
@@ -25,13 +25,13 @@ def plan_if_possible(
 
 
 def plan_of_job(
-    job: TrainingJob, place: str, resources: Resources, lanes: Sequence[LaneShape] | None, events: Events
+    job: TrainingJob, ray_lanes: bool, resources: Resources, lanes: Sequence[LaneShape] | None, events: Events
 ) -> Plan:
     """Plan the missing runs of a job and show the plan; a dry run measures nothing.
 
     Args:
         job: its options may give recorded throughput to plan with.
-        place: its name; lanes of several workers, and lanes that share a GPU, are for ``ray``.
+        ray_lanes: whether lanes may have several workers, or share a GPU.
         resources: of the place.
         lanes: where they are given, only the runs are shared out among them.
         events: shows what is being measured, and the plan.
@@ -42,10 +42,10 @@ def plan_of_job(
     if job.options.throughput is not None:
         table = read_rates(job.options.throughput)
     elif job.missing:
-        table = _measured(job, resources, shapes_on_offer(place, resources, lanes), events)
+        table = _measured(job, resources, shapes_on_offer(ray_lanes, resources, lanes), events)
     else:
         table = RateTable(rates=())
-    plan = plan_with_rates(job.missing, job.pack_folder, place, resources, table, lanes)
+    plan = plan_with_rates(job.missing, job.pack_folder, ray_lanes, resources, table, lanes)
     events.planned(plan)
     return plan
 

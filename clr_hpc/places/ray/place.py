@@ -23,6 +23,7 @@ class Ray(Place):
     """Lanes of a Ray cluster: one that is there, or one that starts on this machine."""
 
     name = "ray"
+    ray_lanes = True
     options = frozenset({"address", "cpus", "gpus", "lanes", "workers_per_lane"})
     instead: ClassVar[Mapping[str, str]] = {"cohort": "let lanes share a GPU with --lanes"}
 
@@ -104,7 +105,7 @@ def _lanes(job: TrainingJob, resources: Resources, events: Events) -> _Lanes:
     lanes, workers = job.options.lanes, job.options.workers_per_lane
     joined = job.options.address is not None
     asked = shapes_without_plan(resources, lanes, workers, may_grow=joined) if lanes or workers else None
-    plan = plan_if_possible(job, Ray.name, resources, asked, events)
+    plan = plan_if_possible(job, Ray.ray_lanes, resources, asked, events)
     if plan is not None:
         return _Lanes([lane.shape for lane in plan.lanes], PlannedRuns(plan.queue(), job.missing), plan)
     return _Lanes(asked or shapes_without_plan(resources, None, None), ListedRuns(job.missing), None)

@@ -92,7 +92,7 @@ def plan_of_array(runs: Sequence[RunSpec], pack_folder: Path, site: Site, elemen
     resources = _resources(site, elements)
     share = min(1.0, site.gpus / site.processes)
     shape = LaneShape(gpus_per_worker=share, cpus_per_worker=site.threads)
-    return plan_with_rates(runs, pack_folder, "here", resources, table, [shape] * (site.processes * elements))
+    return plan_with_rates(runs, pack_folder, False, resources, table, [shape] * (site.processes * elements))
 
 
 def plan_of_allocation(
@@ -114,7 +114,7 @@ def plan_of_allocation(
     asked = None
     if lanes is not None or workers_per_lane is not None:
         asked = shapes_without_plan(resources, lanes, workers_per_lane)
-    return plan_with_rates(runs, pack_folder, "ray", resources, table, asked)
+    return plan_with_rates(runs, pack_folder, True, resources, table, asked)
 
 
 def _resources(site: Site, nodes: int) -> Resources:

@@ -165,6 +165,6 @@ def _planned(task: DriverTask, resources: Resources, rates: Path) -> tuple[Seque
     from clr_hpc.planning.plan import plan_with_rates, write_plan
     from clr_hpc.planning.throughput import read_rates
 
-    plan = plan_with_rates(task.runs, task.worker.pack_folder, "ray", resources, read_rates(rates))
+    plan = plan_with_rates(task.runs, task.worker.pack_folder, True, resources, read_rates(rates))
     write_plan(task.worker.runs_folder.parent, plan, "slurm")
     return [lane.shape for lane in plan.lanes], PlannedRuns(plan.queue(), task.runs)
