@@ -15,7 +15,7 @@ from clr_hpc.config.task import BinaryTask, OneClassTask, Task
 
 
 def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
-    """Return the runs of a study; what is compared stands together, and each run after the one it starts from."""
+    """Return the runs of a study; compared runs are adjacent, and each run follows its baseline."""
     if study.stages.range_test:
         return range_tests(study, pack_checksum)
     binary = [BinaryTask(pathology=pathology) for pathology in study.pathologies]
@@ -104,7 +104,7 @@ class _Expansion:
 
 
 class UnmeasuredRateError(ValueError):
-    """A rate is ``auto`` and nothing was measured that it stands for."""
+    """A rate is ``auto`` and no LR range test has measured it."""
 
 
 def complete(
@@ -113,11 +113,11 @@ def complete(
     """Complete a policy of a study's file.
 
     Args:
-        given: ``{name: ..., ...}``; what stands here wins.
+        given: ``{name: ..., ...}``; its values win.
         rates: ``lr_min`` and ``lr_max`` of the study for this optimizer; empty where it has none.
-        epochs: that the policy's stage trains.
+        epochs: of the policy's stage.
         optimizer: its name.
-        measured: what ``auto`` stands for.
+        measured: the rates that replace ``auto``.
 
     Raises:
         UnmeasuredRateError: a rate is ``auto`` and ``measured`` is None.
@@ -132,8 +132,8 @@ def complete(
         if values.get(name) == AUTO:
             if measured is None:
                 raise UnmeasuredRateError(
-                    f"{name} of {optimizer} with policy {given['name']} is auto, and no range test that suits was "
-                    "made; 'clr-hpc range-test' makes it, and so does 'clr-hpc run' with --on here or ray"
+                    f"{name} of {optimizer} with policy {given['name']} is auto, and no LR range test "
+                    "suits; 'clr-hpc range-test' makes it, and so does 'clr-hpc run' with --on here or ray"
                 )
             # waves move between two bounds, other policies start at one rate
             values[name] = getattr(measured, "lr" if name == "lr_max" and not policy.is_cyclical else name)
@@ -142,7 +142,7 @@ def complete(
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 TESTS_FOLDER = "range-tests"
-"""Beside the studies' folders, for the tests of all of them."""
+"""Next to the studies' folders; holds the tests of all of them."""
 RESTING_RATE = 1e-12
 """So low that no weight in single precision moves."""
 
@@ -156,7 +156,7 @@ def range_test_study(study: Study, optimizers: tuple[Optimizer, ...] | None = No
 def range_tests(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     """Return the range tests of a study: for each architecture and learner, optimizer and seed.
 
-    Before those of each architecture and learner stand their references, one a seed: the same batches, seen by a
+    The tests of each architecture and learner follow their references, one per seed: the same batches, seen by a
     network that does not learn (``is_reference``). The epochs, stages and seeds of the study don't count, so that
     studies that differ in these alone share their tests.
     """
@@ -179,7 +179,7 @@ def range_tests(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
 
 
 def is_reference(test: RunSpec) -> bool:
-    """Say whether a range test is one whose rate stays so low that nothing is learned."""
+    """Return whether an LR range test is a reference: its rate is too low to learn anything."""
     return isinstance(test.policy, Constant)
 
 

@@ -1,4 +1,4 @@
-"""Range tests as data: through which rates a study's networks are taken, and what was measured by that."""
+"""LR range tests as data: which rates they go through, and which rates they suggest."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from clr_hpc.config.policy import Ramp
 from clr_hpc.config.task import Task
 
 AUTO = "auto"
-"""In place of a rate: what the range test suggests."""
+"""Replaced by the rate that the LR range test suggests."""
 
 
 class RatesTested(FrozenSpec):
@@ -29,16 +29,16 @@ class RatesTested(FrozenSpec):
 
 
 class RangeTest(FrozenSpec):
-    """How a study's range tests are made. All has defaults."""
+    """How a study's LR range tests are made."""
 
     scale: Literal["exponential", "linear"] = "exponential"
     rates: dict[str, RatesTested] = Field(default={})
-    """By the optimizer's name; one that is left out has the range of its class."""
+    """Ranges by optimizer; the default is the ``lr_range`` of the optimizer's class."""
     epochs: PositiveInt = 6
     """The rate rises through the whole range in this time. A test needs some hundred steps."""
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     pathology: str | None = None
-    """Whose classifier stands for all binary ones; None: the study's first."""
+    """The pathology whose classifier represents all binary ones; None: the study's first."""
 
     @field_validator("rates")
     @classmethod
@@ -79,15 +79,15 @@ class MeasuredRates(FrozenSpec):
     architecture: Architecture
     optimizer: Optimizer
     task: Task
-    """Of the tests. A binary one stands for all binary tasks, a one-class one for itself."""
+    """The task that was tested. A binary one represents all binary tasks, a one-class one itself."""
     lr_min: PositiveFloat
     lr_max: PositiveFloat
     lr: PositiveFloat
-    """For constant and decaying policies, which start at their highest rate and have no low one."""
+    """The rate of constant and decaying policies, which start at their highest."""
     tests: tuple[str, ...]
     """Names of the runs that it was taken from."""
 
     def suits(self, architecture: str, optimizer: Optimizer, task: Task) -> bool:
-        """Say whether it was measured for this combination."""
+        """Return whether it was measured for this combination."""
         same_learner = self.task == task or self.task.kind == task.kind == "binary"
         return self.architecture == architecture and self.optimizer == optimizer and same_learner

@@ -25,7 +25,7 @@ class Network:
     """
 
     title: str
-    """As reports write it."""
+    """Name in reports."""
     build: str
     """``module:function``; the function takes ``num_classes`` and returns a ``torch.nn.Module``."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -35,8 +35,8 @@ class Network:
     smallest_image_size: int = 32
     """Pixels; below it the last feature map would be empty."""
     compiling_pays_from_pixels: float = 1.4e11
-    """What compiling took, over what it saved a pixel of training images (docs/benchmarks.md). The default is the
-    largest of the networks measured."""
+    """Seconds of compiling / seconds it saves per pixel of training images (docs/benchmarks.md). The default
+    is the largest value measured."""
 
 
 NETWORKS = {

@@ -16,7 +16,7 @@ GRADIENT_STEPS = (1e-5, 1.0)
 
 class _Optimizer(FrozenSpec):
     title: ClassVar[str]
-    """As reports write it."""
+    """Name in reports."""
     torch_class: ClassVar[str]
     """Its name in ``torch.optim``."""
     lr_range: ClassVar[tuple[float, float]]

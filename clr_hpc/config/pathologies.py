@@ -16,7 +16,7 @@ PATHOLOGIES: tuple[str, ...] = (
     "pneumothorax",
     "pleural_thickening",
 )
-"""Names as they stand in study files, index columns and run folders."""
+"""Names in study files, index columns and run folders."""
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 """A label's three values. UNKNOWN is a null in files (so that nobody sums it) and -1 in numpy arrays."""

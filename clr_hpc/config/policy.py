@@ -12,18 +12,18 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from clr_hpc.config.base import FrozenSpec, by_name
 
-# Rounding can put a boundary a hair above the step that lies on it: ten steps an epoch put the third at 0.3, and
+# Rounding can put a boundary just above the step that lies on it: ten steps per epoch put the third at 0.3, and
 # 0.3 / 0.1 is 2.9999999999999996. Without the slack that drop would come one step late.
 _BOUNDARY_SLACK = 1e-9
 WANTED_CYCLES = 4
 """Smith 2017 (arXiv:1506.01186), section 3.2: three cycles do most of the work, four or more do better."""
 SHORTEST_HALF_CYCLE_EPOCHS, LONGEST_HALF_CYCLE_EPOCHS = 2, 10
-"""Of the same section, where the stage is long enough for it."""
+"""Bounds of the same section, for stages that are long enough."""
 
 
 class _Policy(FrozenSpec):
     title: ClassVar[str]
-    """As reports write it."""
+    """Name in reports."""
     is_cyclical: ClassVar[bool] = False
     """Whether the rate moves between two bounds; else it starts at its highest."""
 
@@ -225,7 +225,7 @@ class Triangular2Modified(_Wave):
 
 
 class ExpRange(_Wave):
-    """Waves whose height shrinks by ``gamma`` an epoch (Smith 2017)."""
+    """Waves whose height shrinks by ``gamma`` per epoch (Smith 2017)."""
 
     title = "Exp-range"
 

@@ -20,7 +20,7 @@ class LaneShape(FrozenSpec):
     def _ranks_have_a_gpu_each(self) -> "LaneShape":
         if self.workers > 1 and 0 < self.gpus_per_worker < 1:
             raise ValueError(
-                f"workers={self.workers} with gpus_per_worker={self.gpus_per_worker:g}: NCCL refuses two ranks on "
+                f"workers={self.workers} with gpus_per_worker={self.gpus_per_worker:g}: NCCL rejects two ranks on "
                 "one GPU; give each worker a whole one, or the lane one worker"
             )
         return self
@@ -46,7 +46,7 @@ class Resources(FrozenSpec):
     gpus: NonNegativeInt = 0
     cpus: PositiveInt
     memory_bytes_per_gpu: PositiveInt | None = None
-    """None: unknown, and nothing is refused for want of it."""
+    """None: unknown; then nothing is rejected because of it."""
     nodes: PositiveInt = 1
     """Machines, all alike; a lane lies within one."""
 

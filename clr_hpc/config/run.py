@@ -22,18 +22,17 @@ from clr_hpc.config.task import Task
 
 
 class Augmentation(FrozenSpec):
-    """Random changes of a training image, drawn anew each time it is seen. All zero: none."""
+    """Random transforms of a training image, drawn each time it is seen. All zero: none."""
 
     flip_probability: float = Field(default=0.5, ge=0, le=1)
-    """Of a left-right flip."""
     rotation_degrees: float = Field(default=7.0, ge=0, le=45)
-    """Uniform in ± this."""
+    """Largest angle; drawn uniformly from ± this."""
     shift_fraction: float = Field(default=0.05, ge=0, le=0.5)
-    """Of the image's side, uniform in ± this, along each axis."""
+    """Share of the image's side; drawn uniformly from ± this along each axis."""
     scale_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Zoom, uniform in 1 ± this."""
+    """Zoom; drawn uniformly from 1 ± this."""
     brightness_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Factor on the pixels, uniform in 1 ± this."""
+    """Factor on the pixels; drawn uniformly from 1 ± this."""
 
 
 class Normalisation(FrozenSpec):
@@ -142,7 +141,7 @@ class RunSpec(FrozenSpec):
     seed: int = Field(default=0, ge=0, lt=2**31)
     training: Training
     start: WarmStart | None = None
-    """Of a retrain, control or fit; the id covers it whole."""
+    """The initial weights of a retrain, control or fit; they are part of the id."""
 
     @model_validator(mode="after")
     def _image_is_large_enough(self) -> "RunSpec":

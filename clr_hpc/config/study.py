@@ -62,7 +62,7 @@ class Stages(FrozenSpec):
     retrain: Retraining | None = None
     scratch: StageOfStudy | None = None
     range_test: bool = False
-    """Nothing but range tests, as ``clr-hpc range-test`` sets it; ``Study.range_test`` says how they are made."""
+    """Only LR range tests, as ``clr-hpc range-test`` sets it; ``Study.range_test`` configures them."""
 
     @model_validator(mode="after")
     def _retraining_needs_a_baseline(self) -> "Stages":
@@ -77,7 +77,7 @@ class Stages(FrozenSpec):
         if self.baseline is None and self.scratch is None:
             raise ValueError("stages is empty; name baseline, with or without retrain, or scratch")
         if self.retrain is not None and self.baseline is None:
-            raise ValueError("stages.retrain goes on from stages.baseline, which is missing")
+            raise ValueError("stages.retrain starts from stages.baseline, which is missing; add it")
         return self
 
 
@@ -117,21 +117,21 @@ class Study(FrozenSpec):
     pack: str
     """Folder of the pack; a relative one is looked up from where the command runs."""
     pathologies: tuple[str, ...] = PATHOLOGIES
-    """Of the binary classifiers; in YAML also ``all``."""
+    """Findings of the binary classifiers; in YAML also ``all``."""
     one_class: tuple[OneClassOfStudy, ...] = ()
     architectures: tuple[Architecture, ...] = ("mobilenet_v1",)
     optimizers: tuple[Optimizer, ...]
     rates: dict[str, Rates]
-    """By the optimizer's name, since what suits one is far off for another. A policy's own rates win."""
+    """Rates by optimizer, since optimizers need different ones. A policy's own rates win."""
     stages: Stages
     seeds: tuple[int, ...] = (0,)
     training: Training
     tune: Tuning | None = None
-    """What ``clr-hpc tune`` searches; the study's own runs don't depend on it."""
+    """The search of ``clr-hpc tune``; the study's own runs don't depend on it."""
     range_test: RangeTest = RangeTest()
     """How rates that are ``auto`` are measured."""
     measured: tuple[MeasuredRates, ...] = ()
-    """What ``auto`` stands for; ``clr-hpc run`` writes it into the study's folder."""
+    """The rates that replace ``auto``; ``clr-hpc run`` writes them into the study's folder."""
 
     @field_validator("pathologies", mode="before")
     @classmethod

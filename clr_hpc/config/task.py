@@ -12,7 +12,7 @@ Nu = Annotated[float, Field(gt=0, le=1)]
 
 class _Method(FrozenSpec):
     title: ClassVar[str]
-    """As reports write it."""
+    """Name in reports."""
     is_fitted: ClassVar[bool] = False
     """Whether it is fitted to the features of a trained network and takes no step."""
     has_own_network: ClassVar[bool] = False
@@ -48,7 +48,7 @@ class Autoencoder(_Method):
 
     name: Literal["autoencoder"] = "autoencoder"
     code_channels: PositiveInt = 16
-    """Of the narrowest layer, whose sides are 1/16 of the image's."""
+    """Channels of the narrowest layer, whose sides are 1/16 of the image's."""
 
 
 class _EmbeddingMethod(_Method):
@@ -62,9 +62,9 @@ class OneClassSvm(_EmbeddingMethod):
 
     name: Literal["one_class_svm"] = "one_class_svm"
     nu: Nu = 0.1
-    """At most this share of training images lies outside, at least this share are support vectors."""
+    """Largest share of training images outside, and smallest share of support vectors."""
     gamma: Literal["scale"] | PositiveFloat = "scale"
-    """Of the kernel exp(−gamma · |x − y|²); ``scale`` is 1 / (features · their variance)."""
+    """Parameter of the kernel exp(−gamma · |x − y|²); ``scale`` is 1 / (features · their variance)."""
 
 
 class IsolationForest(_EmbeddingMethod):
@@ -124,7 +124,7 @@ class OneClassTask(FrozenSpec):
     """The one class: ``no_finding`` or a pathology."""
     method: OneClassMethod
     threshold_quantile: float = Field(default=0.95, gt=0, lt=1)
-    """Of the training images' scores; an image above it is called anomalous."""
+    """Quantile of the training images' scores; an image above it is called anomalous."""
 
     @field_validator("normal")
     @classmethod

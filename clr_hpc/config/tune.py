@@ -18,7 +18,7 @@ class Range(FrozenSpec):
     high: float
     scale: Literal["linear", "log"] = "linear"
     points: int = Field(default=3, ge=2)
-    """Into which a grid search cuts the range, its ends among them; other searches take any number of it."""
+    """Values that a grid search takes from the range, both ends included; other searches take any value."""
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> "Range":
@@ -37,7 +37,7 @@ class UpToWhatFits(FrozenSpec):
 
 
 class Space(FrozenSpec):
-    """The settings that are searched. A list has the values to choose from; what isn't named stays as it is."""
+    """The settings that are searched. A list gives the values to choose from; other settings keep their values."""
 
     batch_size: tuple[PositiveInt, ...] | UpToWhatFits | None = None
     lr_max: tuple[float, ...] | Range | None = None
@@ -75,8 +75,8 @@ class Space(FrozenSpec):
 class EarlyStopping(FrozenSpec):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934): bad trials stop after a few epochs.
 
-    A trial pauses after ``min_epochs`` epochs, ``reduction`` times that, and so on; of those that came so far, the
-    best one in ``reduction`` goes on.
+    A trial pauses after ``min_epochs`` epochs, ``reduction`` times that, and so on. Of the trials that reached a
+    pause, the best one in ``reduction`` continues.
     """
 
     min_epochs: PositiveInt = 1
@@ -103,7 +103,7 @@ class Tuning(FrozenSpec):
     seeds: tuple[int, ...] | None = None
     """Each setting is trained with each of these; None: with the study's."""
     objective: Literal["auroc", "loss"] = "auroc"
-    """Of the validation split, at the end of training, as the mean over the seeds."""
+    """Measured on the validation split at the end of training; the mean over the seeds."""
     stage: Literal["baseline", "retrain", "scratch"] | None = None
     """None: ``baseline`` where the study has it, else ``scratch``."""
     policy: str | None = None
@@ -119,7 +119,7 @@ class Tuning(FrozenSpec):
     @model_validator(mode="after")
     def _a_search_ends(self) -> "Tuning":
         if self.trials is None and self.search != "grid":
-            raise ValueError(f"search: {self.search} goes on for ever; say how many trials")
+            raise ValueError(f"search: {self.search} never ends; say how many trials")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""A study with the settings of one trial in it, and the runs that the trial consists of."""
+"""The study and the runs of one trial."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,8 +19,8 @@ CHECKSUM_OF_NO_PACK = "0" * 64
 def tuned_study(study: Study, values: Values) -> Study:
     """Return the study with one architecture, optimizer and policy, and these settings: those of a trial.
 
-    Its ``tune`` section is gone, and its seeds are those of the section. The rates stand with the policy, so that
-    other stages keep theirs. Where a retraining is tuned, it goes on from the study's first baseline policy.
+    It has no ``tune`` section, and the section's seeds. The rates are set in the policy, so that other stages keep
+    theirs. A retraining that is tuned starts from the study's first baseline policy.
 
     Raises:
         ValueError: the section names what the study doesn't have, or the values don't suit each other.
@@ -37,7 +37,7 @@ def tuned_study(study: Study, values: Values) -> Study:
     name = _chosen(f"policy of stage {stage}", tuning.policy, [policy["name"] for policy in policies])
     (policy,) = [each for each in policies if each["name"] == name][:1]
     raw["stages"][stage]["policies"] = [policy]
-    if stage == "retrain":  # all trials go on from the same baselines
+    if stage == "retrain":  # all trials start from the same baselines
         raw["stages"]["baseline"]["policies"] = raw["stages"]["baseline"]["policies"][:1]
     for setting, value in _settings(values, policy, raw["rates"].get(optimizer, {})).items():
         if setting == "batch_size":
@@ -90,7 +90,7 @@ def check_tuning(study: Study) -> None:
     if auto_optimizers(study):
         raise ValueError(
             "a study with rates that are auto can't be tuned, since another batch size or weight decay would have "
-            "other rates suggested; put the numbers in, which 'clr-hpc range-test' prints"
+            "other rates suggested; write the rates that 'clr-hpc range-test' prints into the study"
         )
     for values in _corners(_tuning(study)):
         trial_runs(study, values, CHECKSUM_OF_NO_PACK)

@@ -36,7 +36,7 @@ def prepare(
 def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
     """Return where each output pixel is read, ``(B, side, side, 2)``, for matrices ``(B, 2, 3)``.
 
-    The same as torch's ``affine_grid``, which multiplies matrices at every pixel; one addition a pixel is left.
+    The same as torch's ``affine_grid``, which multiplies matrices at every pixel, with one addition per pixel.
     """
     centres = (2 * torch.arange(side, device=matrices.device) + 1) / side - 1
     of_column, of_row, constant = matrices.unbind(dim=2)
@@ -46,7 +46,7 @@ def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
 
 
 def draw_changes(augmentation: Augmentation, batch_size: int, generator: np.random.Generator) -> Tensor | None:
-    """Draw one random change an image.
+    """Draw the random transform of each image.
 
     Returns:
         ``(B, 7)`` float32: the 2 × 3 matrix from output to input coordinates in [-1, 1] (as torch's

@@ -74,7 +74,7 @@ def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
 
 
 def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
-    """Write one row an image; an unknown label is null."""
+    """Write one row per image; an unknown label is null."""
     records = [row.record for row in rows]
     columns: dict[str, pa.Array] = {
         "image": pa.array([record.image for record in records], pa.string()),
@@ -146,11 +146,11 @@ def build_pack(
 ) -> Manifest:
     """Read a source once into a pack.
 
-    What is unfinished lies in ``<folder>.partial``; after a kill the same call goes on with its finished shards.
+    Unfinished work is in ``<folder>.partial``; after a kill the same call resumes with its finished shards.
 
     Args:
         source: where the images come from.
-        folder: the pack to make; it appears when it is whole.
+        folder: the pack to make; it appears when it is complete.
         size: pixels a side.
         split: None takes the publisher's split where there is one, else a seeded one.
         workers: processes that read images; None takes every core this process may use. Changes no byte.
@@ -257,7 +257,7 @@ def _check_patients(rows: Sequence[IndexRow]) -> None:
     side_of: dict[str, SplitName] = {}
     for row in rows:
         if side_of.setdefault(row.record.patient, row.split) != row.split:
-            raise PackError(f"patient {row.record.patient} is on two sides of the split; mend the source's lists")
+            raise PackError(f"patient {row.record.patient} is on two sides of the split; fix the source's lists")
 
 
 def _publish(manifest: Manifest, inside: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from clr_hpc.data.source import ImageRecord, Rejection, SourceError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
-"""Files of other names in an images folder are not looked at."""
+"""Files with other suffixes are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class LocatedRecords:
     """Records whose files are there, and what else the table and the folder hold."""
 
     records: tuple[ImageRecord, ...]
-    """With ``path``, sorted by image name."""
+    """Records with a ``path``, sorted by image name."""
     rejections: tuple[Rejection, ...]
     rows_without_file: int
 
@@ -32,7 +32,7 @@ def locate(
 
     Args:
         records: what the table's usable rows say.
-        row_rejections: the table's other rows; of one without a file only that is said.
+        row_rejections: the table's other rows; one without a file is rejected for that alone.
         names: every image the table names: paths relative to ``folder``, or file names found anywhere below it.
         folder: where the images are.
         subset: whether rows without a file are expected and only counted.
@@ -70,7 +70,7 @@ def image_paths(folder: Path) -> list[str]:
     visited: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
-        if real in visited:  # a link to a folder above would otherwise be walked for ever
+        if real in visited:  # a link to a folder above would otherwise be an endless walk
             folders.clear()
             continue
         visited.add(real)

@@ -35,7 +35,7 @@ class Summary:
 
 
 def summarise(path: Path) -> Summary:
-    """Count a pack (its manifest says it all) or a label table, NIH's or one with a column a pathology.
+    """Count a pack, by its manifest, or a label table: NIH's, or one with a column per pathology.
 
     Raises:
         PackError: ``path`` is a folder, but no pack or a damaged one.

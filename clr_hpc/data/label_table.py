@@ -23,7 +23,7 @@ class Row(NamedTuple):
     """The cells of one row, as many as the table has columns."""
 
     number: int
-    """Of its line in the file, the header's being 1."""
+    """Line in the file, where the header is line 1."""
     cells: tuple[str, ...]
 
 
@@ -35,7 +35,7 @@ class LabelTable:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     sha256: str
-    """Of the text, so a gzipped copy has the same."""
+    """Checksum of the text, so a gzipped copy has the same."""
 
     def column(self, name: str) -> int:
         """Return the position of a column; case, blanks and underscores make no difference.
@@ -92,7 +92,7 @@ def read_label_table(path: Path) -> LabelTable:
 
 
 def read_names(path: Path) -> tuple[tuple[str, ...], str]:
-    """Return the names of a list, one a line, gzipped or not, and the SHA-256 of its text.
+    """Return the names of a list, one per line, gzipped or not, and the SHA-256 of its text.
 
     Raises:
         SourceError: it can't be opened or holds no name.
@@ -100,7 +100,7 @@ def read_names(path: Path) -> tuple[tuple[str, ...], str]:
     data = _read_bytes(path)
     names = tuple(data.decode("utf-8-sig", errors="replace").split())
     if not names:
-        raise SourceError(f"{path} holds no image names; give the list as published, one name a line")
+        raise SourceError(f"{path} holds no image names; give the list as published, one name per line")
     return names, hashlib.sha256(data).hexdigest()
 
 
@@ -128,7 +128,7 @@ def parse_sex(text: str) -> str | None:
 
 
 def unique_rows(table: LabelTable, image_column: int) -> tuple[dict[str, Row], list[Rejection]]:
-    """Return one row an image, and a rejection for each row that repeats or contradicts another or has no name."""
+    """Return one row per image, and a rejection per row that repeats or contradicts another or has no name."""
     rows_of: dict[str, list[Row]] = {}
     for row in table.rows:
         rows_of.setdefault(row.cells[image_column], []).append(row)

@@ -105,7 +105,7 @@ class Manifest(FrozenSpec):
         return (*self.shards, self.index, self.rejected, *([self.boxes] if self.boxes else []))
 
     def to_json(self) -> str:
-        """Return what stands in ``manifest.json``."""
+        """Return the text of ``manifest.json``."""
         values = self.model_dump(mode="json")
         ordered = {"format_version": values.pop("format_version"), "checksum": self.checksum, **values}
         return json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
@@ -141,7 +141,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def damaged_files(folder: Path, manifest: Manifest, verify: bool = False) -> Iterator[str]:
-    """Say what is wrong with each file that is missing, of another size, or (``verify``) of another checksum."""
+    """Yield what is wrong with each file that is missing, of another size, or (``verify``) of another checksum."""
     for entry in manifest.files:
         path = folder / entry.file
         try:
@@ -156,7 +156,7 @@ def damaged_files(folder: Path, manifest: Manifest, verify: bool = False) -> Ite
 
 
 def open_manifest(folder: Path, verify: bool = False) -> Manifest:
-    """Read the manifest and look whether every file is there with its size, or (``verify``) with its checksum.
+    """Read the manifest and check that every file has its size, or (``verify``) its checksum.
 
     Raises:
         PackError: as ``read_manifest``, or files are missing or damaged; all of them are named.

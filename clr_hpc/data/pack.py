@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pack:
-    """A pack on disk. Index and pixels are read when they are first asked for."""
+    """A pack on disk. Index and pixels are read when they are first used."""
 
     folder: Path
     manifest: Manifest
     resident: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """By device: the pixels kept there (``ResidentPixels``), for all runs of this process."""
+    """Pixels kept on each device (``ResidentPixels``), for all runs of this process."""
 
     @classmethod
     def open(cls, folder: Path, verify: bool = False) -> "Pack":
@@ -38,7 +38,7 @@ class Pack:
 
     @cached_property
     def index(self) -> "pd.DataFrame":
-        """One row an image, in the order of image names; labels are ``Int8`` with ``<NA>`` for unknown.
+        """One row per image, in the order of image names; labels are ``Int8`` with ``<NA>`` for unknown.
 
         Raises:
             PackError: ``index.parquet`` is not the file that the manifest describes.

@@ -14,7 +14,7 @@ from torch import Tensor
 from clr_hpc.data.pack import Pack
 
 RESIDENT_SHARE = 0.3
-"""Of a GPU's free memory: what a pack may take and stay there. The rest is for networks."""
+"""Share of a GPU's free memory that a resident pack may take. The rest is for networks."""
 COPIED_AT_ONCE = 4096
 """Images."""
 

@@ -1,7 +1,7 @@
-"""Pixels into shards: in parallel, kept over a kill, the same bytes whatever the number of workers.
+"""Pixels into shards: in parallel, resumable, the same bytes for any number of workers.
 
-A shard is written beside its final name; when it is whole it is synced and renamed, and a state file says which
-records it holds. A later start takes over every shard whose records, files and source are still the same.
+A shard is written under a temporary name; once complete it is synced and renamed, and a state file lists which
+records it holds. A later start keeps every shard whose records, files and source are still the same.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class PackProgress:
     done: int
     total: int
     resumed: int
-    """Of ``done``, those an earlier start that was cut short had finished."""
+    """Images of ``done`` that an interrupted start had finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def write_shards(
     workers: int,
     report: Callable[[PackProgress], None],
 ) -> tuple[list[ShardEntry], list[Outcome]]:
-    """Read every record into row i % rows of shard i // rows, and return the shards and an outcome a record.
+    """Read every record into row i % rows of shard i // rows, and return the shards and one outcome per record.
 
     Raises:
         PackError: a worker process died.
@@ -199,7 +199,7 @@ def _mapped(runs: Sequence[_Run], workers: int) -> Iterator[Iterator[list[Outcom
     if workers == 1 or len(runs) <= 1:
         yield map(_write_run, runs)
         return
-    # Spawned rather than forked: a fork under threads, which numpy and torch start, can stand still for ever.
+    # Spawned rather than forked: a fork under threads, which numpy and torch start, can deadlock.
     executor = ProcessPoolExecutor(
         min(workers, len(runs)), multiprocessing.get_context("spawn"), initializer=_start_worker
     )
@@ -207,7 +207,7 @@ def _mapped(runs: Sequence[_Run], workers: int) -> Iterator[Iterator[list[Outcom
         yield executor.map(_write_run, runs)
     except BrokenProcessPool as error:
         raise PackError(
-            "a worker process died, most likely for want of memory; what is finished is kept: "
+            "a worker process died, most likely out of memory; finished shards are kept: "
             "run the same command again with fewer workers"
         ) from error
     finally:

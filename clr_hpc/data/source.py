@@ -62,10 +62,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A source read as far as its tables go: what to pack, and what had to be left out already."""
+    """What a source's tables say: the images to pack, and the ones already rejected."""
 
     records: tuple[ImageRecord, ...]
-    """In the order of the pack: sorted by image name."""
+    """Records in the order of the pack: sorted by image name."""
     rejections: tuple[Rejection, ...] = ()
     boxes: tuple[Box, ...] = ()
     resampling: str = "none"
@@ -73,7 +73,7 @@ class SourceTable:
     provenance: dict[str, object] = field(default_factory=dict)
     """JSON-able: kind of source, every option that changes a row or a pixel, SHA-256 of its tables.
 
-    Holds no absolute path and no time. A pack cut short goes on only with a source of the same provenance.
+    Holds no absolute path and no time. An interrupted pack is resumed only with a source of the same provenance.
     """
 
 
@@ -107,7 +107,7 @@ class ImageSource(ABC):
 
     @abstractmethod
     def table(self) -> SourceTable:
-        """Read the tables, look which images are there, and return what can be packed."""
+        """Read the tables, find the images, and return what can be packed."""
 
     @abstractmethod
     def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:

@@ -21,7 +21,7 @@ class OfficialSplit(FrozenSpec):
     kind: Literal["official"] = "official"
     seed: int = 0
     validation_fraction: Fraction = 0.1
-    """Of the patients in ``train_val``, up to chance."""
+    """Expected share of the patients in ``train_val``."""
 
 
 class SeededSplit(FrozenSpec):
@@ -105,5 +105,5 @@ def _check_patients(side_of_image: dict[str, str | None], records: Sequence[Imag
         some = ", ".join(sorted(torn)[:5])
         raise ValueError(
             f"{len(torn)} patients have images on two sides of the publisher's split, among them {some}; "
-            "mend the lists, or split by a seed"
+            "fix the lists, or split by a seed"
         )

@@ -12,7 +12,7 @@ from clr_hpc.config.run import Initialisation
 
 
 class InitialisationError(Exception):
-    """The weights to start from can't be had; the message says what to do."""
+    """The initial weights can't be loaded; the message gives the remedy."""
 
 
 def build_backbone(architecture: str, outputs: int, initialisation: Initialisation, seed: int) -> nn.Module:
@@ -26,7 +26,7 @@ def build_backbone(architecture: str, outputs: int, initialisation: Initialisati
         seed: of the random weights; the global generator is left as it was.
 
     Raises:
-        InitialisationError: ImageNet weights were asked for and can't be loaded.
+        InitialisationError: ImageNet weights can't be loaded.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -47,9 +47,9 @@ class TaskModel(nn.Module, ABC):
         """
 
     def constant_prediction_loss(self, labels: Tensor) -> float | None:  # noqa: ARG002
-        """Return the mean loss over labels ``(N,)`` of the best answer that is the same for all images.
+        """Return the mean loss over labels ``(N,)`` of the best constant prediction.
 
-        None where the task has no such answer.
+        None where the task has none.
         """
         return None
 
@@ -59,7 +59,7 @@ class TaskModel(nn.Module, ABC):
         return False
 
     def end_epoch(self, training_scores: Tensor) -> None:
-        """Learn what changes once an epoch, from the scores ``(N,)`` of all training images."""
+        """Update what is learned once per epoch, from the scores ``(N,)`` of all training images."""
 
     @property
     def held_out_training_scores(self) -> Tensor | None:
@@ -91,7 +91,7 @@ class BinaryClassifier(TaskModel):
         return binary_cross_entropy_with_logits(outputs, labels, pos_weight=self.positive_weight, reduction="none")
 
     def constant_prediction_loss(self, labels: Tensor) -> float | None:
-        """Return the mean loss over labels ``(N,)`` of the best answer that is the same for all images."""
+        """Return the mean loss over labels ``(N,)`` of the best constant prediction."""
         weight, share = float(self.positive_weight), float(labels.mean())
         if share in (0.0, 1.0):
             return 0.0

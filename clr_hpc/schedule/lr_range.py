@@ -1,4 +1,4 @@
-"""What a range test says: where the loss begins to fall, up to where it stays low, and when it can't be said.
+"""What an LR range test shows: where the loss begins to fall, where it stops being low, and when neither is clear.
 
 Smith 2017 (arXiv:1506.01186), section 3.3, reads both bounds off a plot by eye: where the loss begins to fall, and
 where it slows or turns ragged. Here they are shares of the fall, so that they change neither with the scale of the
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMOOTHED_SHARE = 0.08
-"""Of all records: half the width of the smoothing."""
+"""Share of all records: half the width of the smoothing."""
 FEWEST_RECORDS = 40
 BEGUN, STOPPED, HELD = 0.1, 0.9, 0.5
 """Shares of the whole fall: where it begins, stops, and where so much is left when the loss rises again."""
@@ -41,9 +41,9 @@ section 3.3, takes a third or a quarter of the upper bound as the lower one of a
 SURE_RISE = 3.0
 """Standard errors by which the loss must have risen again to have turned."""
 SMALLEST_FALL = 0.02
-"""Of the untrained loss."""
+"""Share of the untrained loss."""
 RAGGED_RISE = 0.5
-"""Of the fall so far: where the loss rises again by more than this, what follows is ragged, however low."""
+"""Share of the fall so far: after a larger rise, the rest of the curve is ragged, however low."""
 LARGEST_QUOTIENT = 4.0
 """Higher ones count as this, so that a single loss on the way to infinity doesn't drown its neighbours."""
 LARGEST_SPREAD = 10.0
@@ -60,7 +60,7 @@ class Curve:
     """Losses of a network that doesn't learn, on the same batches."""
     diverged: bool = False
     constant_answer: float | None = None
-    """The loss of the best answer that is the same for all images, where the task has one."""
+    """The loss of the best constant prediction, where the task has one."""
 
     @property
     def constant_level(self) -> float | None:
@@ -92,15 +92,14 @@ class Suggestion:
     """Rates read off one curve or, as medians, off those of several seeds."""
 
     lr_min: float
-    """Where the loss has begun to fall: a tenth of the fall."""
+    """Rate at which the loss has begun to fall: a tenth of the fall."""
     lr: float
-    """For constant and decaying policies: a third of ``lr_max``, but not below the middle of both bounds."""
+    """Rate of constant and decaying policies: a third of ``lr_max``, at least the bounds' geometric mean."""
     lr_max: float
     """The last rate with half of the fall before the loss turns up; else what ``then`` says."""
     fall: float
-    """Of the loss, as a share of the untrained one."""
+    """Fall of the loss, as a share of the untrained one."""
     then: Then
-    """What the loss does after its fall."""
     reason: str
 
 
@@ -177,12 +176,12 @@ class Agreement:
     """What the tests of several seeds say together."""
 
     suggestion: Suggestion
-    """Of the mean of their curves, on which a fall stands out that noise hides in a single one."""
+    """Read off the mean of the curves, which shows a fall that noise hides in a single one."""
     lowest: Suggestion
     highest: Suggestion
     """Each rate's lowest and highest, over that mean and those that leave one seed out."""
     refused: tuple[str, ...]
-    """Why means that leave one seed out suggest nothing, of those that don't."""
+    """Reasons of the leave-one-out means that suggest nothing."""
 
 
 def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
@@ -191,7 +190,7 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
     How far they do is seen on the means that leave one seed out, a jackknife: single seeds are too noisy.
 
     Args:
-        curves: one a seed, tested with the same rates; the mean ends where the first of them does.
+        curves: one per seed, tested with the same rates; the mean ends where the first of them does.
     """
     together = suggest(_mean(curves))
     if isinstance(together, Refusal):

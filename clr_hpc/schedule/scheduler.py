@@ -73,7 +73,7 @@ class PolicyScheduler(LRScheduler):
     The rate is computed from the number of steps alone, whatever rate or ``initial_lr`` the optimizer brings and
     however often the run was interrupted. Parameter groups keep ratios by ``lr_scale``: see ``apply_policy``.
 
-    ``last_epoch`` counts steps, as in torch's own schedulers that step once a batch.
+    ``last_epoch`` counts steps, as in torch's own schedulers that step once per batch.
     """
 
     def __init__(self, optimizer: Optimizer, policy: Policy, steps_per_epoch: float) -> None:

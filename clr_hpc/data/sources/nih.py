@@ -10,11 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
-from clr_hpc.data.image_files import RESAMPLING, read_image_file
+from clr_hpc.data.image_files import RESAMPLING, FileSource
 from clr_hpc.data.image_folder import locate
 from clr_hpc.data.label_table import (
     LabelTable,
@@ -24,17 +21,17 @@ from clr_hpc.data.label_table import (
     read_names,
     unique_rows,
 )
-from clr_hpc.data.source import Box, ImageRecord, ImageSource, Option, Rejection, SourceError, SourceTable
+from clr_hpc.data.source import Box, ImageRecord, Option, Rejection, SourceError, SourceTable
 
 FINDINGS_COLUMN = "Finding Labels"
-"""By it a table is known for NIH's."""
+"""Column that identifies NIH's table."""
 
 _BOX_PIXELS = 1024
 """Boxes are drawn on images of this side, whatever size the files in the folder have."""
 
 
 @dataclass(frozen=True)
-class NihSource(ImageSource):
+class NihSource(FileSource):
     """Pack NIH ChestX-ray14.
 
     With both of NIH's lists their test images stay test, and validation patients are drawn from train_val; without
@@ -54,7 +51,7 @@ class NihSource(ImageSource):
         return self.train_val_list is not None
 
     def table(self) -> SourceTable:
-        """Read the tables and look which images are there.
+        """Read the tables and find the images.
 
         Raises:
             SourceError: a table is of another layout, only one list is given, or the images folder isn't there.
@@ -80,15 +77,6 @@ class NihSource(ImageSource):
                 "unknown_ages": sum(record.age_years is None for record in located.records),
             },
         )
-
-    def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:
-        """Return pixels ``(size, size)`` uint8 and the SHA-256 of the file.
-
-        Raises:
-            RejectedImageError: the file can't be read correctly.
-        """
-        assert record.path is not None
-        return read_image_file(record.path, size)
 
     def _official_lists(self) -> tuple[Mapping[str, str], dict[str, object]]:
         if self.train_val_list is None and self.test_list is None:

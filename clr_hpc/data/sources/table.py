@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clr_hpc.config.base import unknown
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
-from clr_hpc.data.image_files import RESAMPLING, read_image_file
+from clr_hpc.data.image_files import RESAMPLING, FileSource
 from clr_hpc.data.image_folder import locate
 from clr_hpc.data.label_table import (
     LabelTable,
@@ -20,7 +17,7 @@ from clr_hpc.data.label_table import (
     read_label_table,
     unique_rows,
 )
-from clr_hpc.data.source import ImageRecord, ImageSource, Option, Rejection, SourceError, SourceTable
+from clr_hpc.data.source import ImageRecord, Option, Rejection, SourceError, SourceTable
 
 _LABEL_VALUES = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), POSITIVE),
@@ -38,7 +35,7 @@ _SPLIT_VALUES = {
 
 
 @dataclass(frozen=True)
-class TableSource(ImageSource):
+class TableSource(FileSource):
     """Pack any CSV with its folder of images."""
 
     images: Annotated[Path, Option("Folder that the table's image names are in.")]
@@ -46,7 +43,7 @@ class TableSource(ImageSource):
     labels: Annotated[Path, Option("CSV with one row per image, .gz or not.")]
     image_column: Annotated[str, Option("Column with the image's name or path.")]
     patient_column: Annotated[str | None, Option("Column that names the patient.")] = None
-    """Without it each image counts as a patient of its own."""
+    """None: each image counts as its own patient."""
     label_columns: Annotated[
         Mapping[str, str],
         Option(
@@ -68,7 +65,7 @@ class TableSource(ImageSource):
         return self.split_column is not None
 
     def table(self) -> SourceTable:
-        """Read the table and look which images are there.
+        """Read the table and find the images.
 
         Raises:
             SourceError: a column, a pathology or the value of a label or split isn't known, or the images folder.
@@ -93,15 +90,6 @@ class TableSource(ImageSource):
                 "unknown_ages": sum(record.age_years is None for record in located.records),
             },
         )
-
-    def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:
-        """Return pixels ``(size, size)`` uint8 and the SHA-256 of the file.
-
-        Raises:
-            RejectedImageError: the file can't be read correctly.
-        """
-        assert record.path is not None
-        return read_image_file(record.path, size)
 
     def _columns(self, table: LabelTable) -> dict[str, int]:
         named = {

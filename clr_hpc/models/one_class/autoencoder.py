@@ -12,7 +12,7 @@ from clr_hpc.models.one_class.base import OneClassModel
 CHANNELS = (32, 64, 128, 128)
 """After each halving of the sides."""
 SMALLEST_SPREAD = 1e-3
-"""In the images' units: a quarter of a gray with the usual normalisation. A blank image stays blank."""
+"""Standard deviation below which an image stays blank: a quarter of a gray level with the usual normalisation."""
 SIDE_DIVISOR = 2 ** len(CHANNELS)
 
 
@@ -31,12 +31,12 @@ class AutoencoderModel(OneClassModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = nn.Sequential(
-                *(_halve(inputs, outputs) for inputs, outputs in pairwise((1, *CHANNELS))),
+                *(nn.Sequential(*_convolution(*pair, stride=2)) for pair in pairwise((1, *CHANNELS))),
                 nn.Conv2d(CHANNELS[-1], code_channels, 1),
             )
             back = (code_channels, *reversed(CHANNELS))
             self.decoder = nn.Sequential(
-                *(_double(inputs, outputs) for inputs, outputs in pairwise(back)),
+                *(nn.Sequential(*_convolution(*pair), nn.Upsample(scale_factor=2)) for pair in pairwise(back)),
                 nn.Conv2d(back[-1], 1, 3, padding=1),
             )
 
@@ -57,25 +57,13 @@ def _standardised(images: Tensor) -> Tensor:
     return (images - mean) / spread.clamp_min(SMALLEST_SPREAD)
 
 
-def _halve(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(0.1),
-    )
-
-
-def _double(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(0.1),
-        nn.Upsample(scale_factor=2),
-    )
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)
 
 
 LEARNING_RATE = 1e-4
-"""As theirs; at 1e-3 AlexNet, which has no batch norm, ends up with outputs in the thousands."""
+"""The authors' rate; at 1e-3 AlexNet, which has no batch norm, ends with outputs in the thousands."""
 BATCH_SIZE = 32
 
 
@@ -86,7 +74,10 @@ class _Decoder(nn.Module):
         super().__init__()
         self.first = nn.Linear(inputs, channels * 16)
         self.blocks = nn.Sequential(
-            *(_upsampling_block(channels >> i, channels >> (i + 1)) for i in range(4)),
+            *(
+                nn.Sequential(nn.Upsample(scale_factor=2), *_convolution(channels >> i, channels >> (i + 1)))
+                for i in range(4)
+            ),
             nn.Conv2d(channels >> 4, 1, 3, padding=1),
         )
 
@@ -94,15 +85,6 @@ class _Decoder(nn.Module):
         """Map points ``(B, inputs)`` to images ``(B, 1, side, side)``."""
         small = self.blocks(self.first(points).unflatten(1, (-1, 4, 4)))
         return interpolate(small, size=(side, side), mode="bilinear", align_corners=False)
-
-
-def _upsampling_block(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2),
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(0.1),
-    )
 
 
 @torch.enable_grad()
@@ -114,7 +96,7 @@ def pretrain_as_encoder(
     Args:
         encoder: maps images ``(B, 1, side, side)`` to ``(B, outputs)``; it is trained in place.
         outputs: of the encoder.
-        batches: training images, iterated once an epoch.
+        batches: training images, iterated once per epoch.
         epochs: how often.
         seed: of the decoder's weights, the order of images and dropout; the global generator is left as it was.
     """

@@ -21,7 +21,7 @@ def build_one_class(
         seed: of all that is drawn.
 
     Raises:
-        InitialisationError: ImageNet weights were asked for and can't be loaded.
+        InitialisationError: ImageNet weights can't be loaded.
     """
     match task.method:
         case DeepSvdd() as method:

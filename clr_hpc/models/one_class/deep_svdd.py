@@ -12,7 +12,7 @@ from clr_hpc.models.one_class.autoencoder import pretrain_as_encoder
 from clr_hpc.models.one_class.base import OneClassModel, learn_batch_statistics
 
 SMALLEST_COORDINATE = 0.1
-"""Of the centre; as in the authors' code. Zero weights give the origin, so no coordinate may lie there."""
+"""Smallest distance of the centre's coordinates from 0, as in the authors' code: zero weights give the origin."""
 
 
 class DeepSvddModel(OneClassModel):
@@ -71,7 +71,7 @@ class DeepSvddModel(OneClassModel):
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[Tensor], patients: NDArray[np.int64]) -> None:  # noqa: ARG002
-        """Pretrain if asked for, and put the centre where the training images are on average.
+        """Pretrain if configured, and put the centre where the training images are on average.
 
         A model that starts from a trained one keeps its centre, so that their losses can be compared.
         """

@@ -27,7 +27,7 @@ class Anatomy:
     """How far the costophrenic angle lies below the dome."""
     cardiothoracic_ratio: float
     magnification: float
-    """Of the heart, against a PA film."""
+    """Magnification of the heart, relative to a PA film."""
     heart_slope: float
     aortic_knob: float
     mediastinum_half_width: float

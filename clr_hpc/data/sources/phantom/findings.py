@@ -251,7 +251,7 @@ _RESHAPING: dict[str, Callable[[Anatomy, Lesion], Anatomy]] = {
     "pneumothorax": _push_mediastinum,
     "cardiomegaly": _enlarge_heart,
 }
-"""In the order of work; the heart comes last, so that hyperinflation doesn't narrow it below its definition."""
+"""Findings in drawing order; the heart is last, so that hyperinflation doesn't narrow it below its definition."""
 
 _DRAWING: dict[str, Callable[[Chest, Lesion], None]] = {
     "emphysema": _draw_emphysema,
@@ -268,4 +268,4 @@ _DRAWING: dict[str, Callable[[Chest, Lesion], None]] = {
     "effusion": _draw_effusion,
     "hernia": _draw_hernia,
 }
-"""In the order of work. Cardiomegaly is all in the chest's shape."""
+"""Findings in drawing order. Cardiomegaly only reshapes the chest."""

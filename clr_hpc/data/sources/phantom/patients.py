@@ -38,7 +38,7 @@ class Lesion:
     pathology: str
     side: Side
     severity: float
-    """From 0, barely visible, to 1, extreme."""
+    """Severity from 0, barely visible, to 1, extreme."""
     entropy: tuple[int, ...]
     """Seeds what stays the same over all follow-ups, such as its place."""
 
@@ -64,7 +64,7 @@ class Patient:
 
     sex: str
     age_years: int
-    """At the first examination."""
+    """Age at the first examination."""
     examinations: tuple[Examination, ...]
     entropy: tuple[int, ...]
     """Seeds the anatomy."""
