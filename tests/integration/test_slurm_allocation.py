@@ -92,8 +92,8 @@ def test_a_lane_over_two_nodes_trains_closed_to_strangers_and_leaves_nothing(
     assert "1 run in an allocation of 2 nodes" in study.submit(*OVER_BOTH)
     assert "nothing to submit" in study.submit(*OVER_BOTH)
     is_saved(study)
-    (element,) = study.status()["slurm"]["elements"]
-    assert (element["shape"], element["node"], element["state"]) == ("allocation", "node[01-02]", "running")
+    (job,) = study.status()["slurm"]["elements"]
+    assert (job["shape"], job["node"], job["state"]) == ("allocation", "node[01-02]", "running")
     assert all("raylet" in left_on(slurm, node) for node in NODES)
 
     (place,) = (study.folder / "slurm" / "allocations").glob("*")
@@ -120,7 +120,7 @@ def test_a_lane_over_two_nodes_trains_closed_to_strangers_and_leaves_nothing(
     await_end(study)
     status = study.status()
     assert status["counts"]["done"] == 1, study.logs()
-    assert {element["state"] for element in status["slurm"]["elements"]} == {"completed"}
+    assert {job["state"] for job in status["slurm"]["elements"]} == {"completed"}
     assert processes_of_starts(study) == {2}
     assert "Ray is up on" in study.logs()
     assert not (place / "token").exists()
@@ -180,8 +180,8 @@ def test_what_is_killed_goes_on_or_fails_and_leaves_nothing(
     is_saved(study)
     slurm.on_node(node, "pkill", "-KILL", "-f", pattern)
     await_end(study)
-    (element,) = study.status()["slurm"]["elements"]
-    assert element["state"] == expected, study.logs()
+    (job,) = study.status()["slurm"]["elements"]
+    assert job["state"] == expected, study.logs()
     assert_nothing_left(slurm)
     if expected == "failed":
         # a minute later, when the lease of the killed counts as dead

@@ -29,14 +29,14 @@ def test_a_study_over_several_elements_ends_and_nothing_runs_twice(trial: Callab
 
     status, queue = study.status(), study.queued()
     assert len(status["slurm"]["elements"]) == 3
-    assert {element["state"] for element in status["slurm"]["elements"]} <= {state.lower() for state in queue}
+    assert {job["state"] for job in status["slurm"]["elements"]} <= {state.lower() for state in queue}
     waiting = [run for run in status["runs"] if run["state"] == "waiting"]
     assert all(f"job {study.job()}_" in run["reason"] for run in waiting)
 
     study.await_end()
     after = study.status()
     assert after["counts"]["done"] == 8, study.logs()
-    assert {element["state"] for element in after["slurm"]["elements"]} == {"completed"}
+    assert {job["state"] for job in after["slurm"]["elements"]} == {"completed"}
     assert study.starts() == [1] * 8
     assert "8 done" in study.submit()
     for path in (study.folder, *study.folder.rglob("*")):
@@ -55,7 +55,7 @@ def test_preempted_in_mid_epoch_it_ends_in_the_same_bytes(
     high = slurm.sbatch("true", "--partition=high", "--nodes=2", "--exclusive")
     slurm.await_state(high, "COMPLETED")
     wait_until(lambda: "PENDING" in study.queued(), "the job to be queued again")
-    assert [element["requeues"] for element in study.status()["slurm"]["elements"]] == [1, 1]
+    assert [job["requeues"] for job in study.status()["slurm"]["elements"]] == [1, 1]
     assert undisturbed.run().returncode == 0
     study.await_end()
     assert study.starts() == [2, 2], study.logs()
@@ -70,10 +70,10 @@ def test_a_lost_node_costs_what_came_after_the_last_checkpoint(
     undisturbed = study.study.copied_to(tmp_path / "undisturbed")
     study.submit()
     wait_until(lambda: study.samples() > 0, "a checkpoint")
-    (element,) = study.status()["slurm"]["elements"]
-    slurm.kill_node(element["node"], reported=True)
-    wait_until(lambda: slurm.node_state(element["node"]).startswith("down"), "the loss of the node to be seen")
-    slurm.start_node(element["node"])
+    (job,) = study.status()["slurm"]["elements"]
+    slurm.kill_node(job["node"], reported=True)
+    wait_until(lambda: slurm.node_state(job["node"]).startswith("down"), "the loss of the node to be seen")
+    slurm.start_node(job["node"])
     assert undisturbed.run().returncode == 0
     study.await_end()
     assert study.starts() == [2], study.logs()
@@ -97,7 +97,7 @@ def test_cancelled_runs_are_saved_and_left_alone(trial: Callable[..., SlurmTrial
     study.await_end()
     after = study.status()
     assert {run["state"] for run in after["runs"]} == {"stopped"}
-    assert {element["state"] for element in after["slurm"]["elements"]} <= set(ENDED)
+    assert {job["state"] for job in after["slurm"]["elements"]} <= set(ENDED)
     assert "2 runs in 2 array tasks" in study.submit()
     study.clr_hpc("cancel")
     study.await_end()

@@ -41,8 +41,8 @@ def test_a_time_limit_shorter_than_the_run_is_survived_twice(
     wait_until(lambda: study.samples() > 0, "the signal, and the checkpoint that it asks for")
     assert undisturbed.run().returncode == 0
     wait_until(lambda: not study.queued(), "the end of all jobs", 900)
-    (element,) = study.status()["slurm"]["elements"]
-    assert element["requeues"] >= 2
+    (job,) = study.status()["slurm"]["elements"]
+    assert job["requeues"] >= 2
     assert study.starts()[0] >= 3, study.logs()
     assert study.study.checksums() == undisturbed.checksums()
 
@@ -61,7 +61,7 @@ def test_without_accounting_and_with_short_arrays_a_study_ends(
         status = study.status()
         assert status["counts"]["done"] == 8, study.logs()
         assert status["slurm"]["slurm_is_silent"] is None, "squeue answers"
-        assert {element["state"] for element in status["slurm"]["elements"]} == {"completed"}
+        assert {job["state"] for job in status["slurm"]["elements"]} == {"completed"}
 
 
 def test_a_limit_on_jobs_gives_each_element_more_runs(
@@ -88,8 +88,8 @@ def test_a_node_with_a_broken_disk_is_left_and_named(
     status = study.status()
     assert status["counts"]["done"] == 2, study.logs()
     assert "Input/output error" in status["slurm"]["excluded_nodes"]["node01"]
-    (element,) = status["slurm"]["elements"]
-    assert (element["node"], element["requeues"]) == ("node02", 1)
+    (job,) = status["slurm"]["elements"]
+    assert (job["node"], job["requeues"]) == ("node02", 1)
 
 
 def test_killed_while_it_submits_a_study_is_neither_lost_nor_done_twice(
@@ -143,7 +143,7 @@ def folder_names(study: SlurmTrial) -> list[str]:
 
 
 def runs_in_queue(study: SlurmTrial) -> list[str]:
-    """Return the runs of all elements that wait, by the ledger; what is abandoned trains nothing."""
+    """Return the runs of all array tasks that wait, by the ledger; what is abandoned trains nothing."""
     told = study.cluster.output("squeue", "--noheader", "--array", "--format=%F %K")
     waiting = {tuple(line.split()) for line in told.splitlines()}
     return sorted(

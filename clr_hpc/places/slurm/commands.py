@@ -123,7 +123,7 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
         call(["scancel", *job_ids])
 
 
-def most_array_elements() -> int | None:
+def max_array_size() -> int | None:
     """Return the site's MaxArraySize, the limit to an array's indices; None where it is unknown."""
     return _configured("MaxArraySize")
 

@@ -235,7 +235,7 @@ class StartedJob:
     def save_and_requeue(self, is_saved: bool = True) -> str:
         """Requeue the job once its runs are saved, and end; returns where it was cancelled."""
         if not (self.stop.time_is_up or is_preempted(self.job_id)):
-            return f"told to end; {SAVED if is_saved else CUT_OFF}"
+            return f"terminated; {SAVED if is_saved else CUT_OFF}"
         log.info("%s; the job is queued again", SAVED if is_saved else CUT_OFF)
         return self.requeue()
 

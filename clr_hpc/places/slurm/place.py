@@ -20,8 +20,8 @@ from clr_hpc.places.slurm.sbatch import sbatch_text
 from clr_hpc.places.slurm.shape import choose, plan_of_allocation, plan_of_array
 from clr_hpc.places.slurm.site import Site, load_site
 from clr_hpc.places.slurm.submit import (
+    array_tasks_wanted,
     begun_with_other_code,
-    elements_wanted,
     known_jobs,
     make_submissions,
     settle,
@@ -138,7 +138,7 @@ class _Draft:
         """Show it, and submit nothing."""
         submission, site = self.submission, self.site
         is_array = submission.shape == "array"
-        wanted = elements_wanted(self.runs, site, job.options.parallel) if is_array else 1
+        wanted = array_tasks_wanted(self.runs, site, job.options.parallel) if is_array else 1
         shares = share_out(self.runs, wanted)
         for one in make_submissions(submission, shares, job.study.name):
             events.say(sbatch_text(one, site, ledger))

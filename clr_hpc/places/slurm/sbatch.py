@@ -119,12 +119,12 @@ def _of_allocation(submission: Submission, site: Site) -> dict[str, Any]:
 
     Where they did not end by themselves, the job's script looks on all of its nodes for what they left.
     """
-    sweep = f"srun {_cpus_of_a_step(site)} {site.command} -m clr_hpc.places.slurm.allocation.node_folder"
+    reap = f"srun {_cpus_of_a_step(site)} {site.command} -m clr_hpc.places.slurm.allocation.node_folder"
     return {
         "nodes": submission.nodes,
         "ntasks_per_node": 1,
         "srun_args": [_cpus_of_a_step(site), "--kill-on-bad-exit=1"],
-        "teardown": ["clr_hpc_code=$?", f"[ $clr_hpc_code = 0 ] || {sweep}", "exit $clr_hpc_code"],
+        "teardown": ["clr_hpc_code=$?", f"[ $clr_hpc_code = 0 ] || {reap}", "exit $clr_hpc_code"],
     }
 
 

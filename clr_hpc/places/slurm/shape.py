@@ -12,7 +12,7 @@ from clr_hpc.places.lanes import shapes_without_plan
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.slurm.ledger import Shape
 from clr_hpc.places.slurm.site import Site
-from clr_hpc.places.slurm.submit import elements_wanted
+from clr_hpc.places.slurm.submit import array_tasks_wanted
 from clr_hpc.planning.plan import Plan, plan_with_rates
 from clr_hpc.planning.throughput import RatesError, RateTable
 
@@ -70,8 +70,8 @@ def choose(
     if table is None:
         return ChosenShape("array", 1, "no --throughput FILE says that lanes over several nodes would be sooner")
     try:
-        elements = elements_wanted(runs, site, asked.parallel)
-        of_array = plan_of_array(runs, pack_folder, site, elements, table).makespan_seconds
+        tasks = array_tasks_wanted(runs, site, asked.parallel)
+        of_array = plan_of_array(runs, pack_folder, site, tasks, table).makespan_seconds
         of_allocation = plan_of_allocation(runs, pack_folder, site, nodes, table).makespan_seconds
     except RatesError as error:
         return ChosenShape("array", 1, f"no plan: {error}")
@@ -83,16 +83,16 @@ def choose(
     return ChosenShape("array", 1, told)
 
 
-def plan_of_array(runs: Sequence[RunSpec], pack_folder: Path, site: Site, elements: int, table: RateTable) -> Plan:
-    """Plan the processes of an array's elements as if all of them ran at once.
+def plan_of_array(runs: Sequence[RunSpec], pack_folder: Path, site: Site, tasks: int, table: RateTable) -> Plan:
+    """Plan the processes of a job array as if all of them ran at once.
 
     Raises:
         RatesError: no rate is known for a kind of run.
     """
-    resources = _resources(site, elements)
+    resources = _resources(site, tasks)
     share = min(1.0, site.gpus / site.processes)
     shape = LaneShape(gpus_per_worker=share, cpus_per_worker=site.threads)
-    return plan_with_rates(runs, pack_folder, False, resources, table, [shape] * (site.processes * elements))
+    return plan_with_rates(runs, pack_folder, False, resources, table, [shape] * (site.processes * tasks))
 
 
 def plan_of_allocation(

@@ -1,4 +1,4 @@
-"""A site file: what a SLURM cluster needs to be told, written once for all studies."""
+"""Site file: what jobs of all studies need on one SLURM cluster."""
 
 import shlex
 import sys
@@ -35,7 +35,7 @@ class Site(FrozenSpec):
     time_limit_minutes: PositiveInt
     """Of one start of a job; a job that advances is queued again as often as it takes."""
     signal_seconds: int = Field(default=90, ge=15)
-    """Before the time limit, when a job is told to save and be queued again."""
+    """Seconds before the time limit at which a job is signalled to save and requeue."""
     runs_at_once: PositiveInt | None = None
     """Runs trained side by side in one array task; None: one per GPU, or per CPU."""
     parallel: PositiveInt | None = None

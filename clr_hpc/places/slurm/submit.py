@@ -19,7 +19,7 @@ from clr_hpc.places.slurm.commands import (
     SlurmError,
     jobs_in_queue,
     jobs_still_allowed,
-    most_array_elements,
+    max_array_size,
 )
 from clr_hpc.places.slurm.ledger import Ledger, Submission, abandoned, new_token, now, with_job
 from clr_hpc.places.slurm.site import Site
@@ -163,7 +163,7 @@ def begun_with_other_code(study: StudyFolder, runs: Sequence[RunSpec], source_sh
     ]
 
 
-def elements_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -> int:
+def array_tasks_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -> int:
     """Return over how many array tasks to distribute runs; all of them may run at once."""
     wanted = parallel or site.parallel
     if wanted is None:
@@ -173,7 +173,7 @@ def elements_wanted(runs: Sequence[RunSpec], site: Site, parallel: int | None) -
 
 def make_submissions(draft: Submission, shares: Sequence[Sequence[RunSpec]], study_name: str) -> list[Submission]:
     """Return a submission for each array, none larger than the site allows."""
-    size = most_array_elements() or len(shares)
+    size = max_array_size() or len(shares)
     made = []
     for start in range(0, len(shares), size):
         token, name = new_token(study_name)
@@ -200,7 +200,7 @@ def submit(
     """
     wanted = 1
     if draft.shape == "array":
-        wanted = elements_wanted(runs, site, parallel)
+        wanted = array_tasks_wanted(runs, site, parallel)
         allowed = jobs_still_allowed(site.qos)
         if allowed is not None:
             wanted = max(1, min(wanted, allowed))
