@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
+from clr_hpc.config.base import UserError
+from clr_hpc.places.base import all_places, find_place
+
 PACKAGE = Path(__file__).parent / "third_party"
 COMMANDS = {
     "qsub": 'for script; do :; done\nsetsid sh "$script" > "$4" 2>&1 &\necho $!',
@@ -68,6 +71,19 @@ def test_a_job_is_cancelled(write_study: Callable[..., TrialStudy], clr_hpc: Run
     assert "cancelled: job" in clr_hpc("cancel", study).stdout
     wait_until(lambda: '"finished"' in clr_hpc("status", study, "--json").stdout, "the job to end")
     assert "cancelled as a whole" in clr_hpc("cancel", study, "constant").stderr
+
+
+def test_a_package_that_is_broken_is_named_and_stops_no_other_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken-1.0.dist-info"
+    broken.mkdir()
+    (broken / "entry_points.txt").write_text("[clr_hpc.places]\nmoon = nowhere_at_all:Moon\n")
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"--on moon: nowhere_at_all:Moon can't be imported"):
+        find_place("moon")
+    assert [place.name for place in all_places()] == ["here", "ray", "slurm"]
 
 
 def test_its_options_are_known_by_name(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:

@@ -20,7 +20,7 @@ def submit_job(submission: Submission, site: Site, ledger: Ledger) -> int:
     """Submit an allocation, or a job array with the submission's array tasks; return the job's id.
 
     Raises:
-        SlurmError: submitit is not installed, or sbatch refuses; the message says why.
+        SlurmError: submitit is not installed, or sbatch rejects the job; the message says why.
     """
     submitit = _import_submitit()
     executor = _executor(submission, site, ledger)

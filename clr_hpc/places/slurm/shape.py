@@ -55,7 +55,7 @@ def choose(
     Raises:
         ShapeError: more nodes than the site file allows, or options of one shape for the other.
     """
-    _refuse(asked, site)
+    _reject(asked, site)
     nodes = asked.nodes or _useful_nodes(asked, len(runs), site)
     if asked.shape == "allocation":
         return ChosenShape("allocation", nodes, "as asked")
@@ -121,7 +121,7 @@ def _resources(site: Site, nodes: int) -> Resources:
     return Resources(gpus=site.gpus * nodes, cpus=site.cpus * nodes, nodes=nodes)
 
 
-def _refuse(asked: TrainingOptions, site: Site) -> None:
+def _reject(asked: TrainingOptions, site: Site) -> None:
     if asked.nodes is not None and site.nodes is not None and asked.nodes > site.nodes:
         raise ShapeError(f"--nodes {asked.nodes} is above nodes={site.nodes} of the site file; ask for fewer")
     if asked.shape == "array":

@@ -28,7 +28,7 @@ from clr_hpc.store.study_folder import StudyFolder
 
 
 def families(runs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-    """Return each baseline with the runs that go on from it, and each other run by itself, in the study's order.
+    """Return each baseline with the runs that start from it, and each other run by itself, in the study's order.
 
     Runs whose baseline is not among ``runs`` stand by themselves: it is done, or another job has it.
     """
