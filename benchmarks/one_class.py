@@ -33,7 +33,7 @@ from clr_hpc.config.task import (
     OneClassSvm,
     OneClassTask,
 )
-from clr_hpc.data.augment import draw_changes, prepare
+from clr_hpc.data.augment import draw_transforms, prepare
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.phantom import PhantomSource
@@ -100,7 +100,7 @@ def fit(
         order = random.permutation(len(rows))
         for first in range(0, len(rows) - BATCH + 1, BATCH):
             chosen = order[first : first + BATCH]
-            images = films.load(rows[chosen], draw_changes(Augmentation(), BATCH, random))
+            images = films.load(rows[chosen], draw_transforms(Augmentation(), BATCH, random))
             loss = model.losses(model(images), images, torch.from_numpy(labels[chosen])).mean()
             optimizer.zero_grad()
             loss.backward()

@@ -66,8 +66,8 @@ def test_pixels_arrive_as_they_lie_in_the_pack(
     pixels = make(small_pack, GPU)
     batches = [np.random.default_rng(number).permutation(len(small_pack.index))[:64] for number in range(20)]
     for rows, following in zip(batches, [*batches[1:], batches[0]], strict=True):
-        taken = pixels.take(rows)
-        pixels.expect(lambda following=following: [following])
+        taken = pixels.gather(rows)
+        pixels.prefetch(lambda following=following: [following])
         assert taken.device.type == GPU.type
         assert_array_equal(taken.cpu().numpy(), small_pack.gather(rows))
 

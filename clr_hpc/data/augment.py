@@ -11,7 +11,7 @@ from clr_hpc.config.run import Augmentation, Normalisation
 
 
 def prepare(
-    pixels: Tensor, image_size: int, normalisation: Normalisation, changes: Tensor | None = None
+    pixels: Tensor, image_size: int, normalisation: Normalisation, transforms: Tensor | None = None
 ) -> Tensor:
     """Turn pixels ``(B, S, S)`` uint8 into a model's input ``(B, 1, image_size, image_size)`` float32.
 
@@ -19,18 +19,18 @@ def prepare(
         pixels: on the device where the work is to be done.
         image_size: pixels a side; S is shrunk to it by averaging areas.
         normalisation: what is subtracted and divided by, in units of full white.
-        changes: of ``draw_changes``, or None for none.
+        transforms: parameters from ``draw_transforms``; None: no transform.
     """
     images = pixels.unsqueeze(1).float()
     if pixels.shape[-1] != image_size:
         images = interpolate(images, size=(image_size, image_size), mode="area")
     scale, offset = 1 / (255 * normalisation.std), -normalisation.mean / normalisation.std
-    if changes is None:
+    if transforms is None:
         return images.mul_(scale).add_(offset)
-    changes = changes.to(images.device, non_blocking=True)
-    grid = _sampling_grid(changes[:, :6].reshape(-1, 2, 3), image_size)
+    transforms = transforms.to(images.device, non_blocking=True)
+    grid = _sampling_grid(transforms[:, :6].reshape(-1, 2, 3), image_size)
     images = grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return images.mul_(changes[:, 6].mul(scale).reshape(-1, 1, 1, 1)).add_(offset)
+    return images.mul_(transforms[:, 6].mul(scale).reshape(-1, 1, 1, 1)).add_(offset)
 
 
 def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
@@ -45,7 +45,7 @@ def _sampling_grid(matrices: Tensor, side: int) -> Tensor:
     return along_rows[:, :, None] + along_columns[:, None]
 
 
-def draw_changes(augmentation: Augmentation, batch_size: int, generator: np.random.Generator) -> Tensor | None:
+def draw_transforms(augmentation: Augmentation, batch_size: int, generator: np.random.Generator) -> Tensor | None:
     """Draw the random transform of each image.
 
     Returns:

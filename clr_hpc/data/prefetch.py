@@ -22,13 +22,13 @@ COPIED_AT_ONCE = 4096
 class DevicePixels(Protocol):
     """Gives pixels on a device."""
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """Return the pixels ``(B, S, S)`` uint8 of index rows ``(B,)``, on the device."""
 
-    def expect(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
-        """Hear which rows are taken next, batch by batch; what is then taken otherwise is right all the same.
+    def prefetch(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
+        """Announce the rows of the next batches; gathering other rows instead stays correct.
 
-        ``batches`` is called only by what can make use of it.
+        ``batches`` is only called where pixels are read ahead.
         """
 
 
@@ -47,11 +47,11 @@ class ResidentPixels:
             rows = np.arange(first, min(first + COPIED_AT_ONCE, images))
             self._pixels[first : first + len(rows)].copy_(torch.from_numpy(pack.gather(rows)))
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """See ``DevicePixels``."""
         return self._pixels.index_select(0, torch.from_numpy(rows).to(self._pixels.device, non_blocking=True))
 
-    def expect(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
+    def prefetch(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
         """See ``DevicePixels``; there is nothing to fetch."""
 
 
@@ -73,14 +73,14 @@ class FetchedPixels:
         """Read nothing yet."""
         self._pack, self._device = pack, device
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._expected: deque[tuple[NDArray[np.int64], Future[_Fetched]]] = deque()
+        self._prefetched: deque[tuple[NDArray[np.int64], Future[_Fetched]]] = deque()
         # ends when this object is forgotten
         self._thread = ThreadPoolExecutor(1, "pixels")
 
-    def take(self, rows: NDArray[np.int64]) -> Tensor:
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """See ``DevicePixels``."""
-        if self._expected and np.array_equal(self._expected[0][0], rows):
-            fetched = self._expected.popleft()[1].result()
+        if self._prefetched and np.array_equal(self._prefetched[0][0], rows):
+            fetched = self._prefetched.popleft()[1].result()
         else:
             fetched = self._fetch(rows)
         if fetched.copied is not None:
@@ -89,9 +89,9 @@ class FetchedPixels:
             fetched.pixels.record_stream(stream)
         return fetched.pixels
 
-    def expect(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
-        """See ``DevicePixels``; what was expected before and not taken is forgotten."""
-        self._expected = deque((rows, self._thread.submit(self._fetch, rows)) for rows in batches())
+    def prefetch(self, batches: Callable[[], Sequence[NDArray[np.int64]]]) -> None:
+        """See ``DevicePixels``; what was prefetched before and not gathered is dropped."""
+        self._prefetched = deque((rows, self._thread.submit(self._fetch, rows)) for rows in batches())
 
     def _fetch(self, rows: NDArray[np.int64]) -> _Fetched:
         pixels = torch.from_numpy(self._pack.gather(rows))

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from clr_hpc.config.network import network
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask
-from clr_hpc.data.augment import draw_changes, prepare
+from clr_hpc.data.augment import draw_transforms, prepare
 from clr_hpc.data.prefetch import DevicePixels
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.training.data import Sampler, Stream, generator, seed_dropout
@@ -41,7 +41,7 @@ class _Batch:
     """Before it."""
     rows: NDArray[np.int64]
     labels: NDArray[np.float32]
-    changes: Tensor | None
+    transforms: Tensor | None
 
 
 class TrainingStep:
@@ -102,7 +102,7 @@ class TrainingStep:
         with self.timeline("gather"):
             rows, labels = self._sampler.batch(samples_seen)
         with self.timeline("prepare"):
-            batch = _Batch(samples_seen, rows, labels, self.draw_changes(samples_seen))
+            batch = _Batch(samples_seen, rows, labels, self.draw_transforms(samples_seen))
         replays = self._is_captured and self._steps_taken >= EAGER_STEPS
         loss = self._replay(batch) if replays else self._launch(batch)
         self._steps_taken += 1
@@ -120,21 +120,21 @@ class TrainingStep:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         return get_total_norm(gradients)
 
-    def draw_changes(self, samples_seen: int) -> Tensor | None:
+    def draw_transforms(self, samples_seen: int) -> Tensor | None:
         """Draw the augmentation of the batch after ``samples_seen``."""
         random = generator(self._spec.seed, Stream.AUGMENTATION, samples_seen)
-        return draw_changes(self._spec.training.augmentation, self.batch_size, random)
+        return draw_transforms(self._spec.training.augmentation, self.batch_size, random)
 
-    def load(self, rows: NDArray[np.int64], changes: Tensor | None = None) -> Tensor:
+    def load(self, rows: NDArray[np.int64], transforms: Tensor | None = None) -> Tensor:
         """Return the model's inputs ``(B, 1, H, W)`` for pack rows ``(B,)``, on the device."""
         with self.timeline("gather"):
-            pixels = self._pixels.take(rows)
+            pixels = self._pixels.gather(rows)
         with self.timeline("prepare"):
-            return self._inputs(pixels, changes)
+            return self._inputs(pixels, transforms)
 
-    def _inputs(self, pixels: Tensor, changes: Tensor | None) -> Tensor:
+    def _inputs(self, pixels: Tensor, transforms: Tensor | None) -> Tensor:
         training = self._spec.training
-        images = prepare(pixels, training.image_size, training.normalisation, changes)
+        images = prepare(pixels, training.image_size, training.normalisation, transforms)
         return images.contiguous(memory_format=torch.channels_last)
 
     def _launch(self, batch: _Batch) -> Tensor:
@@ -148,7 +148,9 @@ class TrainingStep:
             self._part.images = images
             is_last = number == self._micro_batches - 1
             with self._averaging(is_last):
-                inputs = self.load(batch.rows[images], None if batch.changes is None else batch.changes[images])
+                inputs = self.load(
+                    batch.rows[images], None if batch.transforms is None else batch.transforms[images]
+                )
                 if is_last:
                     self._prefetch_batch_after(batch.samples_seen)
                 wanted = torch.from_numpy(batch.labels[images]).to(self._device, non_blocking=True)
@@ -158,7 +160,7 @@ class TrainingStep:
     def _replay(self, batch: _Batch) -> Tensor:
         """Do the same as ``_launch`` by CUDA graphs, which are captured at the first call."""
         with self.timeline("gather"):
-            parts = self._pixels.take(batch.rows), batch.changes, torch.from_numpy(batch.labels)
+            parts = self._pixels.gather(batch.rows), batch.transforms, torch.from_numpy(batch.labels)
             self._prefetch_batch_after(batch.samples_seen)
         if self.passes is None:
             with self.timeline("start-up"):
@@ -182,7 +184,7 @@ class TrainingStep:
             rows, _ = self._sampler.batch(samples_seen + self.batch_size)
             return [rows[images] for images in self._parts]
 
-        self._pixels.expect(parts)
+        self._pixels.prefetch(parts)
 
     @cached_property
     def _parts(self) -> tuple[slice, ...]:
@@ -228,7 +230,7 @@ class CapturedPasses:
     def __init__(
         self,
         pixels: Tensor,
-        changes: Tensor | None,
+        transforms: Tensor | None,
         labels: Tensor,
         prepare: Callable[[Tensor, Tensor | None], Tensor],
         loss: Callable[[Tensor, Tensor], Tensor],
@@ -238,9 +240,9 @@ class CapturedPasses:
 
         Args:
             pixels: of any batch, on the GPU.
-            changes: of that batch, or None where images are not augmented.
+            transforms: of that batch, or None where images are not augmented.
             labels: of that batch.
-            prepare: makes inputs from pixels and changes.
+            prepare: makes inputs from pixels and transforms.
             loss: makes the loss of inputs and labels.
             model: whose gradients are wanted; it has taken some steps.
 
@@ -249,7 +251,7 @@ class CapturedPasses:
         """
         device = pixels.device
         self._pixels, self._labels = pixels.clone(), labels.to(device)
-        self._changes = None if changes is None else changes.to(device)
+        self._transforms = None if transforms is None else transforms.to(device)
         self._generator = torch.cuda.default_generators[device.index]
         # graphs read it when they are replayed: it must not be that of other runs, which compute at the same time
         self._random_state = self._generator.clone_state()
@@ -264,19 +266,19 @@ class CapturedPasses:
 
         with self._own_random_numbers():
             with capturing(self._prepare):
-                inputs = prepare(self._pixels, self._changes)
+                inputs = prepare(self._pixels, self._transforms)
             with capturing(self._forward):
                 value = loss(inputs, self._labels)
             with capturing(self._backward):
                 value.backward()  # type: ignore[no-untyped-call]
         self._inputs, self._loss = inputs, value.detach()
 
-    def prepare(self, pixels: Tensor, changes: Tensor | None, labels: Tensor) -> None:
+    def prepare(self, pixels: Tensor, transforms: Tensor | None, labels: Tensor) -> None:
         """Take a batch, and augment it."""
         self._pixels.copy_(pixels, non_blocking=True)
         self._labels.copy_(labels, non_blocking=True)
-        if self._changes is not None and changes is not None:
-            self._changes.copy_(changes, non_blocking=True)
+        if self._transforms is not None and transforms is not None:
+            self._transforms.copy_(transforms, non_blocking=True)
         self._prepare.replay()
 
     def forward(self, seed: Callable[[], None]) -> Tensor:

@@ -156,8 +156,8 @@ class Trainer:
 
     def first_inputs(self, count: int) -> NDArray[np.float32]:
         """Return images ``(N, H, W)`` in [0, 1] of the first batch, augmented, for people to look at."""
-        rows, changes = self._sampler.batch(0)[0][:count], self.step.draw_changes(0)
-        images = self.step.load(rows, None if changes is None else changes[:count]).squeeze(1)
+        rows, transforms = self._sampler.batch(0)[0][:count], self.step.draw_transforms(0)
+        images = self.step.load(rows, None if transforms is None else transforms[:count]).squeeze(1)
         normalisation = self.spec.training.normalisation
         grey: NDArray[np.float32] = images.mul(normalisation.std).add(normalisation.mean).clamp(0, 1).cpu().numpy()
         return grey

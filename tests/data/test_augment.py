@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from clr_hpc.config.run import Augmentation, Normalisation
-from clr_hpc.data.augment import _sampling_grid, draw_changes, prepare
+from clr_hpc.data.augment import _sampling_grid, draw_transforms, prepare
 
 NOTHING = {
     "flip_probability": 0.0,
@@ -21,7 +21,7 @@ def pixels() -> torch.Tensor:
 
 
 def changed(pixels: torch.Tensor, seed: int = 0, **augmentation: float) -> torch.Tensor:
-    drawn = draw_changes(Augmentation(**(NOTHING | augmentation)), len(pixels), np.random.default_rng(seed))
+    drawn = draw_transforms(Augmentation(**(NOTHING | augmentation)), len(pixels), np.random.default_rng(seed))
     return prepare(pixels, pixels.shape[-1], IDENTITY, drawn)
 
 
@@ -39,7 +39,7 @@ def test_shrinking_averages_areas(pixels: torch.Tensor) -> None:
 
 
 def test_no_augmentation_draws_nothing() -> None:
-    assert draw_changes(Augmentation(**NOTHING), 4, np.random.default_rng(0)) is None
+    assert draw_transforms(Augmentation(**NOTHING), 4, np.random.default_rng(0)) is None
 
 
 def test_flip_mirrors_left_and_right(pixels: torch.Tensor) -> None:
@@ -47,7 +47,7 @@ def test_flip_mirrors_left_and_right(pixels: torch.Tensor) -> None:
 
 
 def test_half_are_flipped() -> None:
-    drawn = draw_changes(Augmentation(), 4000, np.random.default_rng(0))
+    drawn = draw_transforms(Augmentation(), 4000, np.random.default_rng(0))
     assert drawn is not None
     flipped = drawn[:, 0] < 0
     assert 0.45 < flipped.float().mean() < 0.55
@@ -84,7 +84,7 @@ def test_a_rotation_keeps_the_centre_and_lengths() -> None:
 
 
 def test_a_change_is_of_one_image_alone(pixels: torch.Tensor) -> None:
-    drawn = draw_changes(Augmentation(), 5, np.random.default_rng(3))
+    drawn = draw_transforms(Augmentation(), 5, np.random.default_rng(3))
     assert drawn is not None
     together = prepare(pixels, 32, IDENTITY, drawn)
     for number in range(5):

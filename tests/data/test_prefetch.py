@@ -34,9 +34,9 @@ def test_rows_come_as_they_are_asked_for_whatever_was_expected(
 ) -> None:
     monkeypatch.setattr(module, "COPIED_AT_ONCE", 16)
     pixels = make(pack, CPU)
-    pixels.expect(lambda: expected)
+    pixels.prefetch(lambda: expected)
     for rows in (FIRST, SECOND, THIRD, np.array([], dtype=np.int64)):
-        taken = pixels.take(rows)
+        taken = pixels.gather(rows)
         assert taken.dtype == torch.uint8
         assert_array_equal(taken.numpy(), pack.gather(rows))
 
@@ -52,9 +52,9 @@ def test_expected_rows_are_read_by_another_thread_and_once(pack: Pack, monkeypat
 
     monkeypatch.setattr(Pack, "gather", watched)
     pixels = FetchedPixels(pack, CPU)
-    pixels.expect(lambda: [FIRST])
-    pixels.take(FIRST)
-    pixels.take(FIRST)
+    pixels.prefetch(lambda: [FIRST])
+    pixels.gather(FIRST)
+    pixels.gather(FIRST)
     assert threads == [False, True]
 
 
@@ -63,9 +63,9 @@ def test_what_goes_wrong_while_reading_ahead_is_raised_where_it_is_taken(tmp_pat
     pack = Pack.open(tmp_path / "pack")
     (tmp_path / "pack" / "shard-00000.npy").unlink()
     pixels = FetchedPixels(pack, CPU)
-    pixels.expect(lambda: [FIRST])
+    pixels.prefetch(lambda: [FIRST])
     with pytest.raises(FileNotFoundError, match="shard-00000"):
-        pixels.take(FIRST)
+        pixels.gather(FIRST)
 
 
 def test_resident_pixels_are_shared_by_all_who_ask(pack: Pack) -> None:

@@ -87,10 +87,12 @@ def have_little_memory(patch: pytest.MonkeyPatch, images: int) -> None:
     """Run out of memory when more training images than these are loaded at once."""
     load = TrainingStep.load
 
-    def limited(step: TrainingStep, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
-        if changes is not None and len(rows) > images:
+    def limited(
+        step: TrainingStep, rows: NDArray[np.int64], transforms: NDArray[np.float32] | None = None
+    ) -> Tensor:
+        if transforms is not None and len(rows) > images:
             raise torch.OutOfMemoryError(f"{len(rows)} images are too many")
-        return load(step, rows, changes)
+        return load(step, rows, transforms)
 
     patch.setattr(TrainingStep, "load", limited)
 
@@ -99,7 +101,7 @@ def use_double_precision(patch: pytest.MonkeyPatch) -> None:
     """Build binary classifiers, and compute everything of them, in double precision."""
     build, load, losses = trainer._build_model, TrainingStep.load, BinaryClassifier.losses
     patch.setattr(trainer, "_build_model", lambda *of: build(*of).double())
-    patch.setattr(TrainingStep, "load", lambda step, rows, changes=None: load(step, rows, changes).double())
+    patch.setattr(TrainingStep, "load", lambda step, rows, transforms=None: load(step, rows, transforms).double())
     patch.setattr(BinaryClassifier, "forward", lambda model, images: model.backbone(images).squeeze(1))
     patch.setattr(
         BinaryClassifier,
