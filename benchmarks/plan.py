@@ -24,7 +24,7 @@ from clr_hpc.config.resources import Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import Counts, LabelCounts, SplitCounts
 from clr_hpc.planning.plan import make_plan
-from clr_hpc.planning.throughput import Forecast, Rate, RateTable
+from clr_hpc.planning.throughput import Forecast, Throughput, ThroughputTable
 from clr_hpc.planning.workload import WorkItem, work_of
 from parts.simulation import Conditions, simulate
 
@@ -54,9 +54,9 @@ def counts() -> Counts:
     return Counts(images=112_120, patients=30_805, rejected=0, splits=splits)
 
 
-def assumed_rates() -> RateTable:
+def assumed_rates() -> ThroughputTable:
     rates = tuple(
-        Rate(
+        Throughput(
             network=network,
             image_size=224,
             batch_size=64,
@@ -70,7 +70,7 @@ def assumed_rates() -> RateTable:
         )
         for network, per_second in TRAINED_PER_SECOND.items()
     )
-    return RateTable(rates=rates, lane_start_seconds=LANE_START_SECONDS)
+    return ThroughputTable(rates=rates, lane_start_seconds=LANE_START_SECONDS)
 
 
 def forecast_on(work: tuple[WorkItem, ...], gpus: int) -> Forecast:

@@ -19,7 +19,7 @@ from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.data.manifest import open_manifest
-from clr_hpc.planning.lr_range import folder_of_tests, what_tests_say
+from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.store.study_folder import StudyFolder
 from parts.phantom_study import phantom_study
@@ -53,7 +53,7 @@ def main() -> None:
     specs = expand(range_test_study(study), checksum)
     train_missing(Path(study.pack), specs, tests)
     arms = []
-    for one in what_tests_say(specs, tests):
+    for one in summarize_tests(specs, tests):
         if one.measured is None or one.tests[0].task.kind != "binary":
             print(f"{one.name}: no suggestion")
             continue

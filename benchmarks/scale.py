@@ -224,7 +224,7 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     from clr_hpc.config.resources import Resources
     from clr_hpc.places.queue import ListedRuns
     from clr_hpc.planning.plan import make_plan
-    from clr_hpc.planning.throughput import Forecast, Rate, RateTable
+    from clr_hpc.planning.throughput import Forecast, Throughput, ThroughputTable
     from clr_hpc.planning.workload import work_of
     from parts.simulation import Conditions, simulate
 
@@ -236,12 +236,14 @@ def planning_costs(studies: Studies, seeds: int, gpus: int) -> Costs:
     costs["expanding, s"] = took()
     work = work_of(specs, studies.pack.manifest.counts)
     costs["its work, s"] = took()
-    rate = Rate(
+    rate = Throughput(
         network="mobilenet_v1", image_size=SIZE, batch_size=BATCH, precision="float32", gpus_per_worker=1,
         images_per_second=1000, evaluated_per_second=3000, start_seconds=1, epoch_seconds=0.1, memory_bytes=2**30,
     )  # fmt: skip
     resources = Resources(gpus=gpus, cpus=gpus, nodes=1)
-    forecast = Forecast(work, RateTable(rates=(rate,), lane_start_seconds=20.0), resources, resources.shapes(8))
+    forecast = Forecast(
+        work, ThroughputTable(rates=(rate,), lane_start_seconds=20.0), resources, resources.shapes(8)
+    )
     plan = make_plan(forecast, 20.0)
     costs["planning, s"] = took()
     failing = Conditions(speed_spread=0.1, failures_per_lane_day=1000)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clr_hpc.config.study import Study
     from clr_hpc.places.base import Place, TrainingJob
-    from clr_hpc.planning.lr_range import LearnerTested
+    from clr_hpc.planning.lr_range import TestedLearner
     from clr_hpc.store.study_folder import StudyFolder
 
 
@@ -53,7 +53,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
 
     from clr_hpc.config.expand import range_test_study
     from clr_hpc.config.load import load_study
-    from clr_hpc.planning.lr_range import folder_of_tests, what_tests_say
+    from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
 
     console = Console()
     tests = range_test_study(load_study(study_file, options.changes))
@@ -66,7 +66,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
         if not options.dry_run:
             _say(console, "when they have ended, the same command shows the ranges")
         return
-    learners = list(what_tests_say(job.runs, job.folder))
+    learners = list(summarize_tests(job.runs, job.folder))
     _show_ranges(console, job, learners)
     if failed or any(one.measured is None for one in learners):
         raise typer.Exit(1)
@@ -148,7 +148,7 @@ def _with_auto_rates(
     return study
 
 
-def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[LearnerTested]") -> None:
+def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedLearner]") -> None:
     from rich.console import Console
 
     from clr_hpc.cli.display.lr_range import pasteable, reasons, render

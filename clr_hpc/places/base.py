@@ -65,10 +65,10 @@ class TrainingJob:
 
     def prepare(self) -> None:
         """Write the study, its pack's manifest and the LR range tests that its rates are from into its folder."""
-        from clr_hpc.planning.lr_range import leave_what_was_measured
+        from clr_hpc.planning.lr_range import record_measured
 
         self.folder.prepare(self.study, self.pack_folder)
-        leave_what_was_measured(self.study, self.pack_checksum, self.options.results)
+        record_measured(self.study, self.pack_checksum, self.options.results)
 
     def worker_task(self, place: str = "", cancelled_folder: Path | None = None) -> WorkerTask:
         """Return what the workers need of this job."""

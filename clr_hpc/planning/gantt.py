@@ -1,4 +1,4 @@
-"""A plan as a picture: lanes are rows, runs are bars, time goes to the right."""
+"""Gantt chart of a plan: one row per lane, one bar per run."""
 
 import io
 from collections import defaultdict
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".html")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Okabe and Ito's, told apart by colour-blind readers; one a network."""
+"""Okabe and Ito's, distinguishable for colour-blind readers; one per network."""
 LIGHTER = {"baseline": 0.0, "scratch": 0.0, "control": 0.45, "retrain": 0.45, "fit": 0.7}
 """How far the colour of each stage is mixed with white: what waits for a baseline is lighter."""
 MOST_LABELLED = 60
@@ -40,7 +40,7 @@ def save_chart(plan: Plan, file: Path, title: str) -> None:
     if file.suffix not in FORMATS:
         raise ValueError(f"{file.name} ends in {file.suffix or 'nothing'}; a chart can be {', '.join(FORMATS)}")
     if not plan.lanes:
-        raise ValueError("nothing is left to train, so there is nothing to draw")
+        raise ValueError("nothing remains to be trained, so there is nothing to draw")
     figure = draw(plan, title)
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".html":
@@ -64,13 +64,13 @@ def draw(plan: Plan, title: str) -> "Figure":
     axes.axvline(plan.lower_bound_seconds / unit_seconds, color="black", linestyle=":", linewidth=1)
     axes.set_xlim(0, plan.makespan_seconds / unit_seconds * 1.01)
     axes.set_ylim(rows, 0)
-    axes.set_xlabel(f"{unit} from the start of the lanes; dotted: no plan can end earlier")
+    axes.set_xlabel(f"{unit} from the start of the lanes; dotted: lower bound of any plan")
     _name_rows(axes, plan)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, loc="left", fontsize=11)
     handles = [Patch(color=colour, label=network) for network, colour in colours.items()]
     if any(run.after for lane in plan.lanes for run in lane.runs):
-        handles.append(Patch(color=_mixed("#555555", 0.45), label="lighter: goes on from a baseline"))
+        handles.append(Patch(color=_mixed("#555555", 0.45), label="lighter: starts from a baseline"))
     place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": len(handles)}
     axes.legend(handles=handles, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1.2, **place)
     return figure

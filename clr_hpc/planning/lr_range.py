@@ -1,7 +1,7 @@
-"""The range tests of a study on disk: where they are, what they say, and the study with what they say put in.
+"""The LR range tests of a study: their folder, their results, and the study with the suggested rates.
 
 ``results/range-tests/runs`` holds the tests of all studies, each under its name, which ends in the id of its spec:
-what is there is not made again, for whichever study. ``results/range-tests/studies/<study>`` is a study's folder
+a test that is there is reused by every study. ``results/range-tests/studies/<study>`` is a study's folder
 like others, whose ``runs`` is a link to them.
 """
 
@@ -26,15 +26,15 @@ from clr_hpc.store.study_folder import StudyFolder
 FORMAT_VERSION = 1
 FILE = "range_tests.json"
 DRAWN_POINTS = 200
-"""Of each curve in the file: as many as a picture shows."""
+"""Of each curve in the file: as many as a figure shows."""
 
 
 class UnsuggestedRateError(UserError):
-    """A rate is ``auto`` and its range tests are missing or allow no suggestion; the message says what to do."""
+    """A rate is ``auto`` and its LR range tests are missing or inconclusive; the message names the remedy."""
 
 
 def folder_of_tests(results: Path, study_name: str) -> StudyFolder:
-    """Return the folder of a study's range tests, made where it isn't there."""
+    """Return the folder of a study's LR range tests; it is created if missing."""
     shared = results / TESTS_FOLDER
     (shared / "runs").mkdir(parents=True, exist_ok=True)
     folder = StudyFolder(shared / "studies" / study_name)
@@ -45,17 +45,17 @@ def folder_of_tests(results: Path, study_name: str) -> StudyFolder:
 
 
 @dataclass(frozen=True)
-class LearnerTested:
-    """The tests of one architecture, task and optimizer, over all seeds, and what they come to."""
+class TestedLearner:
+    """The tests of one architecture, task and optimizer over all seeds, and their result."""
 
     tests: tuple[RunSpec, ...]
-    """One a seed."""
+    """One per seed."""
     curves: tuple[Curve, ...]
     verdict: Agreement | Refusal
 
     @property
     def name(self) -> str:
-        """What people read: ``pneumonia, mobilenet_v1, adam``."""
+        """Displayed name: ``pneumonia, mobilenet_v1, adam``."""
         first = self.tests[0]
         return f"{first.task.name}, {first.architecture}, {first.optimizer.name}"
 
@@ -76,7 +76,7 @@ class LearnerTested:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what the report draws and programs read."""
+        """Return JSON-able values for the report and for programs."""
         first, verdict, measured = self.tests[0], self.verdict, self.measured
         values: dict[str, Any] = {
             "task": first.task.name,
@@ -103,8 +103,8 @@ def two_digits(rate: float) -> float:
     return float(f"{rate:.1e}")
 
 
-def what_tests_say(tests: Sequence[RunSpec], folder: StudyFolder) -> Iterator[LearnerTested]:
-    """Yield what each learner's tests say, of those whose tests are all done."""
+def summarize_tests(tests: Sequence[RunSpec], folder: StudyFolder) -> Iterator[TestedLearner]:
+    """Yield the result of each learner's tests, of those whose tests are all done."""
     tests = tuple(tests)
     missing = set(folder.unfinished(tests))
     references = {_learner(spec): spec for spec in tests if is_reference(spec)}
@@ -117,7 +117,7 @@ def what_tests_say(tests: Sequence[RunSpec], folder: StudyFolder) -> Iterator[Le
         if needed & missing:
             continue
         curves = tuple(read_curve(folder, spec, references[_learner(spec)]) for spec in group)
-        yield LearnerTested(tuple(group), curves, agree(curves))
+        yield TestedLearner(tuple(group), curves, agree(curves))
 
 
 def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
@@ -141,7 +141,7 @@ def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
 def with_measured(study: Study, pack_checksum: str, results: Path) -> Study:
     """Return a study with numbers for all its rates that are ``auto``.
 
-    What the study's folder has from the same tests holds: a study that was begun keeps its rates.
+    A study that has started keeps the rates in its folder, if they are from the same tests.
 
     Raises:
         UnsuggestedRateError: tests are missing, or allow no suggestion.
@@ -155,36 +155,36 @@ def with_measured(study: Study, pack_checksum: str, results: Path) -> Study:
     if missing:
         names = ", ".join(optimizer.name for optimizer in wanted)
         raise UnsuggestedRateError(
-            f"rates of {names} are auto, and {len(missing)} range tests for them are not done; make them with "
+            f"rates of {names} are auto, and {len(missing)} LR range tests for them are not done; run them with "
             "'clr-hpc range-test', which takes options as 'clr-hpc run' does"
         )
-    learners = list(what_tests_say(tests, folder))
+    learners = list(summarize_tests(tests, folder))
     known = {one.tests: one for one in _measured_before(results / study.name)}
     measured = [known.get(tuple(spec.name for spec in one.tests)) or one.measured for one in learners]
-    refused = [
+    unsuggested = [
         f"{one.name}: {one.verdict.reason}"
         for one, rates in zip(learners, measured, strict=True)
         if rates is None and isinstance(one.verdict, Refusal)
     ]
-    if refused:
+    if unsuggested:
         raise UnsuggestedRateError(
-            f"no rate to suggest for {'; for '.join(refused)}; or write lr_min and lr_max into the study"
+            f"no rate to suggest for {'; for '.join(unsuggested)}; write lr_min and lr_max into the study"
         )
     return study.model_copy(update={"measured": tuple(one for one in measured if one is not None)})
 
 
-def leave_what_was_measured(study: Study, pack_checksum: str, results: Path) -> None:
-    """Write ``range_tests.json`` into the study's folder: the curves and what they came to, for its report."""
+def record_measured(study: Study, pack_checksum: str, results: Path) -> None:
+    """Write ``range_tests.json`` into the study's folder: curves and suggestions, for its report."""
     if not study.measured:
         return
     tests = expand(range_test_study(study, auto_optimizers(study)), pack_checksum)
-    learners = list(what_tests_say(tests, folder_of_tests(results, study.name)))
+    learners = list(summarize_tests(tests, folder_of_tests(results, study.name)))
     (results / study.name).mkdir(parents=True, exist_ok=True)
     write_verdicts(results / study.name / FILE, learners)
 
 
-def write_verdicts(path: Path, learners: Sequence[LearnerTested]) -> None:
-    """Write what tests came to as JSON."""
+def write_verdicts(path: Path, learners: Sequence[TestedLearner]) -> None:
+    """Write results of tests as JSON."""
     write_json(path, {"format_version": FORMAT_VERSION, "learners": [one.as_dict() for one in learners]})
 
 

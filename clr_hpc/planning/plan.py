@@ -1,6 +1,6 @@
-"""Which lane trains which run and when, predicted before anything starts. Pure; nothing is trained or asked here.
+"""Which lane trains which run and when, predicted. Pure: nothing is trained or measured here.
 
-The lanes are cut so that the study ends soonest: many narrow ones where there is more work than GPUs, and wide
+Lanes are chosen so that the study ends soonest: many narrow ones where there is more work than GPUs, and wide
 ones for the long chains where there are more GPUs than runs. `docs/benchmarks.md` says how well it does.
 """
 
@@ -17,7 +17,7 @@ from clr_hpc.data.manifest import read_manifest
 from clr_hpc.planning.lanes import best_schedule
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
 from clr_hpc.planning.schedule import LowerBound, Schedule, lower_bound, schedule
-from clr_hpc.planning.throughput import Forecast, RateTable
+from clr_hpc.planning.throughput import Forecast, ThroughputTable
 from clr_hpc.planning.workload import work_of
 from clr_hpc.store.atomic import write_json
 
@@ -47,8 +47,8 @@ class PlannedLane:
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
-    """Runs that share a pack, a network and an image size."""
+class NetworkTotal:
+    """Runs of one network at one image size."""
 
     network: str
     image_size: int
@@ -63,7 +63,7 @@ class Plan:
 
     resources: Resources
     lanes: tuple[PlannedLane, ...]
-    cohorts: tuple[Cohort, ...]
+    cohorts: tuple[NetworkTotal, ...]
     lane_start_seconds: float
     """From the start of a lane's processes to its first run."""
     bound: LowerBound
@@ -128,8 +128,8 @@ def _shared_out(forecast: Forecast, shapes: Sequence[LaneShape]) -> Schedule:
     unknown = [shape for shape in shapes if shape not in forecast.shapes]
     if unknown or not shapes:
         raise ValueError(
-            f"runs can't be planned in {unknown[0].text if unknown else 'no lane'}; lanes with a rate for every "
-            "run are " + "; ".join(shape.text for shape in forecast.shapes)
+            f"runs can't be planned in {unknown[0].text if unknown else 'no lane'}; lanes with known "
+            "throughput are " + "; ".join(shape.text for shape in forecast.shapes)
         )
     lanes = [sum(shape == other for other in shapes) for shape in forecast.shapes]
     return schedule(forecast, lanes, float("inf"))
@@ -171,13 +171,13 @@ def _planned(
     )
 
 
-def _cohorts(lanes: Sequence[PlannedLane], forecast: Forecast) -> tuple[Cohort, ...]:
+def _cohorts(lanes: Sequence[PlannedLane], forecast: Forecast) -> tuple[NetworkTotal, ...]:
     seconds: dict[tuple[str, int], list[float]] = {}
     for lane in lanes:
         for run in lane.runs:
             kind = forecast.work[forecast.position[run.name]].load.kind
             seconds.setdefault((kind.network, kind.image_size), []).append(run.end - run.start)
-    cohorts = (Cohort(network, size, len(each), sum(each)) for (network, size), each in seconds.items())
+    cohorts = (NetworkTotal(network, size, len(each), sum(each)) for (network, size), each in seconds.items())
     return tuple(sorted(cohorts, key=lambda cohort: -cohort.seconds))
 
 
@@ -191,7 +191,7 @@ FORMAT_VERSION = 1
 
 
 def write_plan(study_folder: Path, plan: Plan, place: str) -> None:
-    """Write a plan into a study's folder, whole or not at all, at the moment from which its seconds count.
+    """Write a plan into a study's folder atomically, at the moment from which its seconds count.
 
     Args:
         study_folder: ``results/<study>``, which is made where it isn't there.
@@ -258,21 +258,21 @@ def shapes_on_offer(
     return resources.shapes(MOST_WORKERS, RUNS_PER_GPU)
 
 
-def plan_with_rates(
+def plan_runs(
     runs: Sequence[RunSpec],
     pack_folder: Path,
     ray_lanes: bool,
     resources: Resources,
-    table: RateTable,
+    table: ThroughputTable,
     lanes: Sequence[LaneShape] | None = None,
 ) -> Plan:
     """Plan the training of runs; where ``lanes`` are given, the runs are shared out among them.
 
     Raises:
-        RatesError: no rate is known for a kind of run.
+        ThroughputError: no throughput is known for a kind of step.
     """
     shapes = shapes_on_offer(ray_lanes, resources, lanes)
     work = work_of(runs, read_manifest(pack_folder).counts)
-    forecast = Forecast(work, table, resources, shapes, are_asked_for=lanes is not None)
+    forecast = Forecast(work, table, resources, shapes, are_requested=lanes is not None)
     start_seconds = table.lane_start_seconds + (RAY_TRAIN_START_SECONDS if ray_lanes else 0.0)
     return make_plan(forecast, start_seconds, lanes)

@@ -1,4 +1,4 @@
-"""Which run a lane trains next. Pure: the lanes of a cluster and those of the simulator ask the same queue."""
+"""Which run a lane trains next. Pure: lanes of a cluster and of the simulator use the same queue."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,12 @@ from heapq import heapify, heappop, heappush
 NOTHING = 1e-6
 """Seconds; sums of planned times miss zero by rounding."""
 PATIENCE = 100
-"""Times that a lane is told to wait while nothing is under way: then those it waits for will not come."""
+"""Times that a lane is sent to wait while nothing is running: by then, those it waits for will not come."""
 
 
 @dataclass(frozen=True)
 class QueuedRun:
-    """A run as far as order is concerned."""
+    """A run's place in the order."""
 
     name: str
     seconds: float
@@ -27,7 +27,7 @@ class StudyQueue:
 
     Help must help: a lane that waits for a baseline of its own plan leaves other lanes their runs, and a slow lane
     leaves a faster one what others wait for, and what it would end later than the faster lane ends all of its own.
-    A lane that is gone, or can't be had, is reported as ``lost``, so that its runs are anybody's.
+    A lane that is gone, or can't be had, is reported as ``lost``, so that any lane may take its runs.
 
     A run is handed out once, and again only when its lane was lost. Whatever becomes of a run, those that wait
     for it may start when it has ended: each says for itself that its baseline failed.
@@ -52,11 +52,11 @@ class StudyQueue:
         self._waiting: dict[str, list[str]] = {}
         self._ready: list[list[tuple[int, str]]] = [[] for _ in planned]
         self._remaining = [0.0 for _ in planned]
-        """Seconds of each lane's runs that nobody has taken."""
+        """Seconds of each lane's runs that are not taken yet."""
         self._under_way: dict[int, str] = {}
         self._present_by_speed = Counter(self._speeds)
         self._in_vain: Counter[int] = Counter()
-        """How often each lane was told to wait while nothing was under way."""
+        """How often each lane was sent to wait while nothing was running."""
         self._lost: set[int] = set()
         """Lanes that are gone and haven't asked since."""
         for lane, runs in enumerate(planned):
@@ -140,8 +140,8 @@ class StudyQueue:
 
         Where nothing is under way any more, it helps whatever comes of it: those it would wait for may never come.
         """
-        nobody_comes = not self._under_way and (self._left < len(self._run) or self._in_vain[lane] >= PATIENCE)
-        if lane >= len(self._speeds) or nobody_comes:
+        no_other_comes = not self._under_way and (self._left < len(self._run) or self._in_vain[lane] >= PATIENCE)
+        if lane >= len(self._speeds) or no_other_comes:
             return False
         if self._remaining[lane] > NOTHING and source not in self._lost:
             return True  # what it waits for is soon there, and the plan knew of this gap

@@ -1,6 +1,6 @@
-"""How fast runs are trained in lanes of each shape: measured by the probe, or given as a file.
+"""Throughput of runs in lanes of each shape: measured by the probe, or given as a file.
 
-A file of rates holds what one kind of machine does, so that a login node can plan for nodes it isn't::
+A throughput file describes one type of machine, so that a login node can plan for other nodes::
 
     {"measured_on": {"gpu": "..."}, "lane_start_seconds": 8.0,
      "rates": [{"network": "densenet121", "image_size": 224, "batch_size": 64, "precision": "bfloat16",
@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.planning.workload import Kind, Load, WorkItem
+from clr_hpc.planning.workload import Load, StepKind, WorkItem
 from clr_hpc.store.atomic import write_json
 
 SERIAL_SHARE = 0.05
@@ -28,12 +28,12 @@ FEWEST_IMAGES_A_WORKER = 16
 """Of a global batch. Smaller shares leave a GPU idle between kernels, and batch norm little to average over."""
 
 
-class RatesError(UserError, ValueError):
-    """Rates can't be read, or lack what is to be planned; the message names both and the remedy."""
+class ThroughputError(UserError, ValueError):
+    """A throughput is missing, or its file can't be read; the message names the remedy."""
 
 
-class Rate(FrozenSpec):
-    """What one lane does while the lanes beside it are busy too."""
+class Throughput(FrozenSpec):
+    """Throughput of one lane while its neighbours are busy, too."""
 
     network: str
     """An architecture, or ``autoencoder``."""
@@ -55,9 +55,9 @@ class Rate(FrozenSpec):
     """Largest of a worker: of GPU memory where it has a GPU, else resident. 0: unknown."""
 
     @property
-    def kind(self) -> Kind:
-        """What it is the rate of."""
-        return Kind(self.network, self.image_size, self.batch_size, self.precision)
+    def kind(self) -> StepKind:
+        """Kind of step that was measured."""
+        return StepKind(self.network, self.image_size, self.batch_size, self.precision)
 
     @property
     def shape(self) -> LaneShape:
@@ -78,7 +78,7 @@ class Rate(FrozenSpec):
         """Return how long a run with this load keeps its lane busy."""
         return self.start_seconds + self.training_seconds(load) + load.final_images / self.evaluated_per_second
 
-    def with_workers(self, workers: int) -> "Rate":
+    def with_workers(self, workers: int) -> "Throughput":
         """Return what ``workers`` of the one measured would do together, by Amdahl's law."""
         faster = 1 / (SERIAL_SHARE + (1 - SERIAL_SHARE) / workers)
         changes = {
@@ -89,16 +89,16 @@ class Rate(FrozenSpec):
         return self.model_copy(update=changes)
 
 
-class RateTable(FrozenSpec):
-    """All rates that one kind of machine is known by."""
+class ThroughputTable(FrozenSpec):
+    """All throughputs known of one type of machine."""
 
     measured_on: dict[str, Any] = Field(default_factory=dict)
     lane_start_seconds: NonNegativeFloat = 0.0
     """From the start of a lane's processes to their readiness for a first run."""
-    rates: tuple[Rate, ...]
+    rates: tuple[Throughput, ...]
 
-    def find(self, kind: Kind, shape: LaneShape, is_asked_for: bool = False) -> Rate | None:
-        """Return the rate of a kind in a shape: as measured, else modelled from that of one worker.
+    def find(self, kind: StepKind, shape: LaneShape, is_requested: bool = False) -> Throughput | None:
+        """Return the throughput of a kind in a shape: measured, else modelled from that of one worker.
 
         None: not known, or more workers than its batch suits and none that were asked for.
         """
@@ -108,11 +108,11 @@ class RateTable(FrozenSpec):
         alone = measured.get(_as_measured(shape.model_copy(update={"workers": 1})))
         if alone is None or shape.workers == 1:
             return None
-        if kind.batch_size < FEWEST_IMAGES_A_WORKER * shape.workers and not is_asked_for:
+        if kind.batch_size < FEWEST_IMAGES_A_WORKER * shape.workers and not is_requested:
             return None
         return alone.with_workers(shape.workers)
 
-    def with_rates(self, new: tuple[Rate, ...]) -> "RateTable":
+    def with_rates(self, new: tuple[Throughput, ...]) -> "ThroughputTable":
         """Return these rates and ``new``, which replace those of the same kind and shape."""
         replaced = {(rate.kind, rate.shape) for rate in new}
         kept = tuple(rate for rate in self.rates if (rate.kind, rate.shape) not in replaced)
@@ -120,52 +120,50 @@ class RateTable(FrozenSpec):
 
 
 def _as_measured(shape: LaneShape) -> tuple[int, float, int]:
-    """Return what of a shape decides its rate: of the CPUs beside a GPU, none."""
+    """Return what of a shape decides its throughput: with a GPU, CPUs don't."""
     return shape.workers, shape.gpus_per_worker, 0 if shape.gpus_per_worker else shape.cpus_per_worker
 
 
-def read_rates(file: Path) -> RateTable:
-    """Read a file of rates.
+def read_throughput(file: Path) -> ThroughputTable:
+    """Read a throughput file.
 
     Raises:
-        RatesError: it is not there, or not of this form.
+        ThroughputError: it is not there, or not of this form.
     """
     try:
-        return RateTable.model_validate(json.loads(file.read_text()))
+        return ThroughputTable.model_validate(json.loads(file.read_text()))
     except OSError as error:
-        raise RatesError(
+        raise ThroughputError(
             f"{file} can't be read: {error.strerror}; give a file that a probe has written"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise RatesError(
-            f"{file}: {place}: {first['msg']}; see docs/reference/plan.md for the form of rates"
+        raise ThroughputError(
+            f"{file}: {place}: {first['msg']}; see docs/reference/plan.md for its format"
         ) from error
     except ValueError as error:
-        raise RatesError(
-            f"{file} is not JSON: {error}; see docs/reference/plan.md for the form of rates"
-        ) from error
+        raise ThroughputError(f"{file} is not JSON: {error}; see docs/reference/plan.md for its format") from error
 
 
-def write_rates(file: Path, table: RateTable) -> None:
-    """Write a file of rates, whole or not at all."""
+def write_throughput(file: Path, table: ThroughputTable) -> None:
+    """Write a throughput file atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, table.model_dump(mode="json"))
 
 
 class Forecast:
-    """The work of a study against the rates of a place."""
+    """Predicted seconds of a study's runs in each lane shape of a place."""
 
     def __init__(
         self,
         work: Sequence[WorkItem],
-        rates: RateTable,
+        rates: ThroughputTable,
         resources: Resources,
         shapes: Sequence[LaneShape],
-        are_asked_for: bool = False,
+        are_requested: bool = False,
     ) -> None:
-        """Look up a rate for each kind of work in each shape.
+        """Look up the throughput of each kind of step in each shape.
 
         Shapes that some kind has no rate in, or not the memory for, are left out: any lane may train any run.
 
@@ -174,19 +172,19 @@ class Forecast:
             rates: of this place.
             resources: of this place.
             shapes: that lanes may have.
-            are_asked_for: the shapes are the user's, who may spread a small batch over more workers than suits it.
+            are_requested: the shapes are the user's, who may spread a small batch over more workers than suits it.
 
         Raises:
-            RatesError: no shape is left.
+            ThroughputError: no shape is left.
             ValueError: two runs have one name, or a run waits for one that itself waits.
         """
         self.work, self.resources = tuple(work), resources
         self.loads = loads = list(dict.fromkeys(item.load for item in work))
-        self.shapes = _usable(loads, rates, resources, shapes, are_asked_for)
-        self._rate: dict[tuple[Load, LaneShape], Rate] = {}
+        self.shapes = _usable(loads, rates, resources, shapes, are_requested)
+        self._rate: dict[tuple[Load, LaneShape], Throughput] = {}
         for load in loads:
             for shape in self.shapes:
-                rate = rates.find(load.kind, shape, are_asked_for)
+                rate = rates.find(load.kind, shape, are_requested)
                 assert rate is not None  # what _usable saw to
                 self._rate[load, shape] = rate
         number = {load: position for position, load in enumerate(loads)}
@@ -237,29 +235,29 @@ class Forecast:
 
 def _usable(
     loads: Sequence[Load],
-    rates: RateTable,
+    rates: ThroughputTable,
     resources: Resources,
     shapes: Sequence[LaneShape],
-    are_asked_for: bool,
+    are_requested: bool,
 ) -> tuple[LaneShape, ...]:
-    refused = []
+    rejected = []
     usable = []
     for shape in shapes:
-        known = [(load, rates.find(load.kind, shape, are_asked_for)) for load in loads]
+        known = [(load, rates.find(load.kind, shape, are_requested)) for load in loads]
         reasons = [reason for load, rate in known if (reason := _reason_against(load, shape, resources, rate))]
-        refused += reasons[:1]
+        rejected += reasons[:1]
         if not reasons:
             usable.append(shape)
     if not usable:
-        raise RatesError("; ".join(dict.fromkeys(refused)) or "no shape of lanes to choose from; give one")
+        raise ThroughputError("; ".join(dict.fromkeys(rejected)) or "no shape of lanes to choose from; give one")
     return tuple(usable)
 
 
-def _reason_against(load: Load, shape: LaneShape, resources: Resources, rate: Rate | None) -> str | None:
+def _reason_against(load: Load, shape: LaneShape, resources: Resources, rate: Throughput | None) -> str | None:
     if rate is None:
         return (
-            f"no rate for {load.kind.text} in a lane of {shape.text}; "
-            "plan where that hardware is, or add the rate to the file of rates"
+            f"no throughput for {load.kind.text} in a lane of {shape.text}; "
+            "plan where that hardware is, or add it to the throughput file"
         )
     available = resources.memory_bytes_per_gpu
     if available is not None and shape.gpus_per_worker and rate.memory_bytes * shape.runs_per_gpu > available:

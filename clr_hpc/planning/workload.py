@@ -1,4 +1,4 @@
-"""How much there is to do in each run, counted from the study and its pack alone: nothing is opened or trained."""
+"""The work of each run, counted from the study and its pack alone: nothing is opened or trained."""
 
 import math
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ SNAPSHOTS_KEPT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What decides how fast a run is trained."""
+class StepKind:
+    """What determines the throughput of a run."""
 
     network: str
     """The architecture; ``autoencoder`` for that method's own network."""
@@ -25,7 +25,7 @@ class Kind:
 
     @property
     def text(self) -> str:
-        """What people read: ``densenet121, 224 px, batch 64, bfloat16``."""
+        """Displayed as ``densenet121, 224 px, batch 64, bfloat16``."""
         return f"{self.network}, {self.image_size} px, batch {self.batch_size}, {self.precision}"
 
 
@@ -33,19 +33,19 @@ class Kind:
 class Load:
     """The work of a run. Many runs of a study have the same."""
 
-    kind: Kind
+    kind: StepKind
     epochs: int
     training_images: int
     """Images seen in training, over all epochs."""
     evaluated_images: int
-    """Images evaluated on the way, at the ends of epochs."""
+    """Images evaluated at the ends of epochs."""
     final_images: int
     """Images evaluated after the last step, so that each model that the run ends with is, on all splits."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """A run as far as planning is concerned."""
+    """A run, for planning."""
 
     name: str
     load: Load
@@ -72,7 +72,7 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     if spec.task.kind == "one_class":
         learned = counts.splits["train"].labels[spec.task.normal].positive
     training = spec.training
-    kind = Kind(spec.network, training.image_size, training.batch_size, training.precision)
+    kind = StepKind(spec.network, training.image_size, training.batch_size, training.precision)
     if spec.is_fitted:
         return Load(kind, 0, 0, 0, sum(known.values()) + learned)
     batch = min(training.batch_size, learned) or 1

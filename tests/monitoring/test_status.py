@@ -137,7 +137,7 @@ def test_a_large_study_is_counted_and_what_needs_eyes_is_listed(invent_study: St
     ]
     (failed,) = lines_with(shown.stdout, "no space left")
     assert "mobilenet_v1 · control · cosine · seed 0" in failed
-    assert "not counted: 1 run folders of the study as it was before" in shown.stdout
+    assert "not counted: 1 run folders of earlier versions of the study" in shown.stdout
 
 
 def test_policies_of_one_name_are_told_apart(invent_study: StudyMaker) -> None:

@@ -23,9 +23,9 @@ from clr_hpc.planning.lr_range import (
     FILE,
     UnsuggestedRateError,
     folder_of_tests,
-    leave_what_was_measured,
+    record_measured,
+    summarize_tests,
     two_digits,
-    what_tests_say,
     with_measured,
     write_verdicts,
 )
@@ -84,7 +84,7 @@ class Measured:
         (self.folder / "pack" / "manifest.json").write_text(json.dumps({"checksum": CHECKSUM}))
         folder = StudyFolder(self.results / study.name)
         folder.prepare(study, self.folder / "pack")
-        leave_what_was_measured(study, CHECKSUM, self.results)
+        record_measured(study, CHECKSUM, self.results)
         return folder
 
 
@@ -202,7 +202,7 @@ def test_the_page_shows_one_figure_per_test_and_missing_suggestions(measured: Me
     )
     measured.invent(study, lambda spec: 1e-3 if spec.optimizer.name == "sgd" else None)
     folder = folder_of_tests(measured.results, study.name)
-    learners = list(what_tests_say(expand(range_test_study(study), CHECKSUM), folder))
+    learners = list(summarize_tests(expand(range_test_study(study), CHECKSUM), folder))
     write_verdicts(folder.path / FILE, learners)
     page = write_page(folder.path)
     text = page.read_text()

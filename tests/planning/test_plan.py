@@ -13,13 +13,13 @@ from clr_hpc.planning.schedule import lower_bound
 from clr_hpc.planning.throughput import (
     SERIAL_SHARE,
     Forecast,
-    Rate,
-    RatesError,
-    RateTable,
-    read_rates,
-    write_rates,
+    Throughput,
+    ThroughputError,
+    ThroughputTable,
+    read_throughput,
+    write_throughput,
 )
-from clr_hpc.planning.workload import Kind, Load, WorkItem
+from clr_hpc.planning.workload import Load, StepKind, WorkItem
 
 WIDE_SPEED = 1 / (SERIAL_SHARE + (1 - SERIAL_SHARE) / 4)
 """Of a lane of four workers."""
@@ -55,7 +55,7 @@ def test_lanes_that_are_given_are_kept() -> None:
     forecast = make_forecast([item(f"run{number}", 100) for number in range(6)], 4, most_workers=4)
     two = [LaneShape(workers=2, gpus_per_worker=1)] * 2
     assert lanes_by_workers(make_plan(forecast, lanes=two)) == {2: 2}
-    with pytest.raises(ValueError, match="8 workers, 1 GPU each; lanes with a rate for every run are 1 worker"):
+    with pytest.raises(ValueError, match="8 workers, 1 GPU each; lanes with known throughput are 1 worker"):
         make_plan(forecast, lanes=[LaneShape(workers=8, gpus_per_worker=1)])
 
 
@@ -125,23 +125,23 @@ def test_narrow_lanes_fill_what_wide_ones_leave() -> None:
 def test_a_gpu_is_shared_where_that_is_faster_and_fits() -> None:
     resources = Resources(gpus=1, cpus=4, memory_bytes_per_gpu=10 * 2**30)
     rate = {"network": "densenet121", "image_size": 64, "batch_size": 64, "evaluated_per_second": 1.0}
-    alone = Rate(**rate, gpus_per_worker=1, images_per_second=1.0, memory_bytes=3 * 2**30)
-    shared = Rate(**rate, gpus_per_worker=0.5, images_per_second=0.8, memory_bytes=3 * 2**30)
+    alone = Throughput(**rate, gpus_per_worker=1, images_per_second=1.0, memory_bytes=3 * 2**30)
+    shared = Throughput(**rate, gpus_per_worker=0.5, images_per_second=0.8, memory_bytes=3 * 2**30)
     work = [item(f"run{number}", 100) for number in range(4)]
 
-    def plan(rates: RateTable, place: Resources) -> Plan:
+    def plan(rates: ThroughputTable, place: Resources) -> Plan:
         return make_plan(Forecast(work, rates, place, place.shapes(1, (1, 2))))
 
-    sharing = plan(RateTable(rates=(alone, shared)), resources)
+    sharing = plan(ThroughputTable(rates=(alone, shared)), resources)
     assert [lane.shape.runs_per_gpu for lane in sharing.lanes] == [2, 2]
     assert sharing.makespan_seconds == 250
     assert sharing.memory_bytes == 6 * 2**30
     small = resources.model_copy(update={"memory_bytes_per_gpu": 5 * 2**30})
-    assert plan(RateTable(rates=(alone, shared)), small).makespan_seconds == 400
-    assert plan(RateTable(rates=(alone,)), resources).makespan_seconds == 400
+    assert plan(ThroughputTable(rates=(alone, shared)), small).makespan_seconds == 400
+    assert plan(ThroughputTable(rates=(alone,)), resources).makespan_seconds == 400
     tiny = resources.model_copy(update={"memory_bytes_per_gpu": 2**30})
-    with pytest.raises(RatesError, match=r"needs 3\.0 GiB .* of 1\.0 GiB; lower training\.batch_size"):
-        plan(RateTable(rates=(alone,)), tiny)
+    with pytest.raises(ThroughputError, match=r"needs 3\.0 GiB .* of 1\.0 GiB; lower training\.batch_size"):
+        plan(ThroughputTable(rates=(alone,)), tiny)
 
 
 def test_a_measured_rate_of_several_workers_is_preferred_to_the_model() -> None:
@@ -159,23 +159,25 @@ def test_a_measured_rate_of_several_workers_is_preferred_to_the_model() -> None:
 
 def test_rates_come_back_from_their_file_and_mistakes_in_it_are_named(tmp_path: Path) -> None:
     file = tmp_path / "rates" / "a.json"
-    write_rates(file, table())
-    assert read_rates(file) == table()
+    write_throughput(file, table())
+    assert read_throughput(file) == table()
     values = json.loads(file.read_text())
     values["rates"][0]["image_per_second"] = 3
     file.write_text(json.dumps(values))
-    with pytest.raises(RatesError, match="did you mean 'images_per_second'"):
-        read_rates(file)
+    with pytest.raises(ThroughputError, match="did you mean 'images_per_second'"):
+        read_throughput(file)
     file.write_text("{")
-    with pytest.raises(RatesError, match="is not JSON"):
-        read_rates(file)
-    with pytest.raises(RatesError, match="can't be read"):
-        read_rates(tmp_path / "none.json")
+    with pytest.raises(ThroughputError, match="is not JSON"):
+        read_throughput(file)
+    with pytest.raises(ThroughputError, match="can't be read"):
+        read_throughput(tmp_path / "none.json")
 
 
 def test_a_kind_without_a_rate_is_named() -> None:
     resources = Resources(gpus=1, cpus=1)
-    with pytest.raises(RatesError, match="no rate for alexnet, 64 px, batch 64, float32 in a lane of 1 worker"):
+    with pytest.raises(
+        ThroughputError, match="no throughput for alexnet, 64 px, batch 64, float32 in a lane of 1 worker"
+    ):
         Forecast([item("a", 1, network="alexnet")], table(), resources, resources.shapes())
 
 
@@ -226,8 +228,8 @@ def test_a_chart_of_another_ending_is_refused(tmp_path: Path) -> None:
 def test_a_small_batch_is_spread_over_many_workers_only_where_these_were_asked_for() -> None:
     resources, wide = Resources(cpus=4), LaneShape(workers=4)
     rates = table(batch_size=16)
-    load = WorkItem("run", Load(Kind("densenet121", 64, 16, "float32"), 1, 100, 0, 0), None, "baseline")
-    with pytest.raises(RatesError, match="no rate"):
+    load = WorkItem("run", Load(StepKind("densenet121", 64, 16, "float32"), 1, 100, 0, 0), None, "baseline")
+    with pytest.raises(ThroughputError, match="no throughput"):
         Forecast([load], rates, resources, [wide])
     plan = make_plan(Forecast([load], rates, resources, [wide], are_asked_for=True), lanes=[wide])
     assert plan.makespan_seconds == pytest.approx(100 / WIDE_SPEED)

@@ -12,8 +12,8 @@ from clr_hpc.config.policy import Constant, Triangular
 from clr_hpc.config.run import RunSpec, WarmStart
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.task_model import TaskModel
-from clr_hpc.planning.throughput import Rate
-from clr_hpc.planning.workload import Kind, work_of
+from clr_hpc.planning.throughput import Throughput
+from clr_hpc.planning.workload import StepKind, work_of
 from clr_hpc.training import metrics, trainer
 from clr_hpc.training.data import LabelledRows
 from clr_hpc.training.distributed import ProcessGroup
@@ -97,8 +97,8 @@ def test_a_fit_passes_over_the_images_and_takes_no_step(small_pack: Pack) -> Non
 
 
 def test_seconds_add_up() -> None:
-    kind = Kind("alexnet", 64, 32, "float32")
-    rate = Rate(
+    kind = StepKind("alexnet", 64, 32, "float32")
+    rate = Throughput(
         network=kind.network,
         image_size=kind.image_size,
         batch_size=kind.batch_size,

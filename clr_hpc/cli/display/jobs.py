@@ -18,8 +18,8 @@ def render_jobs(status: JobStatus) -> Group:
     parts: list[RenderableType] = []
     if status.silence is not None:
         silent = f"{status.place.upper()} does not answer: {status.silence}. "
-        told = f"{silent}What follows was recorded by the jobs themselves."
-        parts.append(Text(told, "yellow"))
+        note = f"{silent}What follows was recorded by the jobs themselves."
+        parts.append(Text(note, "yellow"))
     ended = [job for job in status.jobs if not job.is_active and not job.log]
     hidden = set(map(id, ended[:-MOST_ENDED]))
     shown = [job for job in status.jobs if id(job) not in hidden]

@@ -10,11 +10,11 @@ from clr_hpc.planning.plan import Plan
 
 
 def show_plan(console: Console, plan: Plan) -> None:
-    """Print lanes, cohorts and what is predicted."""
+    """Print networks, lanes and the prediction."""
     if not plan.lanes:
-        console.print("nothing is left to train")
+        console.print("no runs remain to be trained")
         return
-    console.print(_cohorts(plan))
+    console.print(_networks(plan))
     console.print(_lanes(plan))
     console.print(_totals(plan))
 
@@ -25,11 +25,11 @@ def clock(seconds: float) -> str:
     return f"{hours:,}:{str(timedelta(seconds=rest))[2:]}"
 
 
-def _cohorts(plan: Plan) -> Table:
-    table = _table("cohort", "image size", "runs", "lane hours")
-    for cohort in plan.cohorts:
-        hours = f"{cohort.seconds / 3600:,.2f}"
-        table.add_row(cohort.network, f"{cohort.image_size} × {cohort.image_size}", f"{cohort.runs:,}", hours)
+def _networks(plan: Plan) -> Table:
+    table = _table("network", "image size", "runs", "lane hours")
+    for each in plan.cohorts:
+        hours = f"{each.seconds / 3600:,.2f}"
+        table.add_row(each.network, f"{each.image_size} × {each.image_size}", f"{each.runs:,}", hours)
     return table
 
 
@@ -56,8 +56,8 @@ def _totals(plan: Plan) -> Table:
     )
     table.add_row(f"{unit}s", f"{used:,.4g} of {resources.capacity:,} used")
     table.add_row(f"{unit} hours", f"{plan.busy_hours:,.2f} of training, {plan.held_hours:,.2f} held")
-    where = "per GPU" if resources.gpus else "in all"
-    memory = f"{plan.memory_bytes / 2**30:.2f} GiB {where}" if plan.memory_bytes else "not known"
+    where = "per GPU" if resources.gpus else "in total"
+    memory = f"{plan.memory_bytes / 2**30:.2f} GiB {where}" if plan.memory_bytes else "unknown"
     table.add_row("memory", memory)
     return table
 

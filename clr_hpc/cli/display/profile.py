@@ -1,4 +1,4 @@
-"""What ``clr-hpc run --profile`` says at its end: where the time of runs went, and how near they are to limits."""
+"""Profiles of runs in the terminal (``clr-hpc run --profile``): time by part, and distance from limits."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 MOST_RUNS = 10
-"""With more, a row is an architecture's."""
+"""With more, there is one row per architecture."""
 COLUMNS = {
     "start-up": "start",
     "gather": "wait\nfor\ndata",
@@ -26,19 +26,19 @@ COLUMNS = {
 
 
 def show_profiles(console: Console, run_folders: Sequence[Path]) -> None:
-    """Print a row a run, or a row of medians an architecture, of those runs that left a profile."""
+    """Print one row per run that left a profile, or medians per architecture."""
     found = {folder: profile for folder in run_folders if (profile := read_profile(folder)) is not None}
     if not found:
         console.print(
-            "no profile: no run was trained; to profile what is done already, train it anew with other --results",
+            "no profile: no run was trained; to profile finished runs, train them again with another --results",
             soft_wrap=True,
         )
         return
     console.print(profile_table(list(found.values())))
     console.print(
-        "Shares of a run's wall time in %; images/s of the steps alone. Of bare: the time of the same step on "
-        "tensors that lie ready, over that of the step as it is, in %; of roof: the same of the least time that "
-        "the device's arithmetic or memory allow.",
+        "Shares of a run's wall time in %; images/s of the steps alone. Of bare: time of the same step on loaded "
+        "tensors / time of the actual step, in %. Of roof: least time that the device's arithmetic or memory "
+        "allows / time of the actual step, in %.",
         highlight=False,
         soft_wrap=True,
     )
@@ -64,7 +64,7 @@ def read_profile(run_folder: Path) -> dict[str, Any] | None:
 
 
 def profile_table(profiles: Sequence[dict[str, Any]]) -> Table:
-    """Lay profiles out as a table, by run or, where they are many, by architecture."""
+    """Return profiles as a table, by run or, if they are many, by architecture."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
     for header in ("images/\ns", *COLUMNS.values(), "of\nbare", "of\nroof"):

@@ -1,6 +1,5 @@
-"""What the terminal shows while a place trains: a line for each run that ends, live lines for those under way."""
+"""What the terminal shows while a place trains: one line per finished run, live lines for running ones."""
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +39,6 @@ class RunDisplay:
         )
         self._whole = self._progress.add_task("all runs", total=total, completed=already_done, detail="")
         self._lines: dict[RunSpec, TaskID] = {}
-        self._started: dict[RunSpec, float] = {}
         self.failed = 0
         """How many runs have ended without a result."""
 
@@ -50,7 +48,7 @@ class RunDisplay:
 
     @contextmanager
     def busy(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show a text that turns while the context lasts."""
+        """Show a spinner with a text while the context lasts."""
         with self._console.status(text) as status:
             yield status.update
 
@@ -78,7 +76,6 @@ class RunDisplay:
                 self._lines[spec] = self._progress.add_task(
                     describe_run(spec), total=spec.training.epochs, detail="starting"
                 )
-                self._started.setdefault(spec, time.monotonic())
             newest = latest_metrics(self._runs_folder / spec.name)
             if "step" in newest:
                 epochs = round(newest["step"]["progress"], 1)
@@ -97,7 +94,7 @@ class RunDisplay:
         elif outcome == "failed":
             summary = f"[red]failed[/]  {describe_run(spec)}  {result.get('reason')}"
         else:
-            summary = f"[yellow]in use[/]  {describe_run(spec)}  another process trains it"
+            summary = f"[yellow]in use[/]  {describe_run(spec)}  another process is training it"
         self._console.print(summary, soft_wrap=True, highlight=False)
 
 
@@ -123,7 +120,7 @@ def _detail(newest: dict[str, dict[str, Any]]) -> str:
 
 def _summary(result: dict[str, Any]) -> str:
     validation = result["validation"]
-    if validation is None:  # a range test
+    if validation is None:  # an LR range test
         how = "the loss diverged" if result["diverged"] else "the loss did not diverge"
         return f"{how} by epoch {result['epochs']:.1f}, {result['seconds']:.0f} s"
     shown = {"AUROC": validation["auroc"], "accuracy": validation["accuracy"]}

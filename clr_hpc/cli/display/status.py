@@ -1,4 +1,4 @@
-"""What ``clr-hpc status`` shows in the terminal."""
+"""Status of a study in the terminal (``clr-hpc status``)."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.monitoring.status import RunStatus, State, count
 
 LONGEST_LIST = 30
-"""Of a study with more runs, those that wait or are done are counted rather than listed."""
+"""With more runs, waiting and done ones are counted, not listed."""
 
 COLOURS = {
     State.RUNNING: "cyan",
@@ -27,7 +27,7 @@ Column = tuple[str, Callable[[RunStatus], str]]
 
 
 def render(folder: Path, statuses: list[RunStatus], folders_of_others: int) -> Group:
-    """Draw a study: how many runs are in each state, and what there is to say of each."""
+    """Draw a study: how many runs are in each state, and the details of each."""
     counts = count(statuses)
     headline = Text(f"{len(statuses)} {'run' if len(statuses) == 1 else 'runs'} in {folder}: ", overflow="fold")
     shown = [(state, number) for state, number in counts.items() if number]
@@ -43,7 +43,7 @@ def render(folder: Path, statuses: list[RunStatus], folders_of_others: int) -> G
         if of_state and not (large and state in (State.WAITING, State.DONE)):
             parts.append(_list(state, of_state, [("", name), *COLUMNS[state]]))
     if folders_of_others:
-        parts.append(Text(f"not counted: {folders_of_others} run folders of the study as it was before", "dim"))
+        parts.append(Text(f"not counted: {folders_of_others} run folders of earlier versions of the study", "dim"))
     return Group(*(line for part in parts for line in (part, Text())))
 
 
@@ -78,7 +78,7 @@ def _summary(statuses: list[RunStatus]) -> Table:
 
 
 def _names(specs: list[RunSpec]) -> Callable[[RunStatus], str]:
-    """Return a function that names a run by what tells it apart from the study's others."""
+    """Return a function that names a run by what distinguishes it in the study."""
     varies = {
         "architecture": len({spec.architecture for spec in specs}) > 1,
         "optimizer": len({spec.optimizer.name for spec in specs}) > 1,
@@ -131,7 +131,7 @@ def _place(status: RunStatus) -> str:
     return f"{status.place}, {status.host}" if status.host else ""
 
 
-WORDS = {"place", "reason", "where it stands", "why"}
+WORDS = {"place", "reason", "progress", "why"}
 """Headings of columns that hold words."""
 
 COLUMNS: dict[State, list[Column]] = {
@@ -145,7 +145,7 @@ COLUMNS: dict[State, list[Column]] = {
         ("place", _place),
     ],
     State.WAITING: [("why", lambda status: status.reason or "")],
-    State.STOPPED: [("where it stands", lambda status: status.reason or "")],
+    State.STOPPED: [("progress", lambda status: status.reason or "")],
     State.FAILED: [("reason", lambda status: status.reason or "")],
     State.DONE: [
         ("AUROC", lambda status: _number(status.validation_auroc, ".3f")),

@@ -7,9 +7,9 @@ from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.places.base import Events, TrainingJob
 from clr_hpc.places.machine import resources_here
 from clr_hpc.places.processes.probe import known_rates, rates_here
-from clr_hpc.planning.plan import Plan, plan_with_rates, shapes_on_offer
-from clr_hpc.planning.throughput import RatesError, RateTable, read_rates
-from clr_hpc.planning.workload import Kind
+from clr_hpc.planning.plan import Plan, plan_runs, shapes_on_offer
+from clr_hpc.planning.throughput import ThroughputError, ThroughputTable, read_throughput
+from clr_hpc.planning.workload import StepKind
 
 
 def plan_if_possible(
@@ -37,24 +37,28 @@ def plan_of_job(
         events: shows what is being measured, and the plan.
 
     Raises:
-        RatesError: the throughput of a kind of run isn't known, and can't be measured here.
+        ThroughputError: the throughput of a kind of run isn't known, and can't be measured here.
     """
     if job.options.throughput is not None:
-        table = read_rates(job.options.throughput)
+        table = read_throughput(job.options.throughput)
     elif job.missing:
         table = _measured(job, resources, shapes_on_offer(ray_lanes, resources, lanes), events)
     else:
-        table = RateTable(rates=())
-    plan = plan_with_rates(job.missing, job.pack_folder, ray_lanes, resources, table, lanes)
+        table = ThroughputTable(rates=())
+    plan = plan_runs(job.missing, job.pack_folder, ray_lanes, resources, table, lanes)
     events.planned(plan)
     return plan
 
 
-def _measured(job: TrainingJob, resources: Resources, shapes: Sequence[LaneShape], events: Events) -> RateTable:
+def _measured(
+    job: TrainingJob, resources: Resources, shapes: Sequence[LaneShape], events: Events
+) -> ThroughputTable:
     rates_folder = job.options.results / "rates"
     here = resources_here()
     if resources.gpus and not here.gpus:
-        raise RatesError("this machine has no GPU to measure on; give --throughput FILE, or plan where one is")
+        raise ThroughputError(
+            "this machine has no GPU to measure on; give --throughput FILE, or plan where one is"
+        )
     # one worker is measured with its neighbours: as many as a node of the place has, as far as this machine goes
     cpus = min(here.cpus, resources.cpus // resources.nodes)
     at_hand = here.model_copy(update={"gpus": here.gpus if resources.gpus else 0, "cpus": cpus})
@@ -63,7 +67,7 @@ def _measured(job: TrainingJob, resources: Resources, shapes: Sequence[LaneShape
     alone = tuple(dict.fromkeys(shape.model_copy(update={"workers": 1}) for shape in shapes))
     with events.busy("measuring") as show:
 
-        def on_measure(kind: Kind, shape: LaneShape) -> None:
+        def on_measure(kind: StepKind, shape: LaneShape) -> None:
             show(f"measuring {kind.text}, {LaneShape.model_validate(shape).text}")
 
         return rates_here(job.missing, job.pack_folder, at_hand, alone, rates_folder, on_measure)

@@ -22,8 +22,14 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.places.processes.forkserver import fresh_processes
 from clr_hpc.places.processes.probed_run import Measured, measure_on_request
-from clr_hpc.planning.throughput import Rate, RatesError, RateTable, read_rates, write_rates
-from clr_hpc.planning.workload import Kind, work_of
+from clr_hpc.planning.throughput import (
+    Throughput,
+    ThroughputError,
+    ThroughputTable,
+    read_throughput,
+    write_throughput,
+)
+from clr_hpc.planning.workload import StepKind, work_of
 
 
 def rates_here(
@@ -32,20 +38,20 @@ def rates_here(
     resources: Resources,
     shapes: Sequence[LaneShape],
     rates_folder: Path,
-    on_measure: Callable[[Kind, LaneShape], None],
-) -> RateTable:
+    on_measure: Callable[[StepKind, LaneShape], None],
+) -> ThroughputTable:
     """Return the rates of all kinds among ``runs`` in one-worker lanes on this machine, measured where needed.
 
     Args:
         runs: of the study.
         pack_folder: already verified.
         resources: of this machine.
-        shapes: of lanes; those of several workers are modelled from one worker's, see ``RateTable.find``.
+        shapes: of lanes; those of several workers are modelled from one worker's, see ``ThroughputTable.find``.
         rates_folder: where rates are kept, ``results/rates``.
         on_measure: called before each measurement, which takes some seconds.
 
     Raises:
-        RatesError: nothing could be measured of a kind; the message has the reason.
+        ThroughputError: nothing could be measured of a kind; the message has the reason.
     """
     table = known_rates(resources, rates_folder)
     wanted = [
@@ -66,15 +72,15 @@ def rates_here(
             new.append(_rate(kind, shape, processes.measure(spec, shape, _at_once(shape, resources))))
     table = table.with_rates(tuple(rate for rate in new if rate is not None))
     table = table.model_copy(update={"lane_start_seconds": ready})
-    write_rates(_file_of(_hardware(resources), rates_folder), table)
+    write_throughput(_file_of(_hardware(resources), rates_folder), table)
     return table
 
 
-def known_rates(resources: Resources, rates_folder: Path) -> RateTable:
+def known_rates(resources: Resources, rates_folder: Path) -> ThroughputTable:
     """Return the rates that were measured before on this machine."""
     hardware = _hardware(resources)
     file = _file_of(hardware, rates_folder)
-    return read_rates(file) if file.is_file() else RateTable(measured_on=hardware, rates=())
+    return read_throughput(file) if file.is_file() else ThroughputTable(measured_on=hardware, rates=())
 
 
 def _file_of(hardware: dict[str, Any], rates_folder: Path) -> Path:
@@ -82,9 +88,9 @@ def _file_of(hardware: dict[str, Any], rates_folder: Path) -> Path:
     return rates_folder / f"{digest}.json"
 
 
-def _representatives(runs: Sequence[RunSpec], pack_folder: Path) -> dict[Kind, RunSpec]:
+def _representatives(runs: Sequence[RunSpec], pack_folder: Path) -> dict[StepKind, RunSpec]:
     """Return a run of each kind that takes steps, else any."""
-    chosen: dict[Kind, RunSpec] = {}
+    chosen: dict[StepKind, RunSpec] = {}
     for item, spec in zip(work_of(runs, read_manifest(pack_folder).counts), runs, strict=True):
         kind = item.load.kind
         if kind not in chosen or (chosen[kind].is_fitted and not spec.is_fitted):
@@ -122,7 +128,7 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def _rate(kind: Kind, shape: LaneShape, measured: list[Measured]) -> Rate | None:
+def _rate(kind: StepKind, shape: LaneShape, measured: list[Measured]) -> Throughput | None:
     """Return the mean over the processes measured at once; None where one of them failed."""
     if not measured:
         return None
@@ -130,7 +136,7 @@ def _rate(kind: Kind, shape: LaneShape, measured: list[Measured]) -> Rate | None
     def mean(name: str) -> float:
         return fmean(getattr(each, name) for each in measured)
 
-    return Rate(
+    return Throughput(
         network=kind.network,
         image_size=kind.image_size,
         batch_size=kind.batch_size,
@@ -171,7 +177,7 @@ class _Processes:
         """Return the measurements of ``at_once`` processes side by side; none where one runs out of GPU memory.
 
         Raises:
-            RatesError: a process failed in another way.
+            ThroughputError: a process failed in another way.
         """
         chosen = [connection for _, connection in self._all[:at_once]]
         for step in ("prepare", "measure"):  # all begin to measure when the last one is prepared
@@ -182,7 +188,9 @@ class _Processes:
             if any(reason == "out of memory" for reason in reasons) and at_once > 1:
                 return []
             if reasons:
-                raise RatesError(f"{spec.name} can't be measured: {reasons[0]}; fix that, or give rates as a file")
+                raise ThroughputError(
+                    f"{spec.name} can't be measured: {reasons[0]}; fix that, or give rates as a file"
+                )
         return [answer for answer in answers if isinstance(answer, Measured)]
 
     def __exit__(self, *_: object) -> None:

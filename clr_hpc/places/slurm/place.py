@@ -29,7 +29,7 @@ from clr_hpc.places.slurm.submit import (
     submit,
     what_is_left,
 )
-from clr_hpc.planning.throughput import read_rates
+from clr_hpc.planning.throughput import read_throughput
 from clr_hpc.store.provenance import code_identity
 from clr_hpc.store.study_folder import StudyFolder
 
@@ -149,7 +149,7 @@ class _Draft:
                     events.say(f"#   {name}")
         if job.options.throughput is None:
             return
-        table = read_rates(job.options.throughput)
+        table = read_throughput(job.options.throughput)
         if is_array:
             plan = plan_of_array(self.runs, job.pack_folder, site, len(shares), table)
         else:
@@ -170,7 +170,7 @@ def _draft(job: TrainingJob, ledger: Ledger, jobs: Sequence[Job], site: Site, ev
         return None
     code = code_identity()
     _reject_other_code(job, left.begun, code.source_sha256, events)
-    table = None if options.throughput is None else read_rates(options.throughput)
+    table = None if options.throughput is None else read_throughput(options.throughput)
     chosen = choose(options, left.runs, job.pack_folder, site, table)
     events.say(chosen.text)
     submission = Submission(

@@ -13,8 +13,8 @@ from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.slurm.ledger import Shape
 from clr_hpc.places.slurm.site import Site
 from clr_hpc.places.slurm.submit import array_tasks_wanted
-from clr_hpc.planning.plan import Plan, plan_with_rates
-from clr_hpc.planning.throughput import RatesError, RateTable
+from clr_hpc.planning.plan import Plan, plan_runs
+from clr_hpc.planning.throughput import ThroughputError, ThroughputTable
 
 CLEARLY_SOONER = 0.8
 """An allocation is chosen where its makespan is below this share of the array's. All of its nodes must be free at
@@ -41,7 +41,7 @@ class ChosenShape:
 
 
 def choose(
-    asked: TrainingOptions, runs: Sequence[RunSpec], pack_folder: Path, site: Site, table: RateTable | None
+    asked: TrainingOptions, runs: Sequence[RunSpec], pack_folder: Path, site: Site, table: ThroughputTable | None
 ) -> ChosenShape:
     """Choose the shape of the jobs that train ``runs``.
 
@@ -73,7 +73,7 @@ def choose(
         tasks = array_tasks_wanted(runs, site, asked.parallel)
         of_array = plan_of_array(runs, pack_folder, site, tasks, table).makespan_seconds
         of_allocation = plan_of_allocation(runs, pack_folder, site, nodes, table).makespan_seconds
-    except RatesError as error:
+    except ThroughputError as error:
         return ChosenShape("array", 1, f"no plan: {error}")
     told = (
         f"an array would take {of_array / 60:.0f} minutes, an allocation of {nodes} nodes {of_allocation / 60:.0f}"
@@ -83,16 +83,18 @@ def choose(
     return ChosenShape("array", 1, told)
 
 
-def plan_of_array(runs: Sequence[RunSpec], pack_folder: Path, site: Site, tasks: int, table: RateTable) -> Plan:
+def plan_of_array(
+    runs: Sequence[RunSpec], pack_folder: Path, site: Site, tasks: int, table: ThroughputTable
+) -> Plan:
     """Plan the processes of a job array as if all of them ran at once.
 
     Raises:
-        RatesError: no rate is known for a kind of run.
+        ThroughputError: no rate is known for a kind of run.
     """
     resources = _resources(site, tasks)
     share = min(1.0, site.gpus / site.processes)
     shape = LaneShape(gpus_per_worker=share, cpus_per_worker=site.threads)
-    return plan_with_rates(runs, pack_folder, False, resources, table, [shape] * (site.processes * tasks))
+    return plan_runs(runs, pack_folder, False, resources, table, [shape] * (site.processes * tasks))
 
 
 def plan_of_allocation(
@@ -100,21 +102,21 @@ def plan_of_allocation(
     pack_folder: Path,
     site: Site,
     nodes: int,
-    table: RateTable,
+    table: ThroughputTable,
     lanes: int | None = None,
     workers_per_lane: int | None = None,
 ) -> Plan:
     """Plan the lanes of an allocation.
 
     Raises:
-        RatesError: no rate is known for a kind of run.
+        ThroughputError: no rate is known for a kind of run.
         LaneError: there is no room for lanes that were asked for.
     """
     resources = _resources(site, nodes)
     asked = None
     if lanes is not None or workers_per_lane is not None:
         asked = shapes_without_plan(resources, lanes, workers_per_lane)
-    return plan_with_rates(runs, pack_folder, True, resources, table, asked)
+    return plan_runs(runs, pack_folder, True, resources, table, asked)
 
 
 def _resources(site: Site, nodes: int) -> Resources:

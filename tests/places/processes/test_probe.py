@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clr_hpc.data.pack import Pack
-from clr_hpc.planning.throughput import read_rates
+from clr_hpc.planning.throughput import read_throughput
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +57,7 @@ def test_a_plan_is_measured_once_and_then_made_from_the_kept_rates(write_study: 
     assert "predicted makespan" in first.stdout
     assert chart.read_text().count("<path") > 6
     (file,) = rates_files(study)
-    (rate,) = read_rates(file).rates
+    (rate,) = read_throughput(file).rates
     assert (rate.network, rate.image_size, rate.batch_size) == ("mobilenet_v1", 32, 32)
     assert rate.memory_bytes > 100 * 2**20, "torch alone is more"
     assert list(file.parent.iterdir()) == [file], "nothing of the measurement is left"

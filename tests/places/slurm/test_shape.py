@@ -14,7 +14,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.slurm.shape import ChosenShape, ShapeError, choose
 from clr_hpc.places.slurm.site import Site
-from clr_hpc.planning.throughput import Rate, RateTable
+from clr_hpc.planning.throughput import Throughput, ThroughputTable
 
 
 def runs_of(folder: Path, pack: Pack, epochs: int) -> tuple[RunSpec, ...]:
@@ -25,9 +25,9 @@ def runs_of(folder: Path, pack: Pack, epochs: int) -> tuple[RunSpec, ...]:
     return expand(load_study(folder / "study.yaml", ()), pack.manifest.checksum)
 
 
-RATES = RateTable(
+RATES = ThroughputTable(
     rates=(
-        Rate(
+        Throughput(
             network="mobilenet_v1",
             image_size=32,
             batch_size=256,
@@ -40,7 +40,7 @@ RATES = RateTable(
 
 
 def chosen(
-    tmp_path: Path, pack: Pack, epochs: int = 1000, table: RateTable | None = RATES, **asked: Any
+    tmp_path: Path, pack: Pack, epochs: int = 1000, table: ThroughputTable | None = RATES, **asked: Any
 ) -> ChosenShape:
     site = {"gpus": 4, "cpus": 8, "time_limit_minutes": 60, "shared_folder": tmp_path, "nodes": 4}
     site |= asked.pop("site", {})
@@ -58,7 +58,7 @@ def test_auto_takes_lanes_where_they_end_clearly_sooner(tmp_path: Path, small_pa
 
 def test_auto_takes_an_array_where_it_knows_nothing(tmp_path: Path, small_pack: Pack) -> None:
     assert chosen(tmp_path, small_pack, table=None).text.startswith("array: no --throughput FILE")
-    assert "no plan" in chosen(tmp_path, small_pack, table=RateTable(rates=())).text
+    assert "no plan" in chosen(tmp_path, small_pack, table=ThroughputTable(rates=())).text
     assert "neither --nodes" in chosen(tmp_path, small_pack, site={"nodes": None}).text
 
 

@@ -115,11 +115,11 @@ def drive(task: DriverTask, connection: Connection) -> None:
     die_with_parent()
     from clr_hpc.places.lanes import LaneError
     from clr_hpc.places.ray.cluster import ClusterError
-    from clr_hpc.planning.throughput import RatesError
+    from clr_hpc.planning.throughput import ThroughputError
 
     try:
         _train(task, connection)
-    except (ClusterError, LaneError, RatesError) as error:
+    except (ClusterError, LaneError, ThroughputError) as error:
         _leave(connection, ("failed", str(error)))
 
 
@@ -162,9 +162,9 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
 
 
 def _planned(task: DriverTask, resources: Resources, rates: Path) -> tuple[Sequence[LaneShape], Queue]:
-    from clr_hpc.planning.plan import plan_with_rates, write_plan
-    from clr_hpc.planning.throughput import read_rates
+    from clr_hpc.planning.plan import plan_runs, write_plan
+    from clr_hpc.planning.throughput import read_throughput
 
-    plan = plan_with_rates(task.runs, task.worker.pack_folder, True, resources, read_rates(rates))
+    plan = plan_runs(task.runs, task.worker.pack_folder, True, resources, read_throughput(rates))
     write_plan(task.worker.runs_folder.parent, plan, "slurm")
     return [lane.shape for lane in plan.lanes], PlannedRuns(plan.queue(), task.runs)
