@@ -67,9 +67,9 @@ class Films:
         self.train, self.test = pack.rows_of("train"), pack.rows_of("test")
         self.train_normal = self.train[~self.anomalous[self.train]]
 
-    def load(self, rows: NDArray[np.int64], changes: NDArray[np.float32] | None = None) -> Tensor:
+    def load(self, rows: NDArray[np.int64], transforms: NDArray[np.float32] | None = None) -> Tensor:
         """Return the input ``(B, 1, SIZE, SIZE)`` of these rows."""
-        images = prepare(torch.from_numpy(self.pack.gather(rows)), SIZE, Normalisation(), changes)
+        images = prepare(torch.from_numpy(self.pack.gather(rows)), SIZE, Normalisation(), transforms)
         return images.contiguous(memory_format=torch.channels_last)
 
     def __iter__(self) -> Iterator[Tensor]:
