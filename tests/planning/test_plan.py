@@ -184,7 +184,7 @@ def test_a_kind_without_a_rate_is_named() -> None:
 def test_resources_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="gpus=3 can't be shared out evenly among nodes=2"):
         Resources(gpus=3, cpus=2, nodes=2)
-    with pytest.raises(ValueError, match="NCCL refuses two ranks on one GPU"):
+    with pytest.raises(ValueError, match="NCCL rejects two ranks on one GPU"):
         LaneShape(workers=2, gpus_per_worker=0.5)
 
 
@@ -231,5 +231,5 @@ def test_a_small_batch_is_spread_over_many_workers_only_where_these_were_asked_f
     load = WorkItem("run", Load(StepKind("densenet121", 64, 16, "float32"), 1, 100, 0, 0), None, "baseline")
     with pytest.raises(ThroughputError, match="no throughput"):
         Forecast([load], rates, resources, [wide])
-    plan = make_plan(Forecast([load], rates, resources, [wide], are_asked_for=True), lanes=[wide])
+    plan = make_plan(Forecast([load], rates, resources, [wide], are_requested=True), lanes=[wide])
     assert plan.makespan_seconds == pytest.approx(100 / WIDE_SPEED)
