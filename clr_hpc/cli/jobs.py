@@ -16,10 +16,10 @@ Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or
 
 def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("results")) -> None:
     """Cancel a study's submitted jobs, or only some of its runs. Progress is checkpointed first."""
-    from clr_hpc.monitoring.status import find_runs, runs_as_started
+    from clr_hpc.monitoring.status import find_runs
 
     folder, places = _submitted(study_file, results)
-    chosen = find_runs(folder, runs_as_started(folder), runs) if runs else None
+    chosen = find_runs(folder, folder.started().runs, runs) if runs else None
     for place in places:
         for line in place.cancel(folder, chosen):
             typer.echo(line)
@@ -32,10 +32,10 @@ def logs(
     lines: Annotated[int, typer.Option(min=1, help="Lines from the end of each file.")] = 50,
 ) -> None:
     """Show the log of the job that trained a run, and the traceback of a run that failed."""
-    from clr_hpc.monitoring.status import find_runs, runs_as_started
+    from clr_hpc.monitoring.status import find_runs
 
     folder, places = _submitted(study_file, results)
-    (spec,) = find_runs(folder, runs_as_started(folder), [run], only_one=True)
+    (spec,) = find_runs(folder, folder.started().runs, [run], only_one=True)
     for place in places:
         for line in place.logs(folder, spec, lines):
             typer.echo(line)
@@ -49,12 +49,11 @@ def logs(
 def _submitted(study_file: Path, results: Path) -> "tuple[StudyFolder, list[Place]]":
     """Return a study's folder and the places that have jobs of it."""
     from clr_hpc.config.load import load_study
-    from clr_hpc.monitoring.status import NothingThereError, study_as_started
     from clr_hpc.places.base import all_places
-    from clr_hpc.store.study_folder import StudyFolder
+    from clr_hpc.store.study_folder import NothingThereError, StudyFolder
 
     folder = StudyFolder(results / load_study(study_file).name)
-    study_as_started(folder)
+    folder.started()
     places = list(all_places())
     if found := [place for place in places if place.has_jobs(folder)]:
         return folder, found

@@ -10,6 +10,7 @@ import typer
 
 from clr_hpc.cli.options import on_a_place
 from clr_hpc.places.options import TrainingOptions
+from clr_hpc.store import layout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +62,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0
     if job.missing or place.waits:
-        failed = _train(console, job, place, job.folder.path / "study.yaml")
+        failed = _train(console, job, place, job.folder.path / layout.STUDY)
     if failed is None:
         if not options.dry_run:
             _say(console, "when they have ended, the same command shows the ranges")
@@ -97,6 +98,8 @@ def _train(console: "Console", job: "TrainingJob", place: "Place", study_file: P
 
     missing = job.missing
     with RunDisplay(console, job.folder.runs, len(job.runs) - len(missing), len(job.runs)) as display:
+        for damaged in job.damaged:
+            display.say(f"does not count, and is trained again: {damaged}")
         if job.options.dry_run:
             place.describe(job, display)
             return None
@@ -135,7 +138,7 @@ def _with_auto_rates(
         names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
         first = f"{counted(len(job.missing), 'range test')} first" if job.missing else "measured before"
         _say(console, f"rates of {names} are auto: {first}")
-        failed = _train(console, job, place, folder.path / "study.yaml") if job.missing else 0
+        failed = _train(console, job, place, folder.path / layout.STUDY) if job.missing else 0
         if failed is None:
             _say(console, "then the study's own runs, with the rates that these tests find")
             return None
@@ -152,18 +155,18 @@ def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedL
     from rich.console import Console
 
     from clr_hpc.cli.display.lr_range import pasteable, reasons, render
-    from clr_hpc.planning.lr_range import FILE, write_verdicts
+    from clr_hpc.planning.lr_range import write_verdicts
     from clr_hpc.reporting.page.lr_range import write_page
 
     folder = job.folder.path
-    write_verdicts(folder / FILE, learners)
+    write_verdicts(job.folder, learners)
     page = write_page(folder)
     wide = console if console.is_terminal else Console(width=200)  # a pipe has no width to be cut to
     wide.print(render(learners))
     for line in (*reasons(learners), *pasteable(learners)):
         _say(console, line)
     _say(console, f"curves of {job.study.name}: {page}")
-    _say(console, f"in TensorBoard: {_command('tensorboard', folder / 'study.yaml', folder.parent)}")
+    _say(console, f"in TensorBoard: {_command('tensorboard', folder / layout.STUDY, folder.parent)}")
 
 
 def _command(name: str, study_file: Path, results: Path) -> str:

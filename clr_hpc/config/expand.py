@@ -141,8 +141,6 @@ def complete(
 
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
-TESTS_FOLDER = "range-tests"
-"""Next to the studies' folders; holds the tests of all of them."""
 RESTING_RATE = 1e-12
 """So low that no weight in single precision moves."""
 

@@ -28,12 +28,7 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
     Raises:
         StudyError: the file or an override can't be used.
     """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not YAML: {error}") from None
+    values = _parse(path)
     if not isinstance(values, dict):
         raise StudyError(f"{path}: a study is a mapping of keys such as name, pack, policies; jobs/ has examples")
     for override in overrides:
@@ -44,6 +39,19 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
         raise StudyError(f"{path}: " + explain(error)) from None
     except ValueError as error:
         raise StudyError(f"{path}: {error}") from None
+    except (TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        raise StudyError(f"{path}: a value is of no use ({error!r}); jobs/ has examples") from error
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
+    except OSError as error:
+        raise StudyError(f"{path}: it can't be read: {error.strerror}; jobs/ has examples") from None
+    except Exception as error:  # PyYAML raises other kinds, too, where a text is damaged
+        raise StudyError(f"{path}: not YAML: {error}") from None
 
 
 def checked_study(values: dict[str, Any]) -> Study:

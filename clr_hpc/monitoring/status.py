@@ -1,6 +1,5 @@
 """What has become of a study's runs, read from their folders alone, also while they are written."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.config.base import UserError
-from clr_hpc.config.expand import expand
-from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.study import Study
+from clr_hpc.store.checkpoints import newest_checkpoint
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease
 from clr_hpc.store.metrics import newest, recent_metrics
-from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import check_result
+from clr_hpc.store.run_files import read_spec
+from clr_hpc.store.study_folder import NothingThereError, StudyFolder
 
 
 class State(StrEnum):
@@ -28,10 +27,6 @@ class State(StrEnum):
     """It was begun, and nobody trains it now; it goes on from its last checkpoint."""
     FAILED = "failed"
     DONE = "done"
-
-
-class NothingThereError(UserError):
-    """The study has left nothing that a status could be read from."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +76,10 @@ class StudyStatus:
 
         Raises:
             NothingThereError: it was never started.
-            StudyError: its file can't be read any more.
+            StudyError: a file of it is damaged.
         """
         self.folder = folder
-        self._specs = {spec.name: spec for spec in runs_as_started(folder)}
+        self._specs = {spec.name: spec for spec in folder.started().runs}
         self._baselines = {
             name: spec.start.baseline.name for name, spec in self._specs.items() if spec.start is not None
         }
@@ -98,7 +93,7 @@ class StudyStatus:
 
     def read(self) -> list[RunStatus]:
         """Return every run's status, in the order of the study."""
-        begun = {path.name for path in self.folder.runs.iterdir()}
+        begun = self.folder.begun()
         self._others = len(begun - self._specs.keys())
         found: dict[str, RunStatus] = {}
         for name, spec in self._specs.items():
@@ -135,28 +130,6 @@ def find_runs(
     return list(found.values())
 
 
-def runs_as_started(folder: StudyFolder) -> tuple[RunSpec, ...]:
-    """Return the runs of a study as it was last started; see ``study_as_started``."""
-    study, checksum = study_as_started(folder)
-    return expand(study, checksum)
-
-
-def study_as_started(folder: StudyFolder) -> tuple[Study, str]:
-    """Return a study with the overrides and rates that it was last started with, and its pack's checksum.
-
-    Raises:
-        NothingThereError: it was never started.
-        StudyError: its file can't be read any more.
-    """
-    try:
-        checksum = json.loads((folder.path / "pack.json").read_text())["checksum"]
-    except FileNotFoundError:
-        raise NothingThereError(
-            f"{folder.path}: no study was started here; start it with clr-hpc run, or give its --results"
-        ) from None
-    return load_study(folder.path / "study.yaml"), checksum
-
-
 def count(statuses: list[RunStatus]) -> dict[State, int]:
     """Return how many runs are in each state."""
     counted = Counter(status.state for status in statuses)
@@ -167,20 +140,25 @@ def _read_run(spec: RunSpec, folder: Path) -> RunStatus | None:
     lease = read_lease(folder)
     if lease is not None and _is_live(lease):
         return _running(spec, folder, lease)
-    result = _read_result(folder)
+    result = check_result(folder, verify=False)
+    if isinstance(result, Damaged):
+        return RunStatus(spec, State.FAILED, reason=_one_line(str(result)))
     if result is not None and result["status"] == "done":
-        validation = result["validation"] or {"loss": None, "auroc": None}  # a range test measures none
+        validation = result["validation"]  # None: a range test measures none
         return RunStatus(
             spec,
             State.DONE,
             epoch=result["epochs"],
-            loss=validation["loss"],
-            validation_auroc=validation["auroc"],
+            loss=validation and validation["loss"],
+            validation_auroc=validation and validation["auroc"],
             seconds=result["seconds"],
         )
     if result is not None:
-        return RunStatus(spec, State.FAILED, reason=_one_line(result["reason"]), seconds=result["seconds"])
-    return _stopped(spec, folder, lease) if (folder / "spec.json").exists() else None
+        return RunStatus(spec, State.FAILED, reason=_one_line(result["reason"]), seconds=result.get("seconds"))
+    begun = read_spec(folder, spec)
+    if isinstance(begun, Damaged):
+        return RunStatus(spec, State.STOPPED, reason=_one_line(str(begun)))
+    return None if begun is None else _stopped(spec, folder, lease)
 
 
 def _is_live(lease: SeenLease) -> bool:
@@ -223,9 +201,8 @@ def _seconds_left(spec: RunSpec, recorded: list[dict[str, Any]]) -> float | None
 def _stopped(spec: RunSpec, folder: Path, lease: SeenLease | None) -> RunStatus:
     """Describe a run that was begun and that nobody trains; it goes on from its last checkpoint."""
     recorded = recent_metrics(folder)
-    steps = [entry for entry in recorded if entry["kind"] == "step"]
-    checkpoints = (folder / "checkpoints").glob("[0-9]*.safetensors")
-    saved = max((int(path.stem) for path in checkpoints), default=0)
+    steps = [entry for entry in recorded if entry["kind"] == "step" and entry["samples"]]
+    saved = max(0, newest_checkpoint(folder))
     epoch = saved * steps[-1]["progress"] / steps[-1]["samples"] if steps else 0.0
     how = "" if lease is None else f"; {lease.by.place} on {lease.by.host} ended without a word"
     at = f"at epoch {epoch:.1f}" if saved and steps else "before its first checkpoint"
@@ -246,11 +223,3 @@ def _what_it_waits_for(baseline: RunStatus | None) -> str | None:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _read_result(folder: Path) -> dict[str, Any] | None:
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        return None
-    return result

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_reference, range_test_study
+from clr_hpc.config.expand import auto_optimizers, expand, is_reference, range_test_study
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
-from clr_hpc.monitoring.status import study_as_started
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.events import METRICS, OPTIMIZER_SETTINGS, POLICY_SETTINGS, hyperparameters
 from clr_hpc.store.study_folder import StudyFolder
@@ -120,7 +120,7 @@ class TensorBoardView:
 
     def __init__(self, study: StudyFolder) -> None:
         """Name the folder; ``refresh`` makes it."""
-        self.path = study.path / "tensorboard"
+        self.path = study.path / layout.TENSORBOARD
         self._study = study
         self._seen: tuple[int, int] | None = None
         self._names: dict[str, PurePosixPath] = {}
@@ -136,7 +136,7 @@ class TensorBoardView:
         """
         self._read_study()
         self.path.mkdir(exist_ok=True)
-        begun = [path for path in self._study.runs.iterdir() if path.name in self._names]
+        begun = [self._study.runs / name for name in sorted(self._study.begun() & self._names.keys())]
         begun += [path for test in self._tests if (path := self._tests_folder / test.name).exists()]
         wanted = {self._names[path.name]: path for path in begun}
         for link in [path for path in self.path.rglob("*") if path.is_symlink()]:
@@ -147,28 +147,28 @@ class TensorBoardView:
 
     @property
     def _tests_folder(self) -> Path:
-        return self._study.path.parent / TESTS_FOLDER / "runs"
+        return self._study.path.parent / layout.RANGE_TESTS / layout.RUNS
 
     def _read_study(self) -> None:
         """Expand the study, and again when it was started anew; write the layout that belongs to it."""
         try:
-            state = (self._study.path / "study.yaml").stat()
+            state = (self._study.path / layout.STUDY).stat()
         except FileNotFoundError:
             state = None
         seen = None if state is None else (state.st_mtime_ns, state.st_ino)
         if seen is not None and seen == self._seen:
             return
-        study, checksum = study_as_started(self._study)
-        runs, auto = expand(study, checksum), auto_optimizers(study)
+        started = self._study.started()
+        runs, auto = started.runs, auto_optimizers(started.study)
         if auto:
-            tests = expand(range_test_study(study, auto), checksum)
+            tests = expand(range_test_study(started.study, auto), started.pack["checksum"])
             self._tests = tuple(spec for spec in tests if not is_reference(spec))
         self._names = view_names([*runs, *self._tests])
         self.path.mkdir(exist_ok=True)
-        layout, file = layout_events(runs), self.path / LAYOUT_FILE
-        if not file.exists() or file.read_bytes() != layout:
+        events, file = layout_events(runs), self.path / LAYOUT_FILE
+        if not file.exists() or file.read_bytes() != events:
             with atomic_write(file) as temporary:
-                temporary.write_bytes(layout)
+                temporary.write_bytes(events)
         self._seen = seen
 
 

@@ -24,7 +24,8 @@ from clr_hpc.places.machine import Processes
 from clr_hpc.places.options import SearchOptions, TrainingOptions
 from clr_hpc.places.queue import Queue
 from clr_hpc.planning.plan import Plan
-from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.study_folder import Remaining, StudyFolder
 from clr_hpc.training.run import ExitStatus, RunSettings
 
 BUILT_IN = {
@@ -52,10 +53,19 @@ class TrainingJob:
         """The study's pack, already verified."""
         return Path(self.study.pack).absolute()
 
-    @cached_property
+    @property
     def missing(self) -> tuple[RunSpec, ...]:
         """The runs that were not done when this was first asked for."""
-        return self.folder.unfinished(self.runs)
+        return self._remaining.runs
+
+    @property
+    def damaged(self) -> tuple[Damaged, ...]:
+        """Why some of them are not done although they have a result."""
+        return self._remaining.damaged
+
+    @cached_property
+    def _remaining(self) -> Remaining:
+        return self.folder.remaining(self.runs)
 
     def show(self, events: "Events") -> bool:
         """Show how much of the study is done; return whether runs are missing."""

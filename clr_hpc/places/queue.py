@@ -8,8 +8,7 @@ from typing import Literal, Protocol
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.planning.queue import StudyQueue
-from clr_hpc.store.atomic import write_json
-from clr_hpc.store.run_folder import failure
+from clr_hpc.store import run_folder
 from clr_hpc.training.run import ExitStatus
 
 Wait = Literal["wait"]
@@ -102,6 +101,5 @@ class PlannedRuns(Queue):
 
 def leave_failure(folder: Path, error: Exception) -> ExitStatus:
     """Write an error as the result of a run, on behalf of a process that could not."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "result.json", failure(error, 0.0))
+    run_folder.leave_failure(folder, error)
     return "failed"

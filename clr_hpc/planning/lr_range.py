@@ -5,7 +5,7 @@ a test that is there is reused by every study. ``results/range-tests/studies/<st
 like others, whose ``runs`` is a link to them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.expand import TESTS_FOLDER, auto_optimizers, expand, is_reference, range_test_study
+from clr_hpc.config.expand import auto_optimizers, expand, is_reference, range_test_study
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.lr_range import MeasuredRates
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.schedule.lr_range import Agreement, Curve, Refusal, agree, suggest
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.metrics import read_metrics
+from clr_hpc.store.study_files import FORMAT_VERSION
 from clr_hpc.store.study_folder import StudyFolder
 
-FORMAT_VERSION = 1
-FILE = "range_tests.json"
 DRAWN_POINTS = 200
 """Of each curve in the file: as many as a figure shows."""
 
@@ -35,8 +35,8 @@ class UnsuggestedRateError(UserError):
 
 def folder_of_tests(results: Path, study_name: str) -> StudyFolder:
     """Return the folder of a study's LR range tests; it is created if missing."""
-    shared = results / TESTS_FOLDER
-    (shared / "runs").mkdir(parents=True, exist_ok=True)
+    shared = results / layout.RANGE_TESTS
+    (shared / layout.RUNS).mkdir(parents=True, exist_ok=True)
     folder = StudyFolder(shared / "studies" / study_name)
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.runs.exists():
@@ -127,7 +127,7 @@ def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
     """
     untrained = {entry["samples"]: entry["loss"] for entry in read_metrics(folder.runs / reference.name)}
     entries = [entry for entry in read_metrics(folder.runs / test.name) if entry["samples"] in untrained]
-    result = folder.result(test) or {}
+    result: Mapping[str, object] = folder.result(test) or {}
     constant = result.get("constant_answer_loss")
     return Curve(
         rates=np.array([entry["lr"] for entry in entries]) / test.training.rate_scale,
@@ -180,17 +180,18 @@ def record_measured(study: Study, pack_checksum: str, results: Path) -> None:
     tests = expand(range_test_study(study, auto_optimizers(study)), pack_checksum)
     learners = list(summarize_tests(tests, folder_of_tests(results, study.name)))
     (results / study.name).mkdir(parents=True, exist_ok=True)
-    write_verdicts(results / study.name / FILE, learners)
+    write_verdicts(StudyFolder(results / study.name), learners)
 
 
-def write_verdicts(path: Path, learners: Sequence[TestedLearner]) -> None:
-    """Write results of tests as JSON."""
+def write_verdicts(folder: StudyFolder, learners: Sequence[TestedLearner]) -> None:
+    """Write results of tests into the folder of their study."""
+    path = folder.path / layout.RANGE_TEST_RESULTS
     write_json(path, {"format_version": FORMAT_VERSION, "learners": [one.as_dict() for one in learners]})
 
 
 def _measured_before(study_folder: Path) -> tuple[MeasuredRates, ...]:
     try:
-        return load_study(study_folder / "study.yaml").measured
+        return load_study(study_folder / layout.STUDY).measured
     except StudyError:
         return ()
 

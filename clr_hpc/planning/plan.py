@@ -19,6 +19,7 @@ from clr_hpc.planning.queue import QueuedRun, StudyQueue
 from clr_hpc.planning.schedule import LowerBound, Schedule, lower_bound, schedule
 from clr_hpc.planning.throughput import Forecast, ThroughputTable
 from clr_hpc.planning.workload import work_of
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
 
 
@@ -199,7 +200,7 @@ def write_plan(study_folder: Path, plan: Plan, place: str) -> None:
         place: ``here``, ``ray`` or ``slurm``.
     """
     study_folder.mkdir(parents=True, exist_ok=True)
-    write_json(study_folder / "plan.json", plan_as_json(plan, place, datetime.now(UTC)))
+    write_json(study_folder / layout.PLAN, plan_as_json(plan, place, datetime.now(UTC)))
 
 
 def plan_as_json(plan: Plan, place: str, made: datetime) -> dict[str, Any]:

@@ -26,7 +26,6 @@ Processes of one machine don't need all this: they hold a lock that the kernel g
 (``clr_hpc.store.run_folder``), so whoever has the lock knows that a lease of the same machine is dead.
 """
 
-import json
 import os
 import platform
 import threading
@@ -37,23 +36,27 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
+from clr_hpc.store.records import Count
 
-LEASE_FILE = "lease.json"
 
-
+@with_config(ConfigDict(strict=True))
 @dataclass(frozen=True)
 class LeaseHolder:
     """What ``lease.json`` says."""
 
-    holder: str
+    holder: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
     """A random id."""
     host: str
     machine: str
     """The kernel's boot id: the same in all containers of a machine, another after it was started anew."""
-    pid: int
-    pid_namespace: int
+    pid: Count
+    pid_namespace: Count
     place: str
     """For people: ``lane 2``."""
     started: str
@@ -72,6 +75,10 @@ class LeaseHolder:
         if (self.machine, self.pid_namespace) != (this_machine(), _pid_namespace()):
             return False
         return not Path(f"/proc/{self.pid}").exists()
+
+
+_HOLDER = TypeAdapter(LeaseHolder)
+_UNREADABLE = LeaseHolder("unreadable", "an unknown host", "", 0, 0, "unreadable lease", "")
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,12 @@ def read_lease(folder: Path, until: LeaseHolder | None = None) -> SeenLease | No
 
     Follows the leases that are about to take the place of ``lease.json``, short of that of ``until``.
     """
-    current = read_file(folder / LEASE_FILE)
+    current = read_file(folder / layout.LEASE)
+    passed = {until}
     while current is not None:
+        passed.add(current.by)
         successor = read_file(successor_path(folder, current.by))
-        if successor is None or successor.by == until:
+        if successor is None or successor.by in passed:  # damaged ones may follow each other in a circle
             break
         current = successor
     return current
@@ -117,15 +126,17 @@ def read_file(path: Path) -> SeenLease | None:
     """Return the lease in a file; None where there is no such file."""
     try:
         # the time is asked of the open file: opening makes a network disk look, a mere stat may be minutes old
-        with path.open() as file:
+        with path.open("rb") as file:
             renewed = os.fstat(file.fileno()).st_mtime
             text = file.read()
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        return SeenLease(_UNREADABLE, path.stat().st_mtime)
     try:
-        return SeenLease(LeaseHolder(**json.loads(text)), renewed)
-    except (ValueError, TypeError):  # of another version, or a disk's damage: it ends like any other
-        return SeenLease(LeaseHolder("unreadable", "an unknown host", "", 0, 0, "unreadable lease", ""), renewed)
+        return SeenLease(_HOLDER.validate_json(text), renewed)
+    except ValidationError:  # of another version, or a disk's damage: it ends like any other
+        return SeenLease(_UNREADABLE, renewed)
 
 
 class RunInUseError(Exception):
@@ -152,7 +163,7 @@ class Lease:
     def __init__(self, folder: Path, holder: LeaseHolder, timing: LeaseTiming) -> None:
         """Name the holder; ``acquire`` makes the lease."""
         self._folder, self._holder, self._timing = folder, holder, timing
-        self._path = folder / LEASE_FILE
+        self._path = folder / layout.LEASE
         self._file = -1
         self._renewed = 0.0
         self._ended = threading.Event()

@@ -6,24 +6,30 @@ The formats are those of docs/reference/formats.md, "A run folder".
 import errno
 import fcntl
 import json
+import logging
 import os
-import traceback
-from datetime import UTC, datetime
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.store.atomic import atomic_write, write_json
+from clr_hpc.store import layout
+from clr_hpc.store.atomic import atomic_write, remove_left_over, write_json
+from clr_hpc.store.checkpoints import drop, tensor_files
 from clr_hpc.store.events import RunEvents
 from clr_hpc.store.lease import Lease, LeaseHolder, LeaseLostError, LeaseTiming, RunInUseError
-from clr_hpc.store.metrics import latest_metrics, read_metrics
+from clr_hpc.store.metrics import check_metrics, latest_metrics, read_metrics
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import Result, check_result, failure, is_done, read_result, states_of_files
+from clr_hpc.store.run_files import read_environments
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["LeaseLostError", "RunFolder", "RunInUseError", "latest_metrics", "read_metrics"]
+logger = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -33,7 +39,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, timing: LeaseTiming | None = None) -> None:
-        """Name the folder; ``open`` makes it and takes the run."""
+        """Name the folder, which ``open`` makes."""
         self.path = path
         self._timing = timing or LeaseTiming()
         self._spec: RunSpec | None = None
@@ -61,9 +67,13 @@ class RunFolder:
             lease.acquire(alone_on_machine)
             self._lease = lease
             self._spec = spec
-            write_json(self.path / "spec.json", spec.model_dump(mode="json"))
-            starts = self._read_json("environment.json") or []
-            write_json(self.path / "environment.json", [*starts, environment])
+            remove_left_over(self.path, self.path / layout.CHECKPOINTS, self.path / layout.SNAPSHOTS)
+            self._set_aside_what_is_damaged()
+            write_json(self.path / layout.SPEC, spec.model_dump(mode="json"))
+            starts = read_environments(self.path) or []
+            write_json(
+                self.path / layout.ENVIRONMENT, [*([] if isinstance(starts, Damaged) else starts), environment]
+            )
         except BaseException:
             self._give_up()
             raise
@@ -81,11 +91,15 @@ class RunFolder:
         self.confirm_lease()
         assert self._spec is not None, "open comes first"
         self._close_events()
-        kept = [entry for entry in read_metrics(self.path) if entry["samples"] <= samples]
-        with atomic_write(self.path / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        metrics = check_metrics(self.path)
+        for damaged in metrics.damaged:
+            logger.warning("%s", damaged)
+        read = zip(metrics.lines, metrics.texts, strict=True)
+        kept = [(line, text) for line, text in read if line["samples"] <= samples]
+        with atomic_write(self.path / layout.METRICS) as temporary:
+            temporary.write_text("".join(f"{text}\n" for _, text in kept), encoding="utf-8")
         self._events = RunEvents.begin(self.path, self._spec, samples)
-        return max((float(entry["elapsed_seconds"]) for entry in kept), default=0.0)
+        return max((float(line["elapsed_seconds"]) for line, _ in kept), default=0.0)
 
     def confirm_lease(self) -> None:
         """Make sure that this run is still this process's: before anything is written into the folder.
@@ -137,6 +151,8 @@ class RunFolder:
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, after which the run counts as finished, and its final metrics for TensorBoard.
 
+        The result of a run that is done names the files that belong to it, with their checksums.
+
         Raises:
             LeaseLostError: see ``confirm_lease``.
         """
@@ -144,12 +160,18 @@ class RunFolder:
         if self._events is not None and result["status"] == "done":
             self._events.end(result)
         self._close_events()
-        write_json(self.path / "result.json", result)
+        files = {"files": states_of_files(self.path)} if result["status"] == "done" else {}
+        write_json(self.path / layout.RESULT, result | files)
 
-    def result(self) -> dict[str, Any] | None:
-        """Return the result of a finished run, else None."""
-        result: dict[str, Any] | None = self._read_json("result.json")
-        return result
+    def result(self) -> Result | None:
+        """Return the result of a run that has ended; None before that, and where it is damaged."""
+        result = read_result(self.path)
+        return None if isinstance(result, Damaged) else result
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run was trained to its end and its files are those that its result names."""
+        return is_done(check_result(self.path))
 
     def __enter__(self) -> Self:
         """Return self, already open."""
@@ -163,7 +185,7 @@ class RunFolder:
 
     def _take_lock(self) -> bool:
         """Lock the folder among this machine's processes; return False where the disk has no locks."""
-        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = os.open(self.path / layout.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -190,36 +212,26 @@ class RunFolder:
 
     def _append(self, entry: dict[str, Any]) -> None:
         self.confirm_lease()
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / layout.METRICS).open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def _read_json(self, name: str) -> Any:
-        try:
-            return json.loads((self.path / name).read_text())
-        except FileNotFoundError:
-            return None
+    def _set_aside_what_is_damaged(self) -> None:
+        """Give a result that doesn't count another name, so that the run is made again.
+
+        Damaged metrics cost the checkpoints: only training from the beginning brings all lines back.
+        """
+        damaged = check_result(self.path)
+        if not isinstance(damaged, Damaged):
+            return
+        logger.warning("%s", damaged)
+        if damaged.file.name == layout.METRICS:
+            for folder in (layout.CHECKPOINTS, layout.SNAPSHOTS):
+                drop(tensor_files(self.path / folder))
+        result = self.path / layout.RESULT
+        result.rename(result.with_name(f"{layout.RESULT}.damaged-{uuid.uuid4().hex[:8]}"))
 
 
-def newest_checkpoint(run_folder: Path) -> int:
-    """Return the samples seen at a run's newest checkpoint, -1 without one."""
-    files = (run_folder / "checkpoints").glob("*.safetensors")
-    return max((int(file.stem) for file in files), default=-1)
-
-
-def is_done(result: dict[str, Any] | None) -> bool:
-    """Say whether a run's result is that of a finished training."""
-    return result is not None and result["status"] == "done"
-
-
-def failure(error: BaseException, seconds: float) -> dict[str, Any]:
-    """Return the result of a run that raised."""
-    return failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)), seconds)
-
-
-def failed(reason: str, trace: str, seconds: float) -> dict[str, Any]:
-    seconds = round(seconds, 3)
-    return {"status": "failed", "reason": reason, "traceback": trace, "seconds": seconds, "ended": now()}
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def leave_failure(folder: Path, error: BaseException) -> None:
+    """Leave an error as the result of a run in its folder, for a run whose own process could not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / layout.RESULT, failure(error, 0.0))

@@ -1,62 +1,124 @@
 """A study's folder: what was asked for, on which pack, and the run folders."""
 
-import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from clr_hpc.config.base import UserError
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
-from clr_hpc.store.run_folder import is_done
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import Result, check_result, is_done, read_result
+from clr_hpc.store.run_files import Environment, read_environments
+from clr_hpc.store.study_files import PackRecord, read_pack
+
+
+class NothingThereError(UserError):
+    """The study was never started, or has no such run; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class StartedStudy:
+    """A study with the overrides and rates that it was last started with, and its pack."""
+
+    study: Study
+    pack: PackRecord
+    runs: tuple[RunSpec, ...]
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """What is to be trained of a study."""
+
+    runs: tuple[RunSpec, ...]
+    """Without a result, failed, or with damaged files."""
+    damaged: tuple[Damaged, ...]
+    """Results that don't count, since they or a file that they name are damaged."""
 
 
 class StudyFolder:
     """``results/<study>/``."""
 
     def __init__(self, path: Path) -> None:
-        """Name the folder; ``prepare`` makes it."""
+        """Name the folder, which ``prepare`` makes."""
         self.path = path
-        self.runs = path / "runs"
+        self.runs = path / layout.RUNS
 
     def prepare(self, study: Study, pack_folder: Path) -> None:
         """Write down the study as it will run, and its pack's manifest."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path / "study.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        with atomic_write(self.path / "pack.json") as temporary:
+        with atomic_write(self.path / layout.STUDY) as temporary:
+            temporary.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        with atomic_write(self.path / layout.PACK) as temporary:
             shutil.copyfile(pack_folder / "manifest.json", temporary)
 
+    def started(self) -> StartedStudy:
+        """Return the study as it was last started.
+
+        Raises:
+            NothingThereError: it was never started.
+            StudyError: a file of it is damaged; the message names the file and the remedy.
+        """
+        pack = read_pack(self.path)
+        file = self.path / layout.STUDY
+        if pack is None or not file.exists():
+            missing = layout.PACK if pack is None else layout.STUDY
+            raise NothingThereError(
+                f"{self.path}: no study was started here; start it with clr-hpc run, or give its --results "
+                f"({missing} does not exist)"
+            )
+        if isinstance(pack, Damaged):
+            raise StudyError(str(pack))
+        try:
+            study = load_study(file)
+            return StartedStudy(study, pack, expand(study, pack["checksum"]))
+        except (StudyError, ValueError) as error:
+            named = error if isinstance(error, StudyError) else f"{file}: {error}"
+            raise StudyError(f"{named}; 'clr-hpc run' writes this file anew") from error
+
+    def begun(self) -> set[str]:
+        """Return the names of what lies in ``runs/``."""
+        try:
+            return {path.name for path in self.runs.iterdir()}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
+    def remaining(self, runs: tuple[RunSpec, ...]) -> Remaining:
+        """Return the runs that are not done; reads metrics and predictions of those that are, to verify them."""
+        results = {spec: check_result(self.runs / spec.name) for spec in runs}
+        return Remaining(
+            tuple(spec for spec, result in results.items() if not is_done(result)),
+            tuple(result for result in results.values() if isinstance(result, Damaged)),
+        )
+
     def unfinished(self, runs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
-        """Return the runs whose result isn't there or says that they failed."""
-        return tuple(spec for spec in runs if not is_done(self.result(spec)))
+        """Return the runs that are not done; see ``remaining``."""
+        return self.remaining(runs).runs
 
     def failures(self, runs: tuple[RunSpec, ...]) -> dict[str, int]:
         """Return the modification time, in ns, of the result of each of these runs that failed."""
-        results = {spec.name: self.runs / spec.name / "result.json" for spec in self.unfinished(runs)}
+        results = {spec.name: self.runs / spec.name / layout.RESULT for spec in self.unfinished(runs)}
         return {name: path.stat().st_mtime_ns for name, path in results.items() if path.exists()}
 
     def code_of(self, spec: RunSpec) -> str | None:
         """Return the checksum of the code that last trained a run; None where it isn't known."""
-        return self._last_start(spec, "source_sha256")
+        return self._last_start(spec).get("source_sha256")
 
     def host_of(self, spec: RunSpec) -> str | None:
         """Return the host that last trained a run; None where it isn't known."""
-        return self._last_start(spec, "host")
+        return self._last_start(spec).get("host")
 
-    def _last_start(self, spec: RunSpec, key: str) -> str | None:
-        try:
-            starts = json.loads((self.runs / spec.name / "environment.json").read_text())
-        except FileNotFoundError:
-            return None
-        value: str | None = starts[-1].get(key)
-        return value
+    def _last_start(self, spec: RunSpec) -> Environment:
+        starts = read_environments(self.runs / spec.name)
+        return {} if starts is None or isinstance(starts, Damaged) else starts[-1]
 
-    def result(self, spec: RunSpec) -> dict[str, object] | None:
-        """Return what a run came to; None where it hasn't ended."""
-        try:
-            result: dict[str, object] = json.loads((self.runs / spec.name / "result.json").read_text())
-        except FileNotFoundError:
-            return None
-        return result
+    def result(self, spec: RunSpec) -> Result | None:
+        """Return what a run came to; None where it hasn't ended, or its result is damaged."""
+        result = read_result(self.runs / spec.name)
+        return None if isinstance(result, Damaged) else result

@@ -5,15 +5,14 @@ optimizer's state and the progress; order, augmentation and dropout are function
 (``clr_hpc.training.data``), and the rate is one of progress alone, so there is nothing else to keep.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,56 +20,23 @@ from torch.optim.swa_utils import update_bn
 
 from clr_hpc.config.policy import Policy
 from clr_hpc.store.atomic import atomic_write
+from clr_hpc.store.checkpoints import (
+    REMEDY,
+    Progress,
+    checksum_damage,
+    drop,
+    parse_progress,
+    tensor_files,
+    write_checksum,
+)
+from clr_hpc.store.layout import tensors_name
+from clr_hpc.store.records import Damaged, sha256_of
 
 KEPT = 2
 
 
 class DamagedCheckpointError(Exception):
     """A checkpoint is missing, or its bytes are not those that were written."""
-
-
-RATE_CUT = 3
-"""What every rate is divided by when training has diverged."""
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """A recovery from divergence: the run resumed from a checkpoint with lower rates."""
-
-    samples: int
-    """Samples seen at that checkpoint."""
-    lr_max: float
-    """The policy's highest rate from there on."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, and what later decisions need to know of it."""
-
-    samples: int = 0
-    best_loss: float | None = None
-    """Lowest validation loss so far."""
-    best_progress: float = 0.0
-    """Epochs at which it was."""
-    epochs_without_improvement: int = 0
-    divergences: tuple[Divergence, ...] = ()
-    micro_batches: int = 1
-    """Parts that a batch is trained in, one after the other, where memory is too short for all of it."""
-
-    def after(self, samples: int) -> "Progress":
-        """Return the progress after so many samples more."""
-        return replace(self, samples=self.samples + samples)
-
-    @property
-    def rate_factor(self) -> float:
-        """What every rate is multiplied by."""
-        return float(RATE_CUT) ** -len(self.divergences)
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "Progress":
-        """Read what ``dataclasses.asdict`` gave."""
-        divergences = tuple(Divergence(**entry) for entry in values.get("divergences", ()))
-        return cls(**values | {"divergences": divergences})
 
 
 @dataclass(frozen=True)
@@ -93,19 +59,19 @@ class Checkpoints:
 
     def path(self, samples: int) -> Path:
         """Return the file of the checkpoint after ``samples`` samples."""
-        return self.folder / f"{samples:012d}.safetensors"
+        return self.folder / tensors_name(samples)
 
     def save(self, tensors: dict[str, Tensor], progress: Progress) -> str:
         """Write a checkpoint of ``state_tensors``, delete all but the last two, and return its SHA-256."""
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
         checksum = save_tensors(path, tensors, asdict(progress))
-        drop_tensors(self._newest_first()[KEPT:])
+        drop(self._newest_first()[KEPT:])
         return checksum
 
     def keep_alone(self, samples: int) -> None:
         """Delete all but the checkpoint after ``samples`` samples: a run that is done needs no other."""
-        drop_tensors(path for path in self._newest_first() if path != self.path(samples))
+        drop(path for path in self._newest_first() if path != self.path(samples))
 
     def latest(self) -> Checkpoint:
         """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
@@ -116,14 +82,17 @@ class Checkpoints:
             except DamagedCheckpointError as error:
                 messages.append(str(error))
                 continue
-            if not all_finite(tensors.values()):
+            progress = parse_progress(metadata, path)
+            if isinstance(progress, Damaged):
+                messages.append(str(progress))
+            elif not all_finite(tensors.values()):
                 messages.append(f"{path}: it holds values that are not finite")
-                continue
-            return Checkpoint(Progress.parse(metadata), tensors, tuple(messages))
+            else:
+                return Checkpoint(progress, tensors, tuple(messages))
         return Checkpoint(Progress(), {}, tuple(messages))
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("*.safetensors"), reverse=True)
+        return tensor_files(self.folder)[::-1]
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
@@ -139,17 +108,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
             temporary,
             {"json": json.dumps(metadata)},
         )
-        checksum = _sha256(temporary)
-    with atomic_write(_checksum_file(path)) as temporary:
-        temporary.write_text(f"{checksum}  {path.name}\n")
+        checksum = sha256_of(temporary)
+    write_checksum(path, checksum)
     return checksum
-
-
-def drop_tensors(files: Iterable[Path]) -> None:
-    """Delete files of ``save_tensors``, with their checksums."""
-    for file in files:
-        _checksum_file(file).unlink(missing_ok=True)
-        file.unlink()
 
 
 def load_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -162,16 +123,15 @@ def load_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Ten
     Raises:
         DamagedCheckpointError: it is missing, its checksum is missing or differs.
     """
+    if (damaged := checksum_damage(path, expected)) is not None:
+        raise DamagedCheckpointError(str(damaged))
     try:
-        expected = expected or _checksum_file(path).read_text().split()[0]
-        actual = _sha256(path)
-    except (OSError, IndexError) as error:
-        raise DamagedCheckpointError(f"{path}: the file or its checksum can't be read: {error}") from error
-    if actual != expected:
-        raise DamagedCheckpointError(f"{path}: SHA-256 is {actual}, not {expected} as when it was written")
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(file.metadata()["json"])
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = json.loads(file.metadata()["json"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedCheckpointError(f"{path}: it is not a file of tensors: {error!r}; {REMEDY}") from error
+    return tensors, metadata
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -229,15 +189,6 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value)
 
 
-def _checksum_file(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 KEPT_SNAPSHOTS = 5
 """The last ones; short cycles would leave many."""
 
@@ -265,12 +216,12 @@ class Snapshots:
     def save(self, tensors: dict[str, Tensor], samples: int) -> None:
         """Keep the ``model_tensors`` of a model as it is after ``samples`` samples."""
         self._folder.mkdir(exist_ok=True)
-        save_tensors(self._folder / f"{samples:012d}.safetensors", tensors, {"samples": samples})
-        drop_tensors(self._files()[:-KEPT_SNAPSHOTS])
+        save_tensors(self._folder / tensors_name(samples), tensors, {"samples": samples})
+        drop(self._files()[:-KEPT_SNAPSHOTS])
 
     def forget_after(self, samples: int) -> None:
         """Delete models of later than ``samples``: the run resumes before them."""
-        drop_tensors(file for file in self._files() if int(file.stem) > samples)
+        drop(file for file in self._files() if int(file.stem) > samples)
 
     def weights(self) -> dict[int, dict[str, Tensor]]:
         """Return the ``state_dict`` of each by samples seen, the oldest first.
@@ -281,7 +232,7 @@ class Snapshots:
         return {int(file.stem): model_weights(load_tensors(file)[0]) for file in self._files()}
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("*.safetensors"))
+        return tensor_files(self._folder)
 
 
 def average_weights(snapshots: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from clr_hpc.data.splits import SplitName
 from clr_hpc.schedule.lr_range import has_diverged
+from clr_hpc.store.checkpoints import Progress
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.checkpoint import Progress
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.recorder import RECORDS_PER_EPOCH, StepRecorder
 from clr_hpc.training.results import evaluate_run

@@ -8,6 +8,7 @@ from typing import Any
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.summary import describe_layers
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
 from clr_hpc.training.checkpoint import Checkpoint
 from clr_hpc.training.hooks import Hooks, LrRangeHooks
@@ -84,7 +85,7 @@ def _resume(spec: RunSpec, pack: Pack, saver: Saver) -> tuple[Trainer, Hooks, Ch
             trainer.begin(saver.baseline(spec.start) if spec.start else None)
             if saver.group.is_rank0:
                 layers = describe_layers(trainer.model, spec.training.image_size)
-                write_json(saver.path / "architecture.json", layers)
+                write_json(saver.path / layout.ARCHITECTURE, layers)
                 saver.folder.record_inputs(trainer.first_inputs(SHOWN_INPUTS), samples=0)
         trainer.wrap_model(progress.rate_factor)
         hooks.begin()

@@ -7,15 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.training.checkpoint import (
-    RATE_CUT,
-    Checkpoints,
-    DamagedCheckpointError,
-    Divergence,
-    Progress,
-    Snapshots,
-    load_tensors,
-)
+from clr_hpc.store import layout
+from clr_hpc.store.checkpoints import RATE_CUT, Divergence, Progress
+from clr_hpc.training.checkpoint import Checkpoints, DamagedCheckpointError, Snapshots, load_tensors
 from clr_hpc.training.distributed import Kind
 
 MOST_DIVERGENCES = 3
@@ -43,14 +37,14 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
     Raises:
         UnrecoverableError: the rates were lowered three times, or the micro-batches are as small as they can be.
     """
-    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints = Checkpoints(folder / layout.CHECKPOINTS)
     latest = checkpoints.latest()
     if kind == "diverged":
         progress = _with_lower_rates(latest.progress, spec)
     else:
         progress = _with_smaller_micro_batches(latest.progress, batch_size, processes)
-    Snapshots(folder / "snapshots").forget_after(progress.samples)
-    checkpoints.save(latest.tensors, _with_best_on_disk(progress, folder / "best.safetensors"))
+    Snapshots(folder / layout.SNAPSHOTS).forget_after(progress.samples)
+    checkpoints.save(latest.tensors, _with_best_on_disk(progress, folder / layout.BEST))
 
 
 def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:
@@ -77,6 +71,8 @@ def _with_best_on_disk(progress: Progress, best: Path) -> Progress:
     try:
         _, metadata = load_tensors(best)
     except DamagedCheckpointError:
+        metadata = {}
+    if not {"progress", "validation_loss"} <= metadata.keys():
         return replace(progress, best_loss=None, best_progress=0.0, epochs_without_improvement=0)
     if metadata["progress"] == progress.best_progress:
         return progress

@@ -11,9 +11,11 @@ import torch
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.one_class.base import threshold
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
+from clr_hpc.store.checkpoints import Progress
 from clr_hpc.store.run_folder import read_metrics
-from clr_hpc.training.checkpoint import Progress, load_average
+from clr_hpc.training.checkpoint import load_average
 from clr_hpc.training.metrics import Evaluation, compute_metrics
 from clr_hpc.training.recorder import StepRecorder
 from clr_hpc.training.saver import Saver, baseline_result
@@ -41,7 +43,7 @@ def evaluate_run(
         if name == "last" and trainer.group.is_rank0:
             _record_validation_scores(trainer, saver, progress.samples, evaluations["validation"])
     if trainer.group.is_rank0:
-        with trainer.timeline("logging"), atomic_write(saver.path / "predictions.parquet") as temporary:
+        with trainer.timeline("logging"), atomic_write(saver.path / layout.PREDICTIONS) as temporary:
             pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
     epochs = trainer.epochs(progress.samples)
     return {
@@ -147,7 +149,7 @@ def _target(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
     """Return when this run first reached the best validation loss of its baseline."""
     if trainer.spec.start is None or not trainer.model.takes_steps:
         return None
-    wanted = baseline_result(trainer.spec.start, folder.parent)["best"]["validation_loss"]
+    wanted = baseline_result(trainer.spec.start, folder.parent).get("best", {}).get("validation_loss")
     if wanted is None:
         return None
     measured = (entry for entry in read_metrics(folder) if entry.get("split") == "validation")

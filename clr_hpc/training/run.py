@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.store.run_folder import failed, is_done, now
+from clr_hpc.store import layout
+from clr_hpc.store.results import failed, now
 
 if TYPE_CHECKING:
     from clr_hpc.data.pack import Pack
@@ -109,7 +110,7 @@ class _Run:
         from clr_hpc.store.provenance import describe_environment
         from clr_hpc.store.run_folder import RunInUseError
 
-        if is_done(self.folder.result()):
+        if self.folder.is_done:
             return "done"
         environment = describe_environment(self.group.device) | {"processes": self.group.size}
         try:
@@ -117,7 +118,7 @@ class _Run:
         except RunInUseError:
             return "in use"
         # another machine may have ended it while its lease was waited for
-        return "done" if is_done(self.folder.result()) else None
+        return "done" if self.folder.is_done else None
 
     def _attempt(
         self, should_stop: Callable[[], bool], until_epochs: float, profile: "Profile | None"
@@ -140,7 +141,7 @@ class _Run:
         if self.group.is_rank0:
             with timeline("logging"):
                 self.folder.finish(result | {"ended": now()})
-                Checkpoints(self.folder.path / "checkpoints").keep_alone(result["samples"])
+                Checkpoints(self.folder.path / layout.CHECKPOINTS).keep_alone(result["samples"])
         if profile:
             profile.write_done(result["micro_batches"], should_stop)
         return "done"

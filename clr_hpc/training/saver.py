@@ -3,7 +3,6 @@
 So the folder need not look the same at the same moment on every machine, which network disks don't promise.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +17,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clr_hpc.config.run import WarmStart
+from clr_hpc.store import layout
+from clr_hpc.store.checkpoints import Progress
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import DoneResult, check_result
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.checkpoint import (
     Checkpoint,
     Checkpoints,
     DamagedCheckpointError,
-    Progress,
     Snapshots,
     load_tensors,
     model_tensors,
@@ -38,20 +40,19 @@ class BaselineError(Exception):
     """The baseline of a run is missing, failed or damaged."""
 
 
-def baseline_result(start: WarmStart, runs_folder: Path) -> dict[str, Any]:
+def baseline_result(start: WarmStart, runs_folder: Path) -> DoneResult:
     """Return the result of the baseline in the study's ``runs`` folder.
 
     Raises:
-        BaselineError: it has none, or failed.
+        BaselineError: it has none, failed, or it or a file that it names is damaged.
     """
     folder = runs_folder / start.baseline.name
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        raise BaselineError(
-            f"its baseline {folder} has no result; run the study again to train it first"
-        ) from None
-    if result["status"] != "done":
+    result = check_result(folder)
+    if result is None:
+        raise BaselineError(f"its baseline {folder} has no result; run the study again to train it first")
+    if isinstance(result, Damaged):
+        raise BaselineError(f"its baseline can't be used: {result}")
+    if result["status"] == "failed":
         raise BaselineError(f"its baseline {folder} failed: {result['reason']}; fix that and run the study again")
     return result
 
@@ -64,9 +65,9 @@ def baseline_tensors(start: WarmStart, runs_folder: Path) -> dict[str, Tensor]:
     """
     result = baseline_result(start, runs_folder)
     folder = runs_folder / start.baseline.name
-    path = folder / "best.safetensors"
+    path = folder / layout.BEST
     if start.weights == "last":
-        path = Checkpoints(folder / "checkpoints").path(result["samples"])
+        path = Checkpoints(folder / layout.CHECKPOINTS).path(result["samples"])
     try:
         tensors, _ = load_tensors(path, result["checkpoint_sha256"] if start.weights == "last" else None)
     except DamagedCheckpointError as error:
@@ -161,8 +162,8 @@ class Saver:
     ) -> None:
         """Use a folder that rank 0 has open; a checkpoint is due so many seconds after the last."""
         self.folder, self.group, self.timeline = folder, group, timeline
-        self._checkpoints = Checkpoints(self.path / "checkpoints")
-        self._snapshots = Snapshots(self.path / "snapshots")
+        self._checkpoints = Checkpoints(self.path / layout.CHECKPOINTS)
+        self._snapshots = Snapshots(self.path / layout.SNAPSHOTS)
         self._checkpoint_seconds, self._saved_at = checkpoint_seconds, time.monotonic()
         self._writer = BackgroundWriter()
 
@@ -218,12 +219,12 @@ class Saver:
     def save_best(self, model: nn.Module, progress: Progress) -> None:
         """Keep the model as the best so far."""
         best = {"progress": progress.best_progress, "validation_loss": progress.best_loss}
-        path = self.path / "best.safetensors"
+        path = self.path / layout.BEST
         self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, best))
 
     def save_average(self, model: nn.Module, snapshots: int) -> None:
         """Keep the mean of so many snapshots."""
-        path, metadata = self.path / "swa.safetensors", {"snapshots": snapshots}
+        path, metadata = self.path / layout.SWA, {"snapshots": snapshots}
         self._save(model_tensors(model), lambda tensors: save_tensors(path, tensors, metadata))
 
     def wait_until_written(self) -> None:

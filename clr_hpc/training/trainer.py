@@ -17,14 +17,8 @@ from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.build import build_one_class
 from clr_hpc.models.task_model import BinaryClassifier, TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
-from clr_hpc.training.checkpoint import (
-    Progress,
-    all_finite,
-    is_cycle_end,
-    model_weights,
-    restore_optimizer,
-    state_tensors,
-)
+from clr_hpc.store.checkpoints import Progress
+from clr_hpc.training.checkpoint import all_finite, is_cycle_end, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.data import LabelledRows, TaskData, make_sampler, task_data
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.metrics import Evaluation, evaluate

@@ -1,18 +1,18 @@
 """The queue of the runs of trials."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import trial_runs
 from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
 from clr_hpc.store.metrics import read_metrics
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import check_result, is_done, read_result
 from clr_hpc.training.run import ExitStatus
 from clr_hpc.tuning.tuner import Trial, Tuner
 
@@ -37,7 +37,9 @@ def value_after(folder: Path, epochs: float, objective: str) -> float | None:
         if entry.get("split") == "validation" and entry["progress"] <= epochs + ROUNDING
     ]
     is_there = bool(measured) and measured[-1]["progress"] >= epochs - ROUNDING
-    if not is_there and not (measured and _is_done(folder)):  # its own early stopping may have ended it before
+    if not is_there and not (
+        measured and is_done(check_result(folder))
+    ):  # its own early stopping may have ended it before
         return None
     value: float | None = measured[-1][objective]
     if value is None:
@@ -50,26 +52,16 @@ def value_after(folder: Path, epochs: float, objective: str) -> float | None:
 
 def failure_of(folder: Path) -> str | None:
     """Return why a run failed; None where it didn't."""
-    result = _result(folder)
-    return str(result.get("reason")) if result.get("status") == "failed" else None
+    result = read_result(folder)
+    if isinstance(result, Damaged):
+        return str(result)
+    return result["reason"] if result is not None and result["status"] == "failed" else None
 
 
 def cost_of(folder: Path) -> tuple[float, float]:
     """Return the epochs that a run has been trained, and the seconds that this took; zeros before it began."""
     entries = read_metrics(folder)
     return (entries[-1]["progress"], entries[-1]["elapsed_seconds"]) if entries else (0.0, 0.0)
-
-
-def _is_done(folder: Path) -> bool:
-    return _result(folder).get("status") == "done"
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        return {}
-    return result
 
 
 IN_USE_SECONDS = 5.0

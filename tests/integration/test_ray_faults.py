@@ -14,7 +14,7 @@ import pytest
 from trial_study import TrialStudy, is_alive, wait_until
 
 from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, private_cluster_folder
-from clr_hpc.store.run_folder import newest_checkpoint
+from clr_hpc.store.checkpoints import newest_checkpoint
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,8 @@ import pytest
 
 from clr_hpc.cli.display.status import duration
 from clr_hpc.monitoring.status import RunStatus, State, StudyStatus, count
-from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
+from clr_hpc.store.layout import LEASE
+from clr_hpc.store.lease import LeaseHolder
 
 StudyMaker = Callable[..., Any]
 
@@ -94,7 +95,7 @@ def test_a_lease_tells_whether_somebody_trains(
     holder = replace(LeaseHolder.this_process("lane 7"), host="node3", pid=died.pid)
     if not of_this_machine:
         holder = replace(holder, machine="another")
-    path = study.path(study.runs[0]) / LEASE_FILE
+    path = study.path(study.runs[0]) / LEASE
     path.write_text(json.dumps(asdict(holder)))
     os.utime(path, (time.time() - age_seconds,) * 2)
     found = read(study)[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from made_records import range_test_result, step_line
 from trial_study import RANGE_TESTED, TrialStudy
 from typer.testing import CliRunner
 
@@ -17,10 +18,8 @@ from clr_hpc.config.expand import expand, is_reference, range_test_study
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.monitoring.status import runs_as_started
 from clr_hpc.monitoring.tensorboard import TensorBoardView
 from clr_hpc.planning.lr_range import (
-    FILE,
     UnsuggestedRateError,
     folder_of_tests,
     record_measured,
@@ -73,7 +72,7 @@ class Measured:
             (path / "metrics.jsonl").write_text(
                 "".join(json.dumps(e) + "\n" for e in _entries(spec, middle(spec)))
             )
-            (path / "result.json").write_text(json.dumps({"status": "done", "diverged": False}))
+            (path / "result.json").write_text(json.dumps(range_test_result()))
 
     def resolve(self, study: Study) -> Study:
         return with_measured(study, CHECKSUM, self.results)
@@ -88,14 +87,14 @@ class Measured:
         return folder
 
 
-def _entries(spec: RunSpec, middle: float | None) -> list[dict[str, float]]:
+def _entries(spec: RunSpec, middle: float | None) -> list[dict[str, Any]]:
     batches = np.random.default_rng(spec.seed).gamma(4.0, 0.25, STEPS)
     entries = []
     for step, batch in enumerate(batches):
         rate = learning_rate(spec.policy, 6 * step / STEPS) * spec.training.rate_scale
         falls = middle is not None and not is_reference(spec)
         level = 1 - 0.5 / (1 + np.exp(-4 * np.log10(rate / middle))) if falls and middle else 1.0
-        entries.append({"kind": "step", "samples": 32 * (step + 1), "lr": rate, "loss": float(batch * level)})
+        entries.append(step_line(32 * (step + 1), lr=rate, loss=float(batch * level)))
     return entries
 
 
@@ -174,7 +173,7 @@ def test_what_reads_the_studys_folder_needs_nothing_else(measured: Measured) -> 
     measured.invent(study)
     started = measured.resolve(study)
     folder = measured.start(started)
-    assert runs_as_started(folder) == expand(started, CHECKSUM)
+    assert folder.started().runs == expand(started, CHECKSUM)
     left = json.loads((folder.path / "range_tests.json").read_text())
     (learner,) = left["learners"]
     assert learner["suggestion"]["lr"] == started.measured[0].lr
@@ -203,7 +202,7 @@ def test_the_page_shows_one_figure_per_test_and_missing_suggestions(measured: Me
     measured.invent(study, lambda spec: 1e-3 if spec.optimizer.name == "sgd" else None)
     folder = folder_of_tests(measured.results, study.name)
     learners = list(summarize_tests(expand(range_test_study(study), CHECKSUM), folder))
-    write_verdicts(folder.path / FILE, learners)
+    write_verdicts(folder, learners)
     page = write_page(folder.path)
     text = page.read_text()
     assert text.count('aria-label="Loss over learning rate') == 4

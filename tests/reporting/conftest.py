@@ -1,5 +1,6 @@
 """Study folders as training leaves them, in the formats of docs/reference/formats.md, with invented numbers."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,6 @@ from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.run import RunSpec
 
 EPOCHS, STEPS_AN_EPOCH, TRAIN_IMAGES, PATIENTS = 4, 10, 320, 150
-CHECKSUM = "c0ffee" + "0" * 58
 SKILL = {"constant": 0.6, "triangular": 1.4, "triangular2_modified": 1.3}
 """How far the scores of positives stand above those of negatives, in standard deviations."""
 RETRAINED = {"cosine": 1.0, "triangular": 1.4, "triangular2_modified": 1.0}
@@ -74,7 +74,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
                 study["one_class"][0]["features_of"] = pathologies[0]
         (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
         (folder / "pack.json").write_text(json.dumps(manifest()))
-        for spec in expand(load_study(folder / "study.yaml"), CHECKSUM):
+        for spec in expand(load_study(folder / "study.yaml"), manifest()["checksum"]):
             known = skill if spec.stage == "scratch" else retrained or skill
             write_run(folder / "runs" / spec.name, spec, known[spec.policy.name])
         return folder
@@ -93,9 +93,8 @@ def manifest() -> dict[str, Any]:
         for position, label in enumerate((*PATHOLOGIES, NO_FINDING))
     }
     splits = {name: {"images": 640, "patients": 400, "labels": labels} for name in ("train", "validation", "test")}
-    return {
+    values = {
         "format_version": 1,
-        "checksum": CHECKSUM,
         "size": 64,
         "resampling": "area",
         "source": {"kind": "phantom", "seed": 0},
@@ -105,6 +104,8 @@ def manifest() -> dict[str, Any]:
         "index": {"file": "index.parquet", "sha256": "0"},
         "rejected": {"file": "rejected.csv", "sha256": "0"},
     }
+    canonical = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return values | {"checksum": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def write_run(folder: Path, spec: RunSpec, skill: float) -> None:
@@ -221,7 +222,12 @@ def _write_metrics(folder: Path, policy: str, splits: dict[str, dict[str, int]],
             height = {"constant": 0.0, "cosine": 0.0, "triangular": 1.0}.get(policy, 0.5 ** (progress // 2))
             lr = 0.01 if not height else 0.001 + 0.009 * height * (1 - abs(progress % 2 - 1))
             samples = round(progress * TRAIN_IMAGES)
-            position = {"kind": "step", "samples": samples, "progress": progress}
+            position = {
+                "kind": "step",
+                "samples": samples,
+                "progress": progress,
+                "elapsed_seconds": 9.0 * progress,
+            }
             lines.append(position | {"loss": 0.6, "lr": lr, "momentum": 0.9, "images_per_second": 500.0 + step})
         share = (epoch + 1) / EPOCHS
         for split, sizes in splits.items():

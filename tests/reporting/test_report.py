@@ -51,7 +51,7 @@ def test_a_whole_report(make_study: StudyMaker) -> None:
         assert link.removeprefix("#") in page.ids if link.startswith("#") else (path.parent / link).is_file()
     text = path.read_text()
     assert "Triangular has the highest mean test AUROC" in text
-    assert "c0ffee" in text
+    assert json.loads((folder / "pack.json").read_text())["checksum"] in text
     assert "clr-hpc run study.yaml" in text
 
 

@@ -14,13 +14,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from made_records import step_values
 
 from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Training
 from clr_hpc.config.task import BinaryTask
+from clr_hpc.store.layout import LEASE
 from clr_hpc.store.lease import (
-    LEASE_FILE,
     Lease,
     LeaseHolder,
     LeaseLostError,
@@ -86,8 +87,8 @@ def names(folder: Path) -> set[str]:
 def test_it_says_who_trains_and_goes_when_it_is_released(lease: Callable[..., Lease], tmp_path: Path) -> None:
     first = lease("node1")
     first.acquire(alone_on_machine=False)
-    assert names(tmp_path) == {LEASE_FILE}
-    written = json.loads((tmp_path / LEASE_FILE).read_text())
+    assert names(tmp_path) == {LEASE}
+    written = json.loads((tmp_path / LEASE).read_text())
     assert (written["host"], written["pid"], written["place"]) == ("node1", os.getpid(), "lane 1")
     with pytest.raises(RunInUseError, match=rf"process {os.getpid()} on node1 \(lane 1\) trains this run"):
         lease("node2").acquire(alone_on_machine=True)
@@ -107,25 +108,25 @@ def test_it_is_renewed_and_a_live_one_outlives_its_time(lease: Callable[..., Lea
 
 
 def test_a_dead_one_is_taken_over_after_a_watch(lease: Callable[..., Lease], tmp_path: Path) -> None:
-    leave_lease(tmp_path / LEASE_FILE, "node1", age_seconds=1)
+    leave_lease(tmp_path / LEASE, "node1", age_seconds=1)
     before = time.monotonic()
     lease("node2").acquire(alone_on_machine=True)
     assert time.monotonic() - before >= QUICK.stale_seconds
-    assert names(tmp_path) == {LEASE_FILE}
-    assert json.loads((tmp_path / LEASE_FILE).read_text())["host"] == "node2"
+    assert names(tmp_path) == {LEASE}
+    assert json.loads((tmp_path / LEASE).read_text())["host"] == "node2"
 
 
 def test_one_that_is_fresh_or_of_the_future_holds(lease: Callable[..., Lease], tmp_path: Path) -> None:
     for age_seconds in (0, 900, -5000):
-        leave_lease(tmp_path / LEASE_FILE, "node1", age_seconds)
+        leave_lease(tmp_path / LEASE, "node1", age_seconds)
         with pytest.raises(RunInUseError, match="node1"):
             lease("node2", SLOW).acquire(alone_on_machine=True)
-    assert names(tmp_path) == {LEASE_FILE}
+    assert names(tmp_path) == {LEASE}
 
 
 def test_clocks_that_differ_do_not_make_a_live_one_dead(lease: Callable[..., Lease], tmp_path: Path) -> None:
     """The holder's machine lies 50 s behind, so that its lease is always 50 s old."""
-    path = tmp_path / LEASE_FILE
+    path = tmp_path / LEASE
     leave_lease(path, "node1", age_seconds=50)
     ended = threading.Event()
 
@@ -149,7 +150,7 @@ def test_of_many_takers_one_wins(tmp_path: Path) -> None:
         for trial in range(15):
             folder = tmp_path / str(trial)
             folder.mkdir()
-            leave_lease(folder / LEASE_FILE, "node0", age_seconds=1e6)
+            leave_lease(folder / LEASE, "node0", age_seconds=1e6)
             start = threading.Barrier(takers)
 
             def take(number: int, folder: Path = folder, start: threading.Barrier = start) -> Lease | None:
@@ -169,7 +170,7 @@ def test_of_many_takers_one_wins(tmp_path: Path) -> None:
 
 def test_takers_that_look_at_the_same_moment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Both find the dead lease in place, and would both replace it, if one of them were not held up before."""
-    leave_lease(tmp_path / LEASE_FILE, "node0", age_seconds=1e6)
+    leave_lease(tmp_path / LEASE, "node0", age_seconds=1e6)
     both_have_looked = threading.Barrier(2)
 
     def look(folder: Path, until: LeaseHolder | None = None) -> SeenLease | None:
@@ -192,19 +193,19 @@ def test_takers_that_look_at_the_same_moment(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_taker_that_died_half_way_is_the_holder_and_has_a_successor(
     lease: Callable[..., Lease], tmp_path: Path
 ) -> None:
-    dead = leave_lease(tmp_path / LEASE_FILE, "node1", age_seconds=1e6)
+    dead = leave_lease(tmp_path / LEASE, "node1", age_seconds=1e6)
     succession = successor_path(tmp_path, dead)
     leave_lease(succession, "node2", age_seconds=0)
     with pytest.raises(RunInUseError, match="node2"):
         lease("node3", SLOW).acquire(alone_on_machine=True)
     os.utime(succession, (0, 0))
     lease("node3").acquire(alone_on_machine=True)
-    assert json.loads((tmp_path / LEASE_FILE).read_text())["host"] == "node3"
+    assert json.loads((tmp_path / LEASE).read_text())["host"] == "node3"
 
 
 @pytest.mark.parametrize("text", ["", '{"host": "node1"}', "[]", "no JSON"])
 def test_an_unreadable_one_ends_like_any_other(text: str, lease: Callable[..., Lease], tmp_path: Path) -> None:
-    path = tmp_path / LEASE_FILE
+    path = tmp_path / LEASE
     path.write_text(text)
     with pytest.raises(RunInUseError, match="unreadable lease"):
         lease("node2", SLOW).acquire(alone_on_machine=True)
@@ -216,9 +217,9 @@ def test_the_holder_notices_that_its_run_was_taken(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", QUICK)
     with folder.open(SPEC, {"host": "here"}, "lane 1"):
         folder.resume_at(0)
-        folder.record_step(32, loss=1.0, elapsed_seconds=1.0)
+        folder.record_step(32, **step_values())
         taken_by = leave_lease(folder.path / "aside", "node2", age_seconds=0)
-        (folder.path / "aside").replace(folder.path / LEASE_FILE)
+        (folder.path / "aside").replace(folder.path / LEASE)
         wait_until(lambda: folder._lease is not None and folder._lease._ended.is_set(), "the next renewal")
         for write in (
             lambda: folder.record_step(64, loss=0.5, elapsed_seconds=2.0),
@@ -245,7 +246,7 @@ def test_it_is_looked_at_before_a_write_when_the_last_renewal_is_long_past(
     first = read_lease(tmp_path)
     wait_until(lambda: holder.confirm() or read_lease(tmp_path) != first, "a renewal on the way")
     leave_lease(tmp_path / "aside", "node2", age_seconds=0)
-    (tmp_path / "aside").replace(tmp_path / LEASE_FILE)
+    (tmp_path / "aside").replace(tmp_path / LEASE)
     wait_until(lambda: is_lost(holder), "the loss to be noticed")
 
 
@@ -269,7 +270,7 @@ folder = RunFolder(Path(sys.argv[1]), LeaseTiming(renew_seconds=float(sys.argv[3
 with folder.open(spec, {}, "lane 1"):
     for step in range(100_000):
         try:
-            folder.record_step(step, elapsed_seconds=0.0)
+            folder.record_step(step, progress=0.0, loss=1.0, lr=0.1, images_per_second=1.0, elapsed_seconds=0.0)
         except LeaseLostError as error:
             sys.exit(str(error))
         time.sleep(0.001)
@@ -328,7 +329,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(
         run.open(SPEC, {}, "lane 2")
     process.kill()
     process.wait()
-    assert (run.path / LEASE_FILE).exists()
+    assert (run.path / LEASE).exists()
     with run.open(SPEC, {}, "lane 2"):
         lease = read_lease(run.path)
         assert lease is not None

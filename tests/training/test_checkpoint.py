@@ -8,13 +8,12 @@ from torch import nn
 
 from clr_hpc.config.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
 from clr_hpc.config.policy import Constant, OneCycle, Policy, Triangular, Triangular2Modified
+from clr_hpc.store.checkpoints import Divergence, Progress
 from clr_hpc.training.checkpoint import (
     KEPT_SNAPSHOTS,
     Checkpoint,
     Checkpoints,
     DamagedCheckpointError,
-    Divergence,
-    Progress,
     Snapshots,
     average_weights,
     is_cycle_end,

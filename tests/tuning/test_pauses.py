@@ -1,10 +1,12 @@
 """What trials rest on: a run that pauses is the same run, and a batch size is no schedule."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from made_records import epoch_line
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
@@ -53,8 +55,8 @@ def test_a_run_that_paused_ends_in_the_same_bytes_as_one_that_did_not(small_pack
 
 
 def test_a_metric_that_is_not_defined_is_a_reason_and_not_a_value(tmp_path: Path) -> None:
-    line = '{"kind": "epoch", "progress": 1.0, "split": "validation", "loss": 0.5, "auroc": null}\n'
-    (tmp_path / "metrics.jsonl").write_text(line)
+    line = json.dumps(epoch_line(32, 1.0, loss=0.5, auroc=None))
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n")
     assert value_after(tmp_path, 1, "loss") == 0.5
     with pytest.raises(ValueError, match="has one class only"):
         value_after(tmp_path, 1, "auroc")

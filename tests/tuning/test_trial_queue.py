@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from made_records import done_result, epoch_line
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
@@ -69,11 +70,10 @@ class Bench:
         """Leave what training leaves after so many epochs."""
         folder = self.runs / spec.name
         folder.mkdir(exist_ok=True)
-        shared = {"kind": "epoch", "split": "validation", "loss": 0.5, "auroc": auroc, "elapsed_seconds": 1.0}
-        lines = [json.dumps(shared | {"progress": float(epoch)}) for epoch in range(1, epochs + 1)]
+        lines = [json.dumps(epoch_line(epoch, float(epoch), auroc=auroc)) for epoch in range(1, epochs + 1)]
         (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
         if epochs == 4:
-            write_json(folder / "result.json", {"status": "done"})
+            write_json(folder / "result.json", done_result())
 
 
 def test_every_seed_of_a_trial_is_trained_and_their_mean_counts(tmp_path: Path) -> None:

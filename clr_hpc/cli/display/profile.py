@@ -1,13 +1,15 @@
 """Profiles of runs in the terminal (``clr-hpc run --profile``): time by part, and distance from limits."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.run_files import Profile, read_profile
 
 MOST_RUNS = 10
 """With more, there is one row per architecture."""
@@ -27,7 +29,14 @@ COLUMNS = {
 
 def show_profiles(console: Console, run_folders: Sequence[Path]) -> None:
     """Print one row per run that left a profile, or medians per architecture."""
-    found = {folder: profile for folder in run_folders if (profile := read_profile(folder)) is not None}
+    profiles = {folder: read_profile(folder) for folder in run_folders}
+    for damaged in (each for each in profiles.values() if isinstance(each, Damaged)):
+        console.print(str(damaged), highlight=False, markup=False, soft_wrap=True)
+    found = {
+        folder: profile
+        for folder, profile in profiles.items()
+        if profile is not None and not isinstance(profile, Damaged)
+    }
     if not found:
         console.print(
             "no profile: no run was trained; to profile finished runs, train them again with another --results",
@@ -54,16 +63,7 @@ def show_profiles(console: Console, run_folders: Sequence[Path]) -> None:
         )
 
 
-def read_profile(run_folder: Path) -> dict[str, Any] | None:
-    """Return the profile in a run's folder; None where there is none."""
-    try:
-        profile: dict[str, Any] = json.loads((run_folder / "profile.json").read_text())
-    except FileNotFoundError:
-        return None
-    return profile
-
-
-def profile_table(profiles: Sequence[dict[str, Any]]) -> Table:
+def profile_table(profiles: Sequence[Profile]) -> Table:
     """Return profiles as a table, by run or, if they are many, by architecture."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
@@ -85,9 +85,9 @@ def profile_table(profiles: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _limit(profile: dict[str, Any], key: str) -> float | None:
-    limits: dict[str, float] | None = profile["limits"]
-    return limits[key] if limits else None
+def _limit(profile: Profile, key: str) -> float | None:
+    limits: Mapping[str, Any] = profile["limits"] or {}
+    return limits.get(key)
 
 
 def _median(values: Iterable[float | None], factor: float, form: str = ".0f") -> str:

@@ -1,6 +1,6 @@
 """What the terminal shows while a place trains: one line per finished run, live lines for running ones."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -88,7 +88,7 @@ class RunDisplay:
             self._progress.remove_task(self._lines.pop(spec))
         self._progress.advance(self._whole)
         folder = self._runs_folder / spec.name
-        result = RunFolder(folder).result() or {}
+        result: Mapping[str, Any] = RunFolder(folder).result() or {}
         if outcome == "done":
             summary = f"[green]done[/]    {describe_run(spec)}  {_summary(result)}"
         elif outcome == "failed":
@@ -118,7 +118,7 @@ def _detail(newest: dict[str, dict[str, Any]]) -> str:
     return text if auroc is None else f"{text}  validation AUROC {auroc:.3f}"
 
 
-def _summary(result: dict[str, Any]) -> str:
+def _summary(result: Mapping[str, Any]) -> str:
     validation = result["validation"]
     if validation is None:  # an LR range test
         how = "the loss diverged" if result["diverged"] else "the loss did not diverge"

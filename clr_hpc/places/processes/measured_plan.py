@@ -10,6 +10,7 @@ from clr_hpc.places.processes.probe import known_rates, rates_here
 from clr_hpc.planning.plan import Plan, plan_runs, shapes_on_offer
 from clr_hpc.planning.throughput import ThroughputError, ThroughputTable, read_throughput
 from clr_hpc.planning.workload import StepKind
+from clr_hpc.store import layout
 
 
 def plan_if_possible(
@@ -53,7 +54,7 @@ def plan_of_job(
 def _measured(
     job: TrainingJob, resources: Resources, shapes: Sequence[LaneShape], events: Events
 ) -> ThroughputTable:
-    rates_folder = job.options.results / "rates"
+    rates_folder = job.options.results / layout.RATES
     here = resources_here()
     if resources.gpus and not here.gpus:
         raise ThroughputError(

@@ -151,11 +151,13 @@ class _Probe:
         return len(rows) / taken[0]
 
     def _saving_seconds(self) -> float:
-        from clr_hpc.training.checkpoint import Checkpoints, Progress, state_tensors
+        from clr_hpc.store import layout
+        from clr_hpc.store.checkpoints import Progress
+        from clr_hpc.training.checkpoint import Checkpoints, state_tensors
 
         with tempfile.TemporaryDirectory(dir=self._disk) as folder, self._timed() as taken:
             tensors = state_tensors(self._run.model, self._run.optimizer)
-            Checkpoints(Path(folder) / "checkpoints").save(tensors, Progress())
+            Checkpoints(Path(folder) / layout.CHECKPOINTS).save(tensors, Progress())
         return taken[0]
 
     def _memory_bytes(self) -> int:

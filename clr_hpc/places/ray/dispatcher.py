@@ -14,7 +14,7 @@ from pathlib import Path
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.queue import Assignment, Finished, Queue, Wait, leave_failure
 from clr_hpc.places.signals import is_cancelled
-from clr_hpc.store.run_folder import newest_checkpoint
+from clr_hpc.store.checkpoints import newest_checkpoint
 from clr_hpc.training.run import ExitStatus
 
 DEATHS_WITHOUT_PROGRESS = 3

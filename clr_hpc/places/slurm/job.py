@@ -10,7 +10,6 @@ The number of requeues is not bounded as long as the study progresses between st
 ``MOST_FRUITLESS_STARTS`` starts in a row without a newer checkpoint or result the job ends.
 """
 
-import json
 import logging
 import os
 import platform
@@ -22,13 +21,16 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
+from clr_hpc.config.load import StudyError
 from clr_hpc.config.run import RunSpec
-from clr_hpc.monitoring.status import runs_as_started
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.commands import SlurmError, is_preempted, requeue
 from clr_hpc.places.slurm.ledger import OWNER_ALONE, JobRecord, Ledger, Start, Submission, now
-from clr_hpc.store.run_folder import newest_checkpoint
-from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.store import layout
+from clr_hpc.store.checkpoints import newest_checkpoint
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import check_result
+from clr_hpc.store.study_folder import NothingThereError, StudyFolder
 from clr_hpc.training.run import ExitStatus
 
 log = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ def run_start(
         return "this submission was cut off and made anew; nothing to do"
     job = StartedJob(submission, index, ledger, study, stop)
     try:
-        runs = runs_as_started(study)
+        runs = _runs_of(study)
         job.note_start(runs)
         job.reject_other_code()
         job.reject_other_pack()
@@ -97,6 +99,13 @@ def run_start(
         raise
     job.note_end(ended)
     return ended
+
+
+def _runs_of(study: StudyFolder) -> tuple[RunSpec, ...]:
+    try:
+        return study.started().runs
+    except (StudyError, NothingThereError) as error:
+        raise JobError(str(error)) from error
 
 
 class StartedJob:
@@ -214,12 +223,11 @@ class StartedJob:
         One that failed through the fault of a node may be tried on others. ``node`` is this one, None for a job on
         several.
         """
-        path = self.study.runs / name / "result.json"
-        try:
-            changed = path.stat().st_mtime_ns
-            result = json.loads(path.read_text())
-        except FileNotFoundError:
+        folder = self.study.runs / name
+        result = check_result(folder)
+        if result is None or isinstance(result, Damaged):
             return True
+        changed = (folder / layout.RESULT).stat().st_mtime_ns
         if result["status"] == "done":
             return False
         if is_machine_fault(result["reason"]):

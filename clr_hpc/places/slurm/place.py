@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
-from clr_hpc.monitoring.status import runs_as_started
 from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
 from clr_hpc.places.slurm.commands import Job
 from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run, read_slurm_status
@@ -102,7 +101,7 @@ class Slurm(Place):
         with readable_by_owner_alone(), ledger.locked():
             if runs is None:
                 return cancel_study(ledger)
-            return cancel_runs(study, ledger, runs_as_started(study), runs)
+            return cancel_runs(study, ledger, study.started().runs, runs)
 
     def logs(self, study: StudyFolder, run: RunSpec, lines: int) -> list[str]:
         """Read the log files of the array task, or of the allocation's nodes, that trained a run last."""

@@ -23,6 +23,7 @@ from clr_hpc.places.slurm.commands import (
 )
 from clr_hpc.places.slurm.ledger import Ledger, Submission, abandoned, new_token, now, with_job
 from clr_hpc.places.slurm.site import Site
+from clr_hpc.store.checkpoints import newest_checkpoint
 from clr_hpc.store.lease import LeaseTiming, read_lease
 from clr_hpc.store.study_folder import StudyFolder
 
@@ -158,8 +159,7 @@ def begun_with_other_code(study: StudyFolder, runs: Sequence[RunSpec], source_sh
     return [
         spec
         for spec in runs
-        if study.code_of(spec) not in (None, source_sha256)
-        and any((study.runs / spec.name / "checkpoints").glob("*.safetensors"))
+        if study.code_of(spec) not in (None, source_sha256) and newest_checkpoint(study.runs / spec.name) >= 0
     ]
 
 

@@ -1,9 +1,8 @@
-"""Read predictions.parquet, what each model of a run says of each image, aligned over runs."""
+"""Predictions of runs, aligned: what each model of a run says of each image."""
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,35 +79,21 @@ class Numbering:
         )
 
 
-def read_predictions(file: Path, numbering: Numbering) -> dict[str, SplitScores]:
-    """Read the validation and test splits of one run's predictions.
-
-    Raises:
-        ValueError: a score is no number, or the run's models were not given the same images.
-    """
-    import pandas as pd
-
-    table = pd.read_parquet(file)
-    bad = int((~np.isfinite(table["score"])).sum())
-    if bad:
-        raise ValueError(f"{file.name} holds {bad} scores that are no numbers")
+def split_scores(predictions: Any, numbering: Numbering) -> dict[str, SplitScores]:
+    """Return the validation and test splits of one run's predictions, a table of ``clr_hpc.store.predictions``."""
+    table = predictions.to_pandas()
     by_split = {split: table[table["split"] == split] for split in REPORTED_SPLITS}
-    return {
-        split: _split_scores(rows, split, numbering, file.name) for split, rows in by_split.items() if len(rows)
-    }
+    return {split: _split_scores(rows, split, numbering) for split, rows in by_split.items() if len(rows)}
 
 
-def _split_scores(rows: Any, split: str, numbering: Numbering, file_name: str) -> SplitScores:
+def _split_scores(rows: Any, split: str, numbering: Numbering) -> SplitScores:
     known = numbering.images[split]
     numbers = np.array([known.setdefault(name, len(known)) for name in rows["image"]], dtype=np.int32)
     order = np.argsort(numbers, kind="stable")
     models = rows["model"].to_numpy()[order]
     by_model = {model: order[models == model] for model in dict.fromkeys(rows["model"])}
-    first, *others = by_model.values()
+    first = next(iter(by_model.values()))
     images = numbers[first]
-    for other in others:
-        if not np.array_equal(numbers[other], images):
-            raise ValueError(f"{file_name} does not hold the same {split} images for each of the run's models")
     if split == "test":
         _note_facts(rows.iloc[first], images, numbering)
     patients = numbering.patients[split]

@@ -1,7 +1,6 @@
 """Read a study's folder: what was planned, what ran, what each run left (docs/reference/formats.md)."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.expand import expand
-from clr_hpc.config.load import StudyError, load_study
+from clr_hpc.config.load import StudyError
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.task import BinaryTask
-from clr_hpc.reporting.read.predictions import Numbering, SplitScores, TestImages, read_predictions
+from clr_hpc.config.task import BinaryTask, OneClassTask
+from clr_hpc.reporting.read.predictions import Numbering, SplitScores, TestImages, split_scores
+from clr_hpc.store import layout
+from clr_hpc.store.metrics import check_metrics
+from clr_hpc.store.predictions import read_predictions
+from clr_hpc.store.records import Damaged, DamagedError, required
+from clr_hpc.store.results import REMEDY, DoneResult, check_result
+from clr_hpc.store.run_files import read_architecture, read_environments, read_spec
+from clr_hpc.store.study_files import read_plan
+from clr_hpc.store.study_folder import NothingThereError, StartedStudy, StudyFolder
 
-PLAN_FORMAT_VERSION = 1
 Status = Literal["done", "failed", "unfinished", "missing"]
 """``unfinished``: has a folder and no result (running, interrupted or killed). ``missing``: has no folder."""
 
@@ -77,49 +82,43 @@ def read_study(folder: Path) -> StudyRecord:
         ReportError: ``study.yaml`` or ``pack.json`` is absent or damaged, or ``plan.json`` is damaged. Damage
             inside one run's folder makes that run alone unreadable.
     """
-    study_file, pack_file = folder / "study.yaml", folder / "pack.json"
-    for file in (study_file, pack_file):
-        if not file.is_file():
-            raise ReportError(f"{file} does not exist; 'clr-hpc run' makes a study's folder, give its path")
-    try:
-        pack = json.loads(pack_file.read_text())
-        checksum = pack["checksum"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ReportError(
-            f"{pack_file} is not a pack's manifest ({error!r}); copy manifest.json of the pack there"
-        ) from error
-    try:
-        study = load_study(study_file)
-    except StudyError as error:
-        raise ReportError(f"{error}; 'clr-hpc run' writes this file anew") from error
-    if study.stages.range_test:
+    started = _started(StudyFolder(folder))
+    if started.study.stages.range_test:
         raise ReportError(f"{folder} holds range tests; 'clr-hpc range-test' makes their page, range_tests.html")
-    specs = sorted(expand(study, checksum), key=_place_of_task)
+    if "counts" not in started.pack:
+        raise ReportError(f"{folder / layout.PACK} has no counts; copy manifest.json of the pack there")
     numbering = Numbering()
-    runs = tuple(_read_run(folder / "runs" / spec.name, spec, numbering) for spec in specs)
+    specs = sorted(started.runs, key=_place_of_task)
+    runs = tuple(_read_run(folder / layout.RUNS / spec.name, spec, numbering) for spec in specs)
     planned = {spec.name for spec in specs}
-    found = sorted(path.name for path in (folder / "runs").glob("*") if path.is_dir())
-    strangers = tuple(name for name in found if name not in planned)
+    found = sorted(path.name for path in (folder / layout.RUNS).glob("*") if path.is_dir())
+    plan = read_plan(folder)
+    if isinstance(plan, Damaged):
+        raise ReportError(str(plan))
     return StudyRecord(
-        study.name,
-        study,
-        study_file.read_text(),
-        pack,
+        started.study.name,
+        started.study,
+        (folder / layout.STUDY).read_text(encoding="utf-8"),
+        dict(started.pack),
         runs,
-        strangers,
+        tuple(name for name in found if name not in planned),
         numbering.test_images(),
-        _read_plan(folder / "plan.json"),
+        dict(plan or {}),
     )
 
 
-def _read_plan(file: Path) -> dict[str, Any]:
+def _started(folder: StudyFolder) -> StartedStudy:
     try:
-        plan = _read_object(file)
-        if plan and plan["format_version"] != PLAN_FORMAT_VERSION:
-            raise ValueError(f"format_version {plan['format_version']}, known is {PLAN_FORMAT_VERSION}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ReportError(f"{file} is not a plan ({error!r}); delete it, the report does without") from error
-    return plan
+        started = folder.started()
+    except NothingThereError:
+        files = (folder.path / layout.STUDY, folder.path / layout.PACK)
+        missing = next((file for file in files if not file.exists()), files[0])
+        raise ReportError(
+            f"{missing} does not exist; 'clr-hpc run' makes a study's folder, give its path"
+        ) from None
+    except StudyError as error:
+        raise ReportError(str(error)) from error
+    return started
 
 
 def _place_of_task(spec: RunSpec) -> tuple[int, int]:
@@ -129,53 +128,56 @@ def _place_of_task(spec: RunSpec) -> tuple[int, int]:
 
 
 def _read_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunRecord:
-    if not folder.is_dir():
+    if not folder.exists():
         return RunRecord(spec, "missing", "no folder: it has not started")
     try:
         return _read_started_run(folder, spec, numbering)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        # pyarrow's errors are ValueErrors; whatever is damaged, the other runs are still reported
-        return RunRecord(spec, "failed", f"its folder can't be read: {type(error).__name__}: {error}")
+    except DamagedError as error:  # the other runs are still reported
+        return RunRecord(spec, "failed", f"its folder can't be read: {error}")
 
 
 def _read_started_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunRecord:
-    lines = list(_read_lines(folder / "metrics.jsonl"))
-    steps = [line for line in lines if line["kind"] == "step"]
-    speeds = [line["images_per_second"] for line in steps if line.get("images_per_second")]
-    predictions_file = folder / "predictions.parquet"
-    result = _read_object(folder / "result.json")
+    result = required(check_result(folder))
+    required(read_spec(folder, spec))
+    metrics = check_metrics(folder)
+    if metrics.damaged and not metrics.lines:
+        raise DamagedError(str(metrics.damaged[0]))
+    steps = [line for line in metrics.lines if line["kind"] == "step"]
+    speeds = [line["images_per_second"] for line in steps if line["images_per_second"]]
     status: Status = result["status"] if result else "unfinished"
-    has_scores = status == "done" and predictions_file.is_file()
+    reason = result.get("reason") if result else f"no {layout.RESULT}: running or interrupted"
+    if metrics.damaged and reason is None:
+        reason = f"{len(metrics.damaged)} damaged lines are left out, the first: {metrics.damaged[0]}"
+    predictions: Mapping[str, SplitScores] = {}
+    if result and result["status"] == "done":
+        predictions = _read_predictions(folder, spec, result, numbering)
     return RunRecord(
         spec=spec,
         status=status,
-        reason=result.get("reason") if result else "no result.json: running or interrupted",
-        result=result,
-        environments=_read_environments(folder / "environment.json"),
-        epochs=tuple(line for line in lines if line["kind"] == "epoch"),
+        reason=reason,
+        result=dict(result or {}),
+        environments=tuple(dict(start) for start in required(read_environments(folder)) or ()),
+        epochs=tuple(line for line in metrics.lines if line["kind"] == "epoch"),
         progress=np.array([line["progress"] for line in steps], dtype=np.float64),
         learning_rate=np.array([line["lr"] for line in steps], dtype=np.float64),
         images_per_second=float(np.median(speeds)) if speeds else None,
-        predictions=read_predictions(predictions_file, numbering) if has_scores else {},
-        layers=_read_object(folder / "architecture.json"),
+        predictions=predictions,
+        layers=dict(required(read_architecture(folder)) or {}),
     )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+def _read_predictions(
+    folder: Path, spec: RunSpec, result: DoneResult, numbering: Numbering
+) -> Mapping[str, SplitScores]:
+    """Return the scores of a run that is done, empty where it has left none.
 
-
-def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the file's objects; a run that is writing, or was killed, may leave a last line half written."""
-    if not file.is_file():
-        return
-    *whole, _ = file.read_text().split("\n")
-    for line in whole:
-        yield json.loads(line)
-
-
-def _read_environments(file: Path) -> tuple[dict[str, Any], ...]:
-    if not file.is_file():
-        return ()
-    starts = json.loads(file.read_text())
-    return tuple(starts) if isinstance(starts, list) else (starts,)
+    Raises:
+        DamagedError: they are not those of the result.
+    """
+    table = required(read_predictions(folder, result.get("files", {}).get(layout.PREDICTIONS)))
+    models = result["models"]
+    if table is not None and not models.keys() >= (told := set(table["model"].unique().to_pylist())):
+        raise DamagedError(f"{folder / layout.PREDICTIONS}: it has models that {layout.RESULT} lacks: {told}")
+    if isinstance(spec.task, OneClassTask) and any(model.get("threshold") is None for model in models.values()):
+        raise DamagedError(f"{folder / layout.RESULT}: a one-class model has no threshold; {REMEDY}")
+    return {} if table is None else split_scores(table, numbering)

@@ -3,7 +3,6 @@
 The format of ``profile.json`` is that of docs/reference/profile.md.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -17,7 +16,10 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write, write_json
+from clr_hpc.store.records import required
+from clr_hpc.store.run_files import read_environments
 from clr_hpc.store.run_folder import RunFolder
 from clr_hpc.training.data import make_sampler, task_data
 from clr_hpc.training.distributed import ProcessGroup
@@ -59,7 +61,6 @@ def trace_steps(rehearsed: RehearsedTrainer, path: Path) -> None:
 
 
 FORMAT_VERSION = 1
-TRACE = Path("profile") / "trace.json.gz"
 STEP_PARTS: tuple[Part, ...] = ("gather", "prepare", "forward", "backward", "optimizer")
 
 
@@ -122,8 +123,8 @@ class Profile:
             return
         rehearsed = RehearsedTrainer(trainer)
         rehearsal.limits = measure_limits(rehearsed)
-        trace_steps(rehearsed, self._folder.path / TRACE)
-        rehearsal.trace = TRACE.as_posix()
+        trace_steps(rehearsed, self._folder.path / layout.TRACE)
+        rehearsal.trace = layout.TRACE.as_posix()
 
     def _write(self, ended: str, rehearsal: "_Rehearsal") -> None:
         seconds, times = self.timeline.seconds, self.timeline.times
@@ -131,13 +132,17 @@ class Profile:
         batch_size = make_sampler(spec, task_data(spec.task, self._pack).training).batch_size
         step_seconds = sum(seconds[part] for part in STEP_PARTS)
         steps = times["optimizer"]
-        starts = len(json.loads((self._folder.path / "environment.json").read_text()))
+        starts = required(read_environments(self._folder.path)) or ()
         self._folder.confirm_lease()
         write_json(
-            self._folder.path / "profile.json",
+            self._folder.path / layout.PROFILE,
             {
                 "format_version": FORMAT_VERSION,
-                "of": {"start": starts, "attempt": self._attempt + 1, "ended": ended},
+                "of": {
+                    "start": len(starts),
+                    "attempt": self._attempt + 1,
+                    "ended": ended,
+                },
                 "task": spec.task.name,
                 "architecture": spec.architecture,
                 "optimizer": spec.optimizer.name,

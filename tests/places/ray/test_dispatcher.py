@@ -21,7 +21,7 @@ from clr_hpc.places.ray.dispatcher import (
     assign,
 )
 from clr_hpc.planning.queue import QueuedRun, StudyQueue
-from clr_hpc.store.run_folder import newest_checkpoint
+from clr_hpc.store.checkpoints import newest_checkpoint
 from clr_hpc.training.run import ExitStatus
 
 SPEC = RunSpec.model_validate(

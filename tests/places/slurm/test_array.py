@@ -17,7 +17,8 @@ from clr_hpc.places.slurm.job import StartedJob
 from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Submission, abandoned, new_token
 from clr_hpc.places.slurm.submit import begun_with_other_code
 from clr_hpc.store.atomic import write_json
-from clr_hpc.store.lease import LEASE_FILE, LeaseHolder
+from clr_hpc.store.layout import LEASE
+from clr_hpc.store.lease import LeaseHolder
 from clr_hpc.store.provenance import source_sha256
 from clr_hpc.training.run import RunSettings
 
@@ -149,8 +150,8 @@ class Scene:
         folder = self.study.path(spec)
         folder.mkdir(parents=True, exist_ok=True)
         holder = replace(LeaseHolder.this_process("job 1_0"), machine="another", pid_namespace=0)
-        write_json(folder / LEASE_FILE, holder.__dict__)
-        return folder / LEASE_FILE
+        write_json(folder / LEASE, holder.__dict__)
+        return folder / LEASE
 
 
 @pytest.fixture

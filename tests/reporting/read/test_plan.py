@@ -117,7 +117,7 @@ def test_without_a_plan_there_is_no_section(make_study: StudyMaker) -> None:
 def test_a_damaged_plan_is_named(text: str, make_study: StudyMaker) -> None:
     folder = make_study(("effusion",))
     (folder / "plan.json").write_text(text)
-    with pytest.raises(ReportError, match=r"plan\.json is not a plan .* delete it"):
+    with pytest.raises(ReportError, match=r"plan\.json: .*; delete it"):
         read_study(folder)
 
 

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from clr_hpc.reporting.read.predictions import Numbering, read_predictions
+from clr_hpc.reporting.read.predictions import Numbering, SplitScores, split_scores
+from clr_hpc.store.predictions import read_predictions
+from clr_hpc.store.records import Damaged
 
 
 def table() -> pd.DataFrame:
@@ -25,11 +26,21 @@ def table() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def write(rows: pd.DataFrame, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    rows.to_parquet(folder / "predictions.parquet")
+    return folder
+
+
+def read(folder: Path, numbering: Numbering) -> SplitScores:
+    return split_scores(read_predictions(folder, None), numbering)["test"]
+
+
 def test_models_and_runs_have_the_same_images_in_the_same_order(tmp_path: Path) -> None:
     numbering = Numbering()
     for name, rows in (("one", table()), ("other", table().iloc[::-1])):
-        rows.to_parquet(tmp_path / name)
-    one, other = (read_predictions(tmp_path / name, numbering)["test"] for name in ("one", "other"))
+        write(rows, tmp_path / name)
+    one, other = (read(tmp_path / name, numbering) for name in ("one", "other"))
     for field in ("images", "patients", "labels"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
     for model in ("last", "swa"):
@@ -40,8 +51,7 @@ def test_models_and_runs_have_the_same_images_in_the_same_order(tmp_path: Path) 
 
 def test_what_is_known_of_the_test_images(tmp_path: Path) -> None:
     numbering = Numbering()
-    table().to_parquet(tmp_path / "one")
-    read_predictions(tmp_path / "one", numbering)
+    read(write(table(), tmp_path), numbering)
     facts = numbering.test_images()
     assert facts.patients == 2
     assert facts.view.tolist() == ["PA", "", "AP"]
@@ -50,17 +60,18 @@ def test_what_is_known_of_the_test_images(tmp_path: Path) -> None:
 
 
 def test_models_of_different_images_are_refused(tmp_path: Path) -> None:
-    table().iloc[:-1].to_parquet(tmp_path / "cut.parquet")
-    with pytest.raises(ValueError, match=r"cut\.parquet does not hold the same test images"):
-        read_predictions(tmp_path / "cut.parquet", Numbering())
+    found = read_predictions(write(table().iloc[:-1], tmp_path), None)
+    assert isinstance(found, Damaged)
+    assert found.file == tmp_path / "predictions.parquet"
+    assert "it does not hold each image of a split once for each of the run's models" in found.reason
 
 
 def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     rows = table()
     rows.loc[1, "score"] = np.nan
-    rows.to_parquet(tmp_path / "bad.parquet")
-    with pytest.raises(ValueError, match="holds 1 scores that are no numbers"):
-        read_predictions(tmp_path / "bad.parquet", Numbering())
+    found = read_predictions(write(rows, tmp_path), None)
+    assert isinstance(found, Damaged)
+    assert "1 scores are no numbers" in found.reason
 
 
 def test_nothing_is_known_of_no_image() -> None:

@@ -1,0 +1,56 @@
+"""Names of what lies in ``results/``, spelled here alone. docs/architecture.md says what each file holds."""
+
+import re
+from pathlib import Path
+
+# results/
+RATES = "rates"
+"""Folder: throughput of this hardware, for plans."""
+RANGE_TESTS = "range-tests"
+"""Folder: the range tests of all studies, in ``runs/``, and a study's folder for each in ``studies/``."""
+
+# results/<study>/
+STUDY = "study.yaml"
+PACK = "pack.json"
+PLAN = "plan.json"
+RANGE_TEST_RESULTS = "range_tests.json"
+RUNS = "runs"
+TUNING = "tuning"
+SLURM = "slurm"
+TENSORBOARD = "tensorboard"
+REPORT = "report"
+
+# results/<study>/runs/<run>/
+SPEC = "spec.json"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+SNAPSHOTS = "snapshots"
+BEST = "best.safetensors"
+SWA = "swa.safetensors"
+LEASE = "lease.json"
+LOCK = ".lock"
+ARCHITECTURE = "architecture.json"
+PREDICTIONS = "predictions.parquet"
+PROFILE = "profile.json"
+TRACE = Path("profile", "trace.json.gz")
+RESULT = "result.json"
+
+# results/<study>/tuning/<search>.<id>/
+SEARCH = "config.json"
+TRIALS = "trials.jsonl"
+OUTCOME = "outcome.json"
+BEST_STUDY = "best.yaml"
+
+TENSORS = re.compile(r"[0-9]{12}\.safetensors")
+"""Names in ``checkpoints/`` and ``snapshots/``, which are deleted as newer ones come; nothing else is."""
+
+
+def tensors_name(samples: int) -> str:
+    """Return the name of a checkpoint or snapshot after so many samples."""
+    return f"{samples:012d}.safetensors"
+
+
+def checksum_of(file: Path) -> Path:
+    """Return the file next to ``file`` that holds its checksum, in the form that ``sha256sum --check`` reads."""
+    return file.with_name(f"{file.name}.sha256")

@@ -1,0 +1,70 @@
+"""Records as training writes them, with invented numbers."""
+
+from typing import Any
+
+
+def metrics(auroc: float = 0.7) -> dict[str, Any]:
+    """Return a split's metrics around this AUROC."""
+    return {
+        "loss": 1 - auroc,
+        "accuracy": 0.8,
+        "auroc": auroc,
+        "average_precision": 0.4,
+        "images": 50,
+        "positives": 10,
+        "seconds": 0.1,
+    }
+
+
+def done_result(**changes: Any) -> dict[str, Any]:
+    """Return the result of a run that is done."""
+    values = {
+        "status": "done",
+        "reason": None,
+        "samples": 640,
+        "epochs": 4.0,
+        "stopped_early": False,
+        "train": metrics(0.9),
+        "validation": metrics(0.9),
+        "best": {"progress": 3.0, "validation_loss": 0.1},
+        "models": {
+            "last": {"train": metrics(0.9), "validation": metrics(0.9), "test": metrics(0.65), "threshold": None}
+        },
+        "threshold": None,
+        "cost": {"steps": 20, "images": 640, "seconds": 16.0, "cpu_hours": 0.005, "gpu_hours": 0.0},
+        "target": None,
+        "seconds": 16.0,
+        "checkpoint_sha256": "0" * 64,
+    }
+    return values | changes
+
+
+def range_test_result(**changes: Any) -> dict[str, Any]:
+    """Return the result of a range test."""
+    no_model = {"train": None, "validation": None, "models": {}, "diverged": False, "checkpoint_sha256": None}
+    return {"status": "done", "reason": None, "samples": 640, "epochs": 4.0, "seconds": 1.0} | no_model | changes
+
+
+def step_values(**changes: Any) -> dict[str, Any]:
+    """Return what is recorded of a step."""
+    values = {
+        "progress": 1.0,
+        "loss": 0.5,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "gradient_norm": 2.0,
+        "images_per_second": 50.0,
+        "elapsed_seconds": 1.0,
+    }
+    return values | changes
+
+
+def step_line(samples: int, **changes: Any) -> dict[str, Any]:
+    """Return a step's line of metrics.jsonl."""
+    return {"kind": "step", "samples": samples} | step_values(**changes)
+
+
+def epoch_line(samples: int, progress: float, split: str = "validation", **changes: Any) -> dict[str, Any]:
+    """Return an epoch's line of metrics.jsonl."""
+    at = {"kind": "epoch", "samples": samples, "progress": progress, "split": split}
+    return at | metrics() | {"elapsed_seconds": 1.0} | changes
