@@ -1,37 +1,30 @@
-"""How to train several runs of one network side by side: each way against taking turns, in one table of ratios.
+"""How to train several runs of one network side by side: each method against taking turns, in one table of ratios.
 
-    python benchmarks/cohort.py [--architecture mobilenet_v1] [--image-size 64] [--batch 32] [--runs 4] [--dry-run]
+    python benchmarks/cohort.py [--architecture mobilenet_v1] [--batch 32] [--runs 4] [--dry-run]
 
-All options but --runs may be repeated; half an hour on 2 cores for what is the default, a minute with --dry-run.
-Every way trains as many runs of the same network, each with its own weights, batches and rate, by SGD with
-momentum, in float32, and all ways take turns, so that a noisy machine hits all. All but the processes are one
-process with as many threads as `clr-hpc run` gives one: a single one, unless --threads says otherwise.
+Half an hour on 2 cores, a minute with --dry-run. Every method trains as many runs of one network, each with
+its own weights, batches and rate, by SGD with momentum, in float32, in one process with one thread.
 
-- turn by turn: a step of each run in turn, from a pack, operation by operation; on CPUs what a cohort does
-- on a GPU, cohort: the same as a cohort does it there, by captured passes on a stream a run
-- bare: the same network and optimizer on tensors that are there already, run by run
-- compiled: the same through torch.compile; compilation is measured apart
-- vmap: one step for all, over stacked parameters and batch norm's statistics (`torch.func`), by an update rule
-  that takes a rate a run; on tensors that are there already
-- processes: one a core, of one thread, each with its share of the runs, as `clr-hpc run` does
-- on a GPU instead of the last: a stream a run, and a CUDA graph a run, on tensors that are there already
+- turn by turn: a step of each run in turn, from a pack, operation by operation; a cohort on a CPU
+- cohort (GPU): captured passes on one stream per run
+- bare: the same network and optimizer on resident tensors, run by run
+- compiled: the same through torch.compile; compilation is measured separately
+- vmap: one step for all, over stacked parameters and batch norm's statistics (`torch.func`), on resident tensors
+- processes (CPU): one per core, each with its share of the runs, as `clr-hpc run` does
+- streams, graphs (GPU): one stream per run, and one CUDA graph per run, on resident tensors
 
-A way is kept beside "turn by turn" if it is at least 1.3 times as fast. Memory follows: the peak of a process that
-trains 14 runs, in that of a process with one run.
+Memory follows: the peak of a process with 14 runs, in multiples of a process with one run.
 """
 
 import argparse
 import copy
 import faulthandler
 import itertools
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -43,27 +36,21 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clr_hpc.config.network import ARCHITECTURES
-from clr_hpc.config.optimizer import Sgd
-from clr_hpc.config.policy import Triangular
-from clr_hpc.config.run import Initialisation, RunSpec, Training
-from clr_hpc.config.task import BinaryTask
-from clr_hpc.data.build import build_pack
+from clr_hpc.config.run import Initialisation
+from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
-from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.trainer import Trainer
-from parts.loops import Steps, in_turns
+from parts.command import parser
+from parts.loops import Setting, Steps, in_turns, our_run
+from parts.processes import Memory, Workers, apart
+from parts.studies import phantom_pack
 
-WANTED = 1.3
 COHORT = 14
 """Runs whose memory is measured: a classifier for each finding."""
-CORES = len(os.sched_getaffinity(0))
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 BATCHES = 4
-"""That each run goes through again and again where tensors are there already."""
-"""Takes so many steps of every run."""
+"""Of each run on resident tensors, again and again."""
 
 
 def rate(number: int) -> float:
@@ -71,35 +58,19 @@ def rate(number: int) -> float:
     return 0.001 * (number + 1)
 
 
-def spec(architecture: str, size: int, batch: int, number: int, checksum: str) -> RunSpec:
-    """Return one of the runs."""
-    return RunSpec(
-        pack_checksum=checksum,
-        task=BinaryTask(pathology="effusion"),
-        stage="scratch",
-        architecture=architecture,
-        optimizer=Sgd(),
-        policy=Triangular(lr_min=rate(number) / 10, lr_max=rate(number), half_cycle_epochs=1),
-        training=Training(epochs=1000, batch_size=batch, image_size=size),
-        seed=number,
-    )
-
-
-def turn_by_turn(specs: list[RunSpec], pack: Pack, eager: bool = True) -> Steps:
+def turn_by_turn(setting: Setting, numbers: list[int], pack: Pack, eager: bool = True) -> Steps:
     """Train as ``clr_hpc.training.loop`` does between two evaluations, a step of each run in turn.
 
-    On a GPU with passes captured, on a stream a run, unless they are to be launched as they are written.
+    On a GPU with passes captured, on one stream per run, unless they are launched ``eager``.
     """
-    runs = [Trainer(spec, pack, ProcessGroup.alone(DEVICE), eager=eager) for spec in specs]
-    for run in runs:
-        run.wrap_model()
+    runs = [our_run(setting, pack, number, rate(number), eager=eager) for number in numbers]
     streams = [torch.cuda.Stream() if CUDA and not eager else None for _ in runs]
-    samples = itertools.count(0, runs[0].batch_size)
+    samples = itertools.count(0, setting.batch)
 
     def steps(count: int) -> None:
         for seen in itertools.islice(samples, count):
             for stream, run in zip(streams, runs, strict=True):
-                with torch.cuda.stream(stream):  # None: where it is
+                with torch.cuda.stream(stream):  # None: the current one
                     run.set_lr(seen)
                     run.step(seen)
 
@@ -109,34 +80,42 @@ def turn_by_turn(specs: list[RunSpec], pack: Pack, eager: bool = True) -> Steps:
 class Bare:
     """Networks, their optimizers and batches on the device, without anything around them."""
 
-    def __init__(self, architecture: str, size: int, batch: int, runs: int) -> None:
+    def __init__(self, setting: Setting, runs: int) -> None:
         self.networks = [
-            build_backbone(architecture, 1, Initialisation(), seed).to(DEVICE, memory_format=torch.channels_last)
+            build_backbone(setting.architecture, 1, Initialisation(), seed).to(
+                DEVICE, memory_format=torch.channels_last
+            )
             for seed in range(runs)
         ]
-        self.optimizers = [
-            torch.optim.SGD(network.parameters(), lr=rate(number), momentum=0.9, fused=True)
-            for number, network in enumerate(self.networks)
-        ]
-        self.images = torch.randn(BATCHES, runs, batch, 1, size, size, device=DEVICE)
-        self.labels = torch.randint(0, 2, (BATCHES, runs, batch), device=DEVICE).float()
+        self.optimizers = [self.optimizer(number, rate(number)) for number in range(runs)]
+        shape = (BATCHES, runs, setting.batch)
+        self.images = torch.randn(*shape, 1, setting.size, setting.size, device=DEVICE)
+        self.labels = torch.randint(0, 2, shape, device=DEVICE).float()
 
-    def step(self, number: int, network: nn.Module, which: int) -> Tensor:
-        """Train one run on one of its batches; return its loss."""
+    def optimizer(self, number: int, lr: float | Tensor) -> torch.optim.SGD:
+        """Return a run's optimizer."""
+        return torch.optim.SGD(self.networks[number].parameters(), lr=lr, momentum=0.9, fused=True)
+
+    def backward(self, number: int, network: nn.Module, which: int) -> None:
+        """Compute the gradients of one run on one of its batches."""
         images = self.images[which, number].contiguous(memory_format=torch.channels_last)
-        loss = loss_of(network(images), self.labels[which, number])
-        self.optimizers[number].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizers[number].step()
-        return loss.detach()
+        loss_of(network(images), self.labels[which, number]).backward()  # type: ignore[no-untyped-call]
 
-    def by(self, networks: list[nn.Module]) -> Steps:
-        """Return what trains through these, which share the networks' parameters, run by run."""
+    def step(self, number: int, network: nn.Module, which: int) -> None:
+        """Train one run on one of its batches."""
+        self.optimizers[number].zero_grad(set_to_none=True)
+        self.backward(number, network, which)
+        self.optimizers[number].step()
+
+    def by(self, networks: list[nn.Module], streamed: bool = False) -> Steps:
+        """Return what trains run by run through these, which share the networks' parameters."""
+        streams = [torch.cuda.Stream() if streamed else None for _ in networks]
 
         def steps(count: int) -> None:
             for which in range(count):
-                for number, network in enumerate(networks):
-                    self.step(number, network, which % BATCHES)
+                for number, (network, stream) in enumerate(zip(networks, streams, strict=True)):
+                    with torch.cuda.stream(stream):
+                        self.step(number, network, which % BATCHES)
 
         return steps
 
@@ -154,7 +133,7 @@ def by_vmap(architecture: str, bare: Bare) -> Steps:
     """
     with torch.device("meta"):
         template = build_backbone(architecture, 1, Initialisation(), 0)
-    # a GPU's batch norm copies to the layout of its input, and under vmap it refuses to for channels last
+    # a GPU's batch norm copies to the layout of its input, which fails under vmap for channels last
     networks = [copy.deepcopy(network).to(memory_format=torch.contiguous_format) for network in bare.networks]
     parameters, buffers = stack_module_state(networks)
     momenta = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -176,28 +155,13 @@ def by_vmap(architecture: str, bare: Bare) -> Steps:
     return steps
 
 
-def by_streams(bare: Bare) -> Steps:
-    """Launch each run's step on a stream of its own. Needs CUDA."""
-    streams = [torch.cuda.Stream() for _ in bare.networks]
-
-    def steps(count: int) -> None:
-        for which in range(count):
-            for number, (stream, network) in enumerate(zip(streams, bare.networks, strict=True)):
-                with torch.cuda.stream(stream):
-                    bare.step(number, network, which % BATCHES)
-
-    return steps
-
-
-def by_graphs(architecture: str, size: int, batch: int, runs: int) -> Steps:
+def by_graphs(setting: Setting, runs: int) -> Steps:
     """Replay each run's step as one CUDA graph, on a stream of its own. Needs CUDA."""
-    own = Bare(architecture, size, batch, runs)  # what a graph was captured with must stay where it is
+    own = Bare(setting, runs)  # what a graph was captured with must stay where it is
     streams, graphs = [torch.cuda.Stream() for _ in range(runs)], []
     for number, (stream, network) in enumerate(zip(streams, own.networks, strict=True)):
         # a tensor, which a replay reads anew, so that each step can have another rate
-        own.optimizers[number] = torch.optim.SGD(
-            network.parameters(), lr=torch.tensor(rate(number), device=DEVICE), momentum=0.9, fused=True
-        )
+        own.optimizers[number] = own.optimizer(number, torch.tensor(rate(number), device=DEVICE))
         with torch.cuda.stream(stream):
             for _ in range(3):  # libraries choose and allocate in the first steps, which a capture doesn't allow
                 own.step(number, network, 0)
@@ -216,45 +180,13 @@ def by_graphs(architecture: str, size: int, batch: int, runs: int) -> Steps:
     return steps
 
 
-def _share(connection: Connection, specs: list[RunSpec], pack_folder: Path) -> None:
-    """Be one of several processes: take steps when told so."""
+def _share(setting: Setting, numbers: list[int], pack_folder: Path, connection: Connection) -> None:
+    """Be one of several processes: take as many steps as requested."""
     torch.set_num_threads(1)
-    steps = turn_by_turn(specs, Pack.open(pack_folder))
-    connection.send(None)
+    steps = turn_by_turn(setting, numbers, Pack.open(pack_folder))
     while (count := connection.recv()) is not None:
         steps(count)
         connection.send(None)
-
-
-@contextmanager
-def by_processes(specs: list[RunSpec], pack_folder: Path) -> Iterator[Steps]:
-    """Share the runs out among one process a core."""
-    context = multiprocessing.get_context("spawn")
-    started = []
-    for share in filter(None, (specs[core::CORES] for core in range(CORES))):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_share, args=(theirs, share, pack_folder))
-        process.start()
-        theirs.close()
-        started.append((ours, process))
-    connections = [connection for connection, _ in started]
-
-    def wait() -> None:
-        for connection in connections:
-            connection.recv()
-
-    def steps(count: int) -> None:
-        for connection in connections:
-            connection.send(count)
-        wait()
-
-    wait()
-    try:
-        yield steps
-    finally:
-        for connection, process in started:
-            connection.send(None)
-            process.join()
 
 
 def compiled(bare: Bare) -> tuple[list[nn.Module], list[float], float]:
@@ -268,9 +200,8 @@ def compiled(bare: Bare) -> tuple[list[nn.Module], list[float], float]:
     gradients, networks, seconds = [], [], []
     for network in (eager, *[torch.compile(network) for network in bare.networks]):
         start = time.perf_counter()
-        images = bare.images[0, 0].contiguous(memory_format=torch.channels_last)
         torch.manual_seed(0)
-        loss_of(network(images), bare.labels[0, 0]).backward()  # type: ignore[no-untyped-call]
+        bare.backward(0, network, 0)
         seconds.append(time.perf_counter() - start)
         if len(gradients) < 2:
             gradients.append([value.grad.clone() for value in eager.parameters() if value.grad is not None])
@@ -282,10 +213,10 @@ def compiled(bare: Bare) -> tuple[list[nn.Module], list[float], float]:
     return networks[1:], seconds[1:], apart / largest
 
 
-def _possible(ways: dict[str, Steps], notes: dict[str, str]) -> dict[str, Steps]:
-    """Return the ways that torch can go on this device, and note why it can't go the others."""
+def _possible(methods: dict[str, Steps], notes: dict[str, str]) -> dict[str, Steps]:
+    """Return the methods that torch supports on this device, and note why it doesn't support the others."""
     possible = {}
-    for name, steps in ways.items():
+    for name, steps in methods.items():
         try:
             steps(1)
         except RuntimeError as error:
@@ -295,126 +226,89 @@ def _possible(ways: dict[str, Steps], notes: dict[str, str]) -> dict[str, Steps]
     return possible
 
 
-def compare(architecture: str, size: int, batch: int, pack: Pack, options: argparse.Namespace) -> list[list[str]]:
-    """Measure all ways of one network, image size and batch; return rows of the table."""
+def compare(setting: Setting, pack: Pack, options: argparse.Namespace) -> list[list[str]]:
+    """Measure all methods of one network and batch; return rows of the table."""
     runs, notes = options.runs, dict[str, str]()
-    specs = [spec(architecture, size, batch, number, pack.manifest.checksum) for number in range(runs)]
-    bare = Bare(architecture, size, batch, runs)
-    ways = {"turn by turn": turn_by_turn(specs, pack), "bare": bare.by(bare.networks)}
+    numbers, bare, workers = list(range(runs)), Bare(setting, runs), None
+    methods = {"turn by turn": turn_by_turn(setting, numbers, pack), "bare": bare.by(bare.networks)}
     if not options.no_compile:
-        networks, first, apart = compiled(bare)
-        ways["compiled"] = bare.by(networks)
+        networks, first, difference = compiled(bare)
+        methods["compiled"] = bare.by(networks)
     if not options.no_vmap:
-        ways["vmap"] = by_vmap(architecture, bare)
+        methods["vmap"] = by_vmap(setting.architecture, bare)
     if CUDA:
-        ways["cohort"] = turn_by_turn(specs, pack, eager=False)
-        ways["streams"] = by_streams(bare)
-        ways["graphs"] = by_graphs(architecture, size, batch, runs)
-        seconds = in_turns(_possible(ways, notes), options.steps, options.turns)
+        methods["cohort"] = turn_by_turn(setting, numbers, pack, eager=False)
+        methods["streams"] = bare.by(bare.networks, streamed=True)
+        methods["graphs"] = by_graphs(setting, runs)
     else:
-        with by_processes(specs, pack.folder) as ways["processes"]:
-            seconds = in_turns(ways, options.steps, options.turns)
-    if "compiled" in ways:
-        gain = (statistics.median(seconds["bare"]) - statistics.median(seconds["compiled"])) / (
-            options.steps * runs
-        )
-        cost = first[0] - statistics.median(seconds["compiled"]) / (options.steps * runs)
+        shares = [share for core in range(usable_cores()) if (share := numbers[core :: usable_cores()])]
+        workers = Workers(_share, [(setting, share, pack.folder) for share in shares])
+        methods["processes"] = lambda count: workers.answers([count] * len(shares))
+    seconds = in_turns(_possible(methods, notes), options.steps, options.turns)
+    if workers:
+        workers.close()
+    if "compiled" in seconds:
+        medians = [statistics.median(seconds[name]) / (options.steps * runs) for name in ("bare", "compiled")]
+        gain, cost = medians[0] - medians[1], first[0] - medians[1]
         pays = f"pays after {cost / gain:.0f} steps" if gain > 0 else "never pays"
         notes["compiled"] = (
             f"{cost:.0f} s to compile, {pays}; the second run's first step {first[1]:.1f} s; "
-            f"gradients differ by {apart:.0e}"
+            f"gradients differ by {difference:.0e}"
         )
     rows = [["", name, "", "", note] for name, note in notes.items() if name not in seconds]
+    what = f"{setting.architecture}, {setting.size}², {setting.batch}"
     for name, taken in seconds.items():
         against = [base / own for base, own in zip(seconds["turn by turn"], taken, strict=True)]
-        speed = options.steps * runs * batch / statistics.median(taken)
-        what = f"{architecture}, {size}², {batch}"
+        speed = options.steps * runs * setting.batch / statistics.median(taken)
         rows.append([what, name, f"{speed:.0f}", f"{statistics.median(against):.2f}", notes.get(name, "")])
     return rows
 
 
-def _peak(connection: Connection, runs: int, pack_folder: Path) -> None:
-    """Train so many runs for some steps and send the peak of memory in bytes."""
+def peak(setting: Setting, runs: int, pack_folder: Path) -> int:
+    """Train so many runs for some steps in this process, and return its peak of memory in bytes."""
     torch.set_num_threads(1)
-    pack = Pack.open(pack_folder)
-    specs = [spec("mobilenet_v1", pack.manifest.size, 32, n, pack.manifest.checksum) for n in range(runs)]
-    turn_by_turn(specs, pack, eager=False)(4)
-    if CUDA:
-        connection.send(torch.cuda.max_memory_allocated())
-    else:
-        status = Path("/proc/self/status").read_text()
-        connection.send(1024 * int(status.split("VmHWM:")[1].split()[0]))
-
-
-def peak(runs: int, pack_folder: Path) -> int:
-    """Return the peak memory of a fresh process that trains so many runs, in bytes."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_peak, args=(theirs, runs, pack_folder))
-    process.start()
-    value: int = ours.recv()
-    process.join()
-    return value
-
-
-def show_memory(pack: Pack) -> None:
-    """Measure and print what a cohort needs."""
-    one, cohort = peak(1, pack.folder), peak(COHORT, pack.folder)
-    kind = "of the GPU's memory" if CUDA else "resident"
-    print(
-        f"Memory, MobileNetV1, {pack.manifest.size}², batch 32: a process with {COHORT} runs peaks at "
-        f"{cohort / one:.2f} × that of one run ({one / 2**20:.0f} MiB {kind}), "
-        f"{cohort / (COHORT * one):.2f} of {COHORT} such processes"
-    )
-
-
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", choices=ARCHITECTURES, help="all")
-    parser.add_argument("--image-size", type=int, action="append", help="64")
-    parser.add_argument("--batch", type=int, action="append", help="16 and 32")
-    parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=20 if CUDA else 2, help="of every run, in a turn")
-    parser.add_argument("--threads", type=int, default=1, help="of all ways but the processes, on CPUs")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--no-vmap", action="store_true", help="leave vmap out")
-    parser.add_argument("--dry-run", action="store_true", help="two runs of MobileNetV1 at 32 × 32, once: a check")
-    options = parser.parse_args()
-    if options.dry_run:
-        options.architecture, options.image_size, options.batch = ["mobilenet_v1"], [32], [8]
-        options.runs, options.turns, options.steps = 2, 1, 1
-    options.architecture = options.architecture or list(ARCHITECTURES)
-    options.image_size, options.batch = options.image_size or [64], options.batch or [16, 32]
-    return options
+    turn_by_turn(setting, list(range(runs)), Pack.open(pack_folder), eager=False)(4)
+    memory = Memory()
+    memory.see("self")
+    return torch.cuda.max_memory_allocated() if CUDA else memory.resident
 
 
 def main() -> None:
     """Measure and print."""
-    options = arguments()
+    command = parser(__doc__)
+    command.add_argument("--architecture", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    command.add_argument("--batch", type=int, nargs="+", default=[16, 32])
+    command.add_argument("--runs", type=int, default=4)
+    command.add_argument("--turns", type=int, default=6)
+    command.add_argument("--steps", type=int, default=20 if CUDA else 2, help="of every run, in a turn")
+    command.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    command.add_argument("--no-vmap", action="store_true", help="leave vmap out")
+    command.add_argument("--dry-run", action="store_true", help="two runs of MobileNetV1 at 32 × 32, once")
+    options, size = command.parse_args(), 64
+    if options.dry_run:
+        options.architecture, options.batch, size = ["mobilenet_v1"], [8], 32
+        options.runs, options.turns, options.steps = 2, 1, 1
     faulthandler.enable()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
-    torch.set_num_threads(options.threads)
-    hardware = torch.cuda.get_device_name() if CUDA else f"{options.threads} of {CORES} cores, no GPU"
-    table = Table(title=f"{options.runs} runs side by side, {hardware}")
-    for heading in ("network, size, batch", "way", "images/s", "of turn by turn", ""):
-        table.add_column(heading)
+    torch.set_num_threads(1)
+    hardware = torch.cuda.get_device_name() if CUDA else f"{usable_cores()} cores, no GPU"
+    title = f"{options.runs} runs side by side, {hardware}"
+    table = Table("network, size, batch", "method", "images/s", "of turn by turn", "", title=title)
     with tempfile.TemporaryDirectory() as name:
         # without what an earlier process has compiled
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name) / "compiled")
-        for size in options.image_size:
-            build_pack(PhantomSource(images=300), Path(name) / f"pack{size}", size)
-            pack = Pack.open(Path(name) / f"pack{size}")
-            for architecture, batch in itertools.product(options.architecture, options.batch):
-                for row in compare(architecture, size, batch, pack, options):
-                    table.add_row(*row)
-                    print(*row, sep=" | ", flush=True)
-            show_memory(pack)
+        pack = phantom_pack(Path(name) / "pack", 300, size)
+        for architecture, batch in itertools.product(options.architecture, options.batch):
+            for row in compare(Setting(architecture, size, batch, "float32", DEVICE), pack, options):
+                table.add_row(*row)
+                print(*row, sep=" | ", flush=True)
+        measured = Setting("mobilenet_v1", size, 32, "float32", DEVICE)
+        one, cohort = (apart(peak, measured, runs, pack.folder) for runs in (1, COHORT))
     Console(width=160).print(table)
-    print(f"a way is kept beside turn by turn from {WANTED} on")
-    if not CUDA:
-        print("streams and CUDA graphs: not measured, since there is no GPU")
+    print(
+        f"Memory, MobileNetV1, {size}², batch 32: a process with {COHORT} runs peaks at {cohort / one:.2f} × that "
+        f"of one run ({one / 2**20:.0f} MiB), {cohort / (COHORT * one):.2f} of {COHORT} such processes"
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ its one message a step, without records and evaluations. One process is measured
   loses, since cores share caches, memory and clock; no DDP can be expected to do better
 """
 
-import argparse
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -32,8 +30,10 @@ from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.trainer import Trainer
+from parts.command import parser
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
+from parts.processes import Workers
 
 IMAGES = 2000
 
@@ -91,38 +91,27 @@ def seconds_a_step(order: Order, pack: Pack, group: ProcessGroup) -> float:
     return statistics.median(turns[1:])
 
 
-class Processes:
+class Processes(Workers):
     """Warm processes that obey."""
 
     def __init__(self, count: int, pack_folder: Path) -> None:
         """Start them."""
-        context = multiprocessing.get_context("spawn")
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self._orders, self._running, self._given = [], [], 0
-        for number in range(count):
-            mine, theirs = context.Pipe()
-            arguments = (number, torch.cuda.is_available(), self._store.port, pack_folder, theirs)
-            self._running.append(context.Process(target=obey, args=arguments, daemon=True))
-            self._running[-1].start()
-            theirs.close()  # so that the end of a process is noticed, not waited for
-            self._orders.append(mine)
+        self._given = 0
+        common = (torch.cuda.is_available(), self._store.port, pack_folder)
+        super().__init__(obey, [(number, *common) for number in range(count)])
 
     def images_per_second(self, count: int, together: bool, batch: int, **common: object) -> float:
-        """Return the images a second of ``count`` processes; ``batch`` is global where they train together."""
+        """Return the images per second of ``count`` processes; ``batch`` is global where they train together."""
         self._given += 1
-        for number in range(count):
-            name = f"{self._given}" if together else f"{self._given}.{number}"
-            rank, size = (number, count) if together else (0, 1)
-            self._orders[number].send(Order(name=name, rank=rank, size=size, batch=batch, **common))
-        seconds = [self._orders[number].recv() for number in range(count)]
+        orders = [
+            Order(f"{self._given}", number, count, batch=batch, **common)
+            if together
+            else Order(f"{self._given}.{number}", 0, 1, batch=batch, **common)
+            for number in range(count)
+        ]
+        seconds = self.answers(orders)
         return batch / max(seconds) if together else sum(batch / taken for taken in seconds)
-
-    def close(self) -> None:
-        """End them."""
-        for orders in self._orders:
-            orders.send(None)
-        for process in self._running:
-            process.join(timeout=60)
 
 
 def main() -> None:
@@ -130,17 +119,17 @@ def main() -> None:
     gpus = torch.cuda.device_count()
     most = gpus or usable_cores()
     counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= most]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
-    parser.add_argument("--processes", nargs="+", type=int, default=counts, help="cores or GPUs that there are")
-    parser.add_argument("--size", type=int, default=224 if gpus else 64, help="pixels a side")
-    parser.add_argument("--batch", type=int, default=256 if gpus else 32, help="of one process")
-    parser.add_argument("--steps", type=int, default=50 if gpus else 4, help="of a turn")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16" if gpus else "float32")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    command.add_argument("--processes", nargs="+", type=int, default=counts, help="cores or GPUs that there are")
+    command.add_argument("--size", type=int, default=224 if gpus else 64, help="pixels a side")
+    command.add_argument("--batch", type=int, default=256 if gpus else 32, help="of one process")
+    command.add_argument("--steps", type=int, default=50 if gpus else 4, help="of a turn")
+    command.add_argument("--turns", type=int, default=5)
+    command.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16" if gpus else "float32")
+    options = command.parse_args()
     if max(options.processes) > most:
-        parser.error(f"{max(options.processes)} processes for {most} cores or GPUs; each needs one of its own")
+        command.error(f"{max(options.processes)} processes for {most} cores or GPUs; each needs one of its own")
     backend = "NCCL" if gpus else "gloo, one thread a process"
     title = f"DDP over {backend}, {options.size}², batch {options.batch} a process, {options.precision}"
     table = Table("network", "processes", "same global batch", "same batch a process", "apart", title=title)
@@ -156,10 +145,8 @@ def main() -> None:
             for count in sorted(set(options.processes) - {1}):
                 efficiencies = []
                 for together, batch in (
-                    (True, options.batch),
-                    (True, options.batch * count),
-                    (False, options.batch),
-                ):
+                    (True, options.batch), (True, options.batch * count), (False, options.batch)
+                ):  # fmt: skip
                     # one process is measured anew beside each, since a machine's speed changes
                     one = processes.images_per_second(1, True, options.batch, **common)
                     rate = processes.images_per_second(count, together, batch, **common)

@@ -1,13 +1,12 @@
 """How many images at once are evaluated fastest.
 
-    python benchmarks/evaluation.py [--sizes 64] [--threads 1]
+    python benchmarks/evaluation.py
 
-Three minutes on 2 cores. Networks in evaluation mode and channels_last, as runs are evaluated, on images in
-memory. Batch sizes take turns; each is compared with the largest in the same round. The last column is the share
-of a run's evaluation that reads pixels from the pack and converts them: all that runs of a cohort could share.
+Three minutes on 2 cores. Networks in evaluation mode and channels_last, as runs are evaluated, at 64 × 64 on one
+thread, on images in memory. Batch sizes take turns; each is compared with the largest in the same round. The last
+column is the share of a run's evaluation that reads pixels from the pack and converts them.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -17,14 +16,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.trainer import Trainer
-from parts.loops import Setting, our_spec
+from clr_hpc.config.network import ARCHITECTURES
+from parts.command import parser
+from parts.loops import Setting, our_run
 from parts.noise import noise_pack
 
-ARCHITECTURES = ("mobilenet_v1", "alexnet", "densenet121")
-BATCHES = (16, 64, 256)
-ROUNDS = 5
+SIZE, BATCHES, ROUNDS = 64, (16, 64, 256), 5
+IMAGES = max(BATCHES)
 
 
 def seconds_an_image(setting: Setting, images: torch.Tensor, batch: int, network: torch.nn.Module) -> float:
@@ -37,16 +35,15 @@ def seconds_an_image(setting: Setting, images: torch.Tensor, batch: int, network
     return (time.perf_counter() - start) / len(images)
 
 
-def reading_share(setting: Setting, images: int, rounds: int) -> float:
+def reading_share(setting: Setting) -> float:
     """Return the share of an evaluation's time that goes into the pixels."""
     with tempfile.TemporaryDirectory() as folder:
-        pack = noise_pack(Path(folder) / "pack", images * 5 // 4, setting.size)
-        run = Trainer(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
+        run = our_run(setting, noise_pack(Path(folder) / "pack", IMAGES * 5 // 4, SIZE))
         shares = []
-        for _round in range(rounds + 1):
+        for _ in range(ROUNDS + 1):
             start = time.perf_counter()
             with torch.inference_mode():
-                for _ in run.training_images:
+                for _images in run.training_images:
                     continue
             setting.wait()
             read = time.perf_counter()
@@ -57,33 +54,21 @@ def reading_share(setting: Setting, images: int, rounds: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64], help="pixels a side")
-    parser.add_argument("--images", type=int, default=max(BATCHES))
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads; runs of --on here have one each")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    parser(__doc__).parse_args()
+    torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    table = Table(title=f"Evaluating {options.images} images, {device.type}, {options.threads} threads")
-    table.add_column("network")
-    for batch in BATCHES:
-        table.add_column(f"{batch} at once", justify="right")
-    table.add_column("reading pixels", justify="right")
+    heads = [f"{batch} at once" for batch in BATCHES]
+    table = Table("network", *heads, "reading pixels", title=f"Evaluating {IMAGES} images, {device.type}")
     for architecture in ARCHITECTURES:
-        for size in options.sizes:
-            setting = Setting(architecture, size, max(BATCHES), "float32", device)
-            network = setting.network().eval().to(memory_format=torch.channels_last)
-            images = torch.randn(options.images, 1, size, size, device=device)
-            images = images.contiguous(memory_format=torch.channels_last)
-            rounds = [
-                {batch: seconds_an_image(setting, images, batch, network) for batch in BATCHES}
-                for _ in range(options.rounds + 1)
-            ][1:]  # the first warms up
-            largest = max(BATCHES)
-            ratios = [statistics.median(one[largest] / one[batch] for one in rounds) for batch in BATCHES]
-            reading = reading_share(setting, options.images, options.rounds)
-            table.add_row(f"{architecture}, {size}²", *(f"{ratio:.2f} ×" for ratio in ratios), f"{reading:.1%}")
+        setting = Setting(architecture, SIZE, IMAGES, "float32", device)
+        network = setting.network().eval().to(memory_format=torch.channels_last)
+        images = torch.randn(IMAGES, 1, SIZE, SIZE, device=device).contiguous(memory_format=torch.channels_last)
+        rounds = [
+            {batch: seconds_an_image(setting, images, batch, network) for batch in BATCHES}
+            for _ in range(ROUNDS + 1)
+        ][1:]  # the first warms up
+        ratios = [statistics.median(one[IMAGES] / one[batch] for one in rounds) for batch in BATCHES]
+        table.add_row(f"{architecture}, {SIZE}²", *(f"{x:.2f} ×" for x in ratios), f"{reading_share(setting):.1%}")
     Console().print(table)
 
 

@@ -8,11 +8,11 @@ gather read uint8 of 256 × 256 that were made once; torchxrayvision and the tor
 do. The pack must reach 0.8 of the bare gather and 20 × LitData.
 """
 
-import argparse
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from rich.table import Table
 from clr_hpc.data.build import build_pack, usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.nih import NihSource
+from parts.command import parser
 
 BATCH = 32
 Batches = Callable[[], Iterable[object]]
@@ -41,7 +42,7 @@ def packed(pack: Pack) -> Batches:
 
 
 def bare_gather(pack: Pack) -> Batches:
-    """Index one array over the mapped file: the bound."""
+    """Index one array over the mapped file: the upper bound."""
     pixels = np.load(pack.folder / pack.manifest.shards[0].file, mmap_mode="r").view(np.ndarray)
     return lambda: (pixels[rows] for rows in shuffled_batches(len(pixels)))
 
@@ -50,13 +51,8 @@ def litdata(pack: Pack, folder: Path, workers: int) -> Batches:
     """Batches from LitData's chunks of uint8 arrays."""
     from litdata import StreamingDataLoader, StreamingDataset, optimize
 
-    optimize(
-        fn=_Sample(pack.folder),
-        inputs=list(range(len(pack.index))),
-        output_dir=str(folder),
-        chunk_bytes="64MB",
-        num_workers=1,
-    )
+    rows, read = list(range(len(pack.index))), partial(_sample, pack.folder)
+    optimize(fn=read, inputs=rows, output_dir=str(folder), chunk_bytes="64MB", num_workers=1)
     dataset = StreamingDataset(str(folder), shuffle=True)
     loader = StreamingDataLoader(
         dataset, batch_size=BATCH, num_workers=workers, drop_last=True, persistent_workers=workers > 0
@@ -64,14 +60,8 @@ def litdata(pack: Pack, folder: Path, workers: int) -> Batches:
     return lambda: loader
 
 
-class _Sample:
-    """One image as LitData stores it; picklable, since LitData writes in other processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, row: int) -> np.ndarray:
-        return Pack.open(self.folder).gather(np.array([row]))[0]
+def _sample(folder: Path, row: int) -> np.ndarray:
+    return Pack.open(folder).gather(np.array([row]))[0]
 
 
 def webdataset(pack: Pack, folder: Path, workers: int) -> Batches:
@@ -109,12 +99,8 @@ def torchxrayvision(nih: Path, workers: int) -> Batches:
     """Batches from torchxrayvision's own reader of NIH's files, PNG decoded each time."""
     import torchxrayvision as xrv
 
-    dataset = xrv.datasets.NIH_Dataset(
-        imgpath=str(nih / "images"),
-        csvpath=str(nih / "Data_Entry_2017_v2020.csv.gz"),
-        views=["PA", "AP"],
-        unique_patients=False,
-    )
+    files = {"imgpath": str(nih / "images"), "csvpath": str(nih / "Data_Entry_2017_v2020.csv.gz")}
+    dataset = xrv.datasets.NIH_Dataset(**files, views=["PA", "AP"], unique_patients=False)
     there = {path.name for path in (nih / "images").iterdir()}
     dataset.csv = dataset.csv[dataset.csv["Image Index"].isin(there)].reset_index(drop=True)
     dataset.labels = dataset.labels[: len(dataset.csv)]
@@ -126,12 +112,8 @@ def torchvision_folder(nih: Path, workers: int) -> Batches:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.v2.functional import pil_to_tensor
 
-    dataset = ImageFolder(str(nih), transform=pil_to_tensor, is_valid_file=_is_small, allow_empty=True)
-    return png_batches(dataset, workers)
-
-
-def _is_small(path: str) -> bool:
-    return Path(path).parent.name == "images"
+    small = partial(fnmatch, pat="*/images/*")
+    return png_batches(ImageFolder(str(nih), pil_to_tensor, is_valid_file=small, allow_empty=True), workers)
 
 
 def png_batches(dataset: Any, workers: int) -> Batches:
@@ -156,12 +138,12 @@ def images_per_second(batches: Batches, least_seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nih", type=Path, default=Path("../shared/data/nih-mini"))
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="of each peer's DataLoader")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--nih", type=Path, default=Path("../shared/data/nih-mini"))
+    command.add_argument("--workers", type=int, default=usable_cores(), help="of each peer's DataLoader")
+    options = command.parse_args()
     if not (options.nih / "images").is_dir():
-        parser.error(f"no folder {options.nih / 'images'}; give one with images and NIH's tables with --nih")
+        command.error(f"no folder {options.nih / 'images'}; give one with images and NIH's tables with --nih")
     warnings.filterwarnings("ignore")
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -178,9 +160,8 @@ def main() -> None:
             "torchxrayvision, PNG": torchxrayvision(options.nih, options.workers),
         }
         rates = {name: images_per_second(batches, least_seconds=3) for name, batches in readers.items()}
-    table = Table(
-        "reader", "images/s", "the pack is × as fast", title=f"batches of {BATCH}, {options.workers} workers"
-    )
+    title = f"batches of {BATCH}, {options.workers} workers"
+    table = Table("reader", "images/s", "the pack is × as fast", title=title)
     for name, rate in rates.items():
         table.add_row(name, f"{rate:,.0f}", f"{rates['clr_hpc pack'] / rate:.2f}")
     Console().print(table)

@@ -1,6 +1,6 @@
 """How well each one-class method tells films without findings from films with some, on the phantom.
 
-    python benchmarks/one_class.py [--pack FOLDER]
+    python benchmarks/one_class.py
 
 About five minutes on one thread: draw 4,000 films of 64 × 64, train a binary classifier of effusion whose features
 the detectors use, and fit every method to the training films without findings. Intervals are 95 %, of 1,000
@@ -8,7 +8,6 @@ bootstrap draws of test patients. The threshold is the 0.95 quantile of training
 should lie above it in 5 %; sensitivity is the share of the others that do.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,14 +33,13 @@ from clr_hpc.config.task import (
     OneClassTask,
 )
 from clr_hpc.data.augment import draw_transforms, prepare
-from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
-from clr_hpc.data.sources.phantom import PhantomSource
-from clr_hpc.data.splits import SeededSplit
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.base import threshold
 from clr_hpc.models.one_class.build import build_one_class
 from clr_hpc.models.task_model import BinaryClassifier, TaskModel
+from parts.command import parser
+from parts.studies import phantom_pack
 
 SIZE, BATCH, QUANTILE, DRAWS = 64, 32, 0.95, 1000
 ARCHITECTURE = "mobilenet_v1"
@@ -161,17 +159,11 @@ def run(films: Films) -> Table:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--pack", type=Path, help="pack of the phantom at 64 pixels or more; drawn anew without it"
-    )
-    given = parser.parse_args().pack
+    parser(__doc__).parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        if given is None:
-            split = SeededSplit(validation_fraction=0.1, test_fraction=0.3)
-            build_pack(PhantomSource(images=4000), Path(folder) / "pack", SIZE, split)
-        Console(width=140).print(run(Films(Pack.open(given or Path(folder) / "pack"))))
+        films = Films(phantom_pack(Path(folder) / "pack", 4000, SIZE, validation=0.1, test=0.3))
+        Console(width=140).print(run(films))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast a pack is made, against what the cores could do at best, and how much memory that takes.
+"""How fast a pack is made, against the best that the cores could do, and how much memory that takes.
 
     python benchmarks/pack.py --originals ../shared/data/nih-mini/originals
 
@@ -8,16 +8,10 @@ included. The ratio by CPU time is the one to read on a machine that others use 
 measured where they are installed.
 """
 
-import argparse
-import json
-import math
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import imagecodecs
@@ -29,9 +23,13 @@ from rich.table import Table
 from clr_hpc.data.build import build_pack, usable_cores
 from clr_hpc.data.image_files import read_image_file
 from clr_hpc.data.sources.table import TableSource
+from parts.command import parser
+from parts.processes import apart
 
 SIZE = 256
 Shrunk = np.ndarray
+Cost = tuple[float, float]
+"""Seconds per image: wall clock and CPU time."""
 
 
 def pillow(path: Path) -> Shrunk:
@@ -69,45 +67,28 @@ def clr_hpc(path: Path) -> Shrunk:
     return read_image_file(path, SIZE)[0]
 
 
-@dataclass
-class Rate:
-    """What a number of images cost, the best of several passes."""
-
-    images: int
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        return self.images / self.seconds
-
-    @property
-    def cpu_milliseconds(self) -> float:
-        return self.cpu_seconds / self.images * 1000
-
-
-def measure(read: Callable[[Path], Shrunk], paths: list[Path], passes: int = 5) -> Rate:
-    """Read the files on one core."""
-    best = Rate(len(paths), math.inf, math.inf)
+def measure(read: Callable[[Path], Shrunk], paths: list[Path], passes: int = 5) -> Cost:
+    """Read the files on one core; return the best of several passes."""
+    costs = []
     for _ in range(passes):
         start, cpu_start = time.perf_counter(), time.process_time()
         for path in paths:
             read(path)
-        best.seconds = min(best.seconds, time.perf_counter() - start)
-        best.cpu_seconds = min(best.cpu_seconds, time.process_time() - cpu_start)
-    return best
+        costs.append((time.perf_counter() - start, time.process_time() - cpu_start))
+    seconds, cpu_seconds = (min(column) / len(paths) for column in zip(*costs, strict=True))
+    return seconds, cpu_seconds
 
 
-def measure_decoders(paths: list[Path]) -> dict[str, Rate]:
+def measure_decoders(paths: list[Path]) -> dict[str, Cost]:
     """Measure the readers that are installed."""
-    rates = {}
+    costs = {}
     for read in (pillow, imagecodecs_and_pillow, opencv, torchvision_and_pillow, clr_hpc):
         try:
             read(paths[0])
         except ImportError:
             continue
-        rates[read.__name__] = measure(read, paths)
-    return rates
+        costs[read.__name__] = measure(read, paths)
+    return costs
 
 
 def write_copies(paths: list[Path], count: int, folder: Path) -> None:
@@ -139,62 +120,50 @@ def pack_once(folder: Path, workers: int) -> dict[str, float]:
     }
 
 
-def pack_apart(folder: Path, workers: int) -> dict[str, float]:
-    """Pack in a fresh process, whose time and memory are its own."""
-    command = [sys.executable, __file__, "--pack-once", str(folder), "--workers", str(workers)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--originals", type=Path, default=Path("../shared/data/nih-mini/originals"))
-    parser.add_argument("--images", type=int, default=2400, help="copies to pack; a tenth of it for the memory")
-    parser.add_argument("--workers", type=int, default=usable_cores())
-    parser.add_argument("--pack-once", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.pack_once:
-        print(json.dumps(pack_once(options.pack_once, options.workers)))
-        return
+    """Measure and print."""
+    command = parser(__doc__)
+    command.add_argument("--originals", type=Path, default=Path("../shared/data/nih-mini/originals"))
+    command.add_argument("--images", type=int, default=2400, help="copies to pack; a tenth of it for the memory")
+    command.add_argument("--workers", type=int, default=usable_cores())
+    options = command.parse_args()
     paths = sorted(options.originals.glob("*.png"))
     if not paths:
-        parser.error(f"no PNG files in {options.originals}; give a folder of originals with --originals")
+        command.error(f"no PNG files in {options.originals}; give a folder of originals with --originals")
 
     # Packing goes first: on Linux a child's peak memory is at least what its parent had when it started.
     with tempfile.TemporaryDirectory() as temporary:
         few, many = Path(temporary, "few"), Path(temporary, "many")
         write_copies(paths, options.images // 10, few)
         write_copies(paths, options.images, many)
-        of_few = pack_apart(few, options.workers)
-        of_many = min((pack_apart(many, options.workers) for _ in range(2)), key=lambda run: run["seconds"])
-    show(measure_decoders(paths), of_few, of_many, options.workers)
+        of_few = apart(pack_once, few, options.workers)
+        packed = [apart(pack_once, many, options.workers) for _ in range(2)]
+    show(measure_decoders(paths), of_few, min(packed, key=lambda run: run["seconds"]), options.workers)
 
 
-def show(rates: dict[str, Rate], of_few: dict[str, float], of_many: dict[str, float], workers: int) -> None:
+def show(costs: dict[str, Cost], of_few: dict[str, float], of_many: dict[str, float], workers: int) -> None:
     """Print the tables."""
-    console = Console()
-    peers = [rate for name, rate in rates.items() if name != clr_hpc.__name__]
-    fastest = max(rate.images_per_second for rate in peers)
-    least_cpu = min(rate.cpu_milliseconds for rate in peers)
-    table = Table("decode and shrink", "images/s", "of the fastest", "CPU ms an image", title="one core")
-    for name, rate in sorted(rates.items(), key=lambda item: item[1].cpu_seconds):
-        speed = rate.images_per_second
-        table.add_row(name, f"{speed:.1f}", f"{speed / fastest:.2f}", f"{rate.cpu_milliseconds:.2f}")
-    console.print(table)
+    fastest, least_cpu = (
+        min(cost[kind] for name, cost in costs.items() if name != clr_hpc.__name__) for kind in (0, 1)
+    )
+    table = Table("decode and shrink", "images/s", "of the fastest", "CPU ms per image", title="one core")
+    for name, (seconds, cpu_seconds) in sorted(costs.items(), key=lambda item: item[1][1]):
+        table.add_row(name, f"{1 / seconds:.1f}", f"{fastest / seconds:.2f}", f"{1000 * cpu_seconds:.2f}")
+    Console().print(table)
 
     # The difference of the two runs is free of the start of processes, which NIH's 112,120 images hide.
     more = of_many["images"] - of_few["images"]
-    seconds, cpu_seconds = (of_many[key] - of_few[key] for key in ("seconds", "cpu_seconds"))
-    start_seconds = of_few["seconds"] - of_few["images"] * seconds / more
+    seconds, cpu_seconds = ((of_many[key] - of_few[key]) / more for key in ("seconds", "cpu_seconds"))
     table = Table("packing", "value", title=f"{of_many['images']:,} images, {workers} workers")
-    table.add_row("images/s", f"{more / seconds:.1f}")
-    table.add_row("of workers × the fastest on one core", f"{more / seconds / (workers * fastest):.2f}")
-    table.add_row("CPU ms an image, all processes", f"{cpu_seconds / more * 1000:.2f}")
-    table.add_row("the ratio by CPU time", f"{least_cpu / (cpu_seconds / more * 1000):.2f}")
-    table.add_row("seconds to start, not counted above", f"{start_seconds:.1f}")
+    table.add_row("images/s", f"{1 / seconds:.1f}")
+    table.add_row("of workers × the fastest on one core", f"{fastest / seconds / workers:.2f}")
+    table.add_row("CPU ms per image, all processes", f"{cpu_seconds * 1000:.2f}")
+    table.add_row("the ratio by CPU time", f"{least_cpu / cpu_seconds:.2f}")
+    table.add_row("seconds to start, not counted above", f"{of_few['seconds'] - of_few['images'] * seconds:.1f}")
     for run in (of_few, of_many):
         table.add_row(f"peak MB, {run['images']:,} images: parent", f"{run['parent_mb']:.0f}")
         table.add_row(f"peak MB, {run['images']:,} images: largest worker", f"{run['worker_mb']:.0f}")
-    console.print(table)
+    Console().print(table)
 
 
 if __name__ == "__main__":

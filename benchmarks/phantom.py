@@ -7,7 +7,6 @@ Trains one small network on all 14 findings at 64², and boosted trees on what t
 the film's grays, and the table's view, age and sex. Prints AUROC on patients that neither saw, one row a finding.
 """
 
-import argparse
 import time
 from pathlib import Path
 
@@ -25,18 +24,19 @@ from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.sources.phantom.anatomy import LEFT, RIGHT
 from clr_hpc.data.sources.phantom.patients import Examination, Lesion, Patient
 from clr_hpc.data.sources.phantom.source import draw_film
+from parts.command import parser
 
 SIZE = 64
 TRAIN_FRACTION = 0.7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=4000)
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet", type=Path, help="draw every finding on one patient to this file, and stop")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--images", type=int, default=4000)
+    command.add_argument("--epochs", type=int, default=14)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--sheet", type=Path, help="draw every finding on one patient to this file, and stop")
+    arguments = command.parse_args()
     if arguments.sheet:
         draw_sheet(arguments.sheet)
         return

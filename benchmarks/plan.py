@@ -8,7 +8,6 @@ that real lanes take their runs from. "Failing": each lane fails once a day on a
 is back after a minute and loses at most a minute's work. "Uneven": lanes also differ in speed, by about 10 %.
 """
 
-import argparse
 import platform
 import statistics
 import time
@@ -26,6 +25,7 @@ from clr_hpc.data.manifest import Counts, LabelCounts, SplitCounts
 from clr_hpc.planning.plan import make_plan
 from clr_hpc.planning.throughput import Forecast, Throughput, ThroughputTable
 from clr_hpc.planning.workload import WorkItem, work_of
+from parts.command import parser
 from parts.simulation import Conditions, simulate
 
 PAPER = Path(__file__).parents[1] / "jobs" / "paper.yaml"
@@ -117,10 +117,10 @@ def seconds_of(do: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpus", type=int, nargs="*", default=GPUS)
-    parser.add_argument("--runs", type=int, default=100_000, help="of the study that planning is timed on")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--gpus", type=int, nargs="*", default=GPUS)
+    command.add_argument("--runs", type=int, default=100_000, help="of the study that planning is timed on")
+    arguments = command.parse_args()
     study = load_study(PAPER)
     specs: tuple[RunSpec, ...] = expand(study, "0" * 64)
     work = work_of(specs, counts())

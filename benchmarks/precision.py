@@ -9,7 +9,6 @@ one on the phantom is made; precision_nih.yaml beside this script is one on real
 for bfloat16 takes hours.
 """
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.store.study_folder import StudyFolder
-from parts.phantom_study import phantom_study
-from parts.train_missing import train_missing
+from parts.command import parser
+from parts.studies import phantom_study, train_missing
 
 PRECISIONS = ("float32", "bfloat16")
 SPLITS = ("validation", "test")
@@ -31,11 +30,11 @@ SPLITS = ("validation", "test")
 
 def main() -> None:
     """Train what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, nargs="?", help="one on the phantom, made for this")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    asked = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("study", type=Path, nargs="?", help="one on the phantom, made for this")
+    command.add_argument("--seeds", type=int, default=3)
+    command.add_argument("--results", type=Path, default=Path("results"))
+    asked = command.parse_args()
     rates = {"adam": {"lr_min": 0.00001, "lr_max": 0.002}}
     study = load_study(asked.study or phantom_study(asked.results, rates=rates))
     checksum = open_manifest(Path(study.pack)).checksum

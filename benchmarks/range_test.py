@@ -22,8 +22,8 @@ from clr_hpc.data.manifest import open_manifest
 from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.store.study_folder import StudyFolder
-from parts.phantom_study import phantom_study
-from parts.train_missing import train_missing
+from parts.command import parser
+from parts.studies import phantom_study, train_missing
 
 FACTORS = (0.1, 1.0, 10.0)
 
@@ -40,13 +40,13 @@ class Arm:
 
 def main() -> None:
     """Train what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, nargs="?", help="one on the phantom, made for this")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--half-cycle-epochs", type=float, default=1)
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    asked = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("study", type=Path, nargs="?", help="one on the phantom, made for this")
+    command.add_argument("--seeds", type=int, default=3)
+    command.add_argument("--epochs", type=int, default=6)
+    command.add_argument("--half-cycle-epochs", type=float, default=1)
+    command.add_argument("--results", type=Path, default=Path("results"))
+    asked = command.parse_args()
     study = load_study(asked.study or phantom_study(asked.results))
     checksum = open_manifest(Path(study.pack)).checksum
     tests = folder_of_tests(asked.results, study.name)

@@ -2,26 +2,22 @@
 
     python benchmarks/scale.py [--images-up-to 100000] [--runs-up-to 10000] [--report-up-to 1000]
 
-Some five minutes on 2 cores as it stands; a million images need 1.1 GB of disk. Growth is the exponent of the cost
-between a size and the one before it: 1 is linear, more is worse, and nothing is 0. Start-up makes it small while
-sizes are small, so the last two sizes are those to look at.
+Some five minutes on 2 cores; a million images need 1.1 GB of disk. Growth is the exponent of the cost between a
+size and the one before it: 1 is linear. Start-up makes it small while sizes are small, so look at the last two.
 
-Packs hold noise of 32 × 32. Each measurement is a process of its own with one thread, and packing has no other.
-Resident memory counts pages of mapped files, which the kernel may take back, so anonymous memory stands beside it.
-"Reading all" gathers all images once, as an evaluation does.
+Packs hold noise of 32 × 32. Each measurement is a process of its own with one thread. Resident memory counts pages
+of mapped files, which the kernel may take back; anonymous memory does not. "Reading all" gathers all images once.
 
-Studies have a baseline, a retraining and a control a seed. One seed is trained, for an epoch; the folders of the
-others are copies of its folders under their own names and specs, with hard links for what is large. Planning and
-handing out need no folders, and go ten times as far; there nothing is trained, and the simulator drives the queue.
+Studies have a baseline, a retraining and a control per seed. One seed is trained, for an epoch; the folders of the
+others are copies under their own names and specs, with hard links for large files. Planning and handing out need
+no folders and go ten times as far; there nothing is trained, and the simulator drives the queue.
 """
 
-import argparse
 import json
 import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,35 +30,27 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.config.expand import expand
+from parts.command import parser
+from parts.noise import noise_pack
+from parts.processes import CLR_HPC, OwnMemory, apart
 
 if TYPE_CHECKING:
     from clr_hpc.config.run import RunSpec
     from clr_hpc.places.queue import Queue
 
-COMMAND = [sys.executable, "-m", "clr_hpc"]
 SIZE, BATCH, STEPS = 32, 32, 30
-RUNS_A_SEED = 3
+RUNS_A_SEED, GPUS = 3, 8
 FASTER_THAN_LINEAR = 1.15
 SMALL_BYTES = 100_000
 Costs = dict[str, float]
 
 
-# Packs: one function a process, each returns what it cost
-
-
 def packing(folder: Path, images: int) -> Costs:
     """Pack noise in this process."""
-    from parts.noise import noise_pack
-    from parts.processes import OwnMemory
-
-    start = time.perf_counter()
+    took = timer()
     with OwnMemory() as memory:
         noise_pack(folder, images, SIZE)
-    return {
-        "packing, s": time.perf_counter() - start,
-        "packing, MB resident": memory.peak.resident / 1e6,
-        "packing, MB anonymous": memory.peak.anonymous / 1e6,
-    }
+    return {"packing, s": took()} | memory.costs("packing")
 
 
 def opening(folder: Path, images: int) -> Costs:
@@ -97,18 +85,14 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import ProcessGroup
-    from clr_hpc.training.trainer import Trainer
-    from parts.loops import Setting, our_spec
-    from parts.processes import OwnMemory
+    from parts.loops import Setting, our_run
 
     torch.set_num_threads(1)
     setting = Setting("mobilenet_v1", SIZE, BATCH, "float32", torch.device("cpu"))
     with OwnMemory() as memory:
         took = timer()
         pack = Pack.open(folder)
-        run = Trainer(our_spec(setting, pack), pack, ProcessGroup.alone(setting.device))
-        run.wrap_model()
+        run = our_run(setting, pack)
         costs = {"run made ready, s": took()}
         run.step(0)
         took()
@@ -117,9 +101,7 @@ def training(folder: Path, images: int) -> Costs:  # noqa: ARG001
         costs["a step, ms"] = took() / STEPS * 1000
         for first in range(0, len(pack.index), 256):  # what an evaluation of all images asks of the pack
             run.step.load(np.arange(first, min(first + 256, len(pack.index))))
-    costs["training, MB resident"] = memory.peak.resident / 1e6
-    costs["training, MB anonymous"] = memory.peak.anonymous / 1e6
-    return costs
+    return costs | memory.costs("training")
 
 
 PARTS: dict[str, Callable[[Path, int], Costs]] = {part.__name__: part for part in (packing, opening, training)}
@@ -130,13 +112,8 @@ def pack_costs(images: int) -> Costs:
     costs: Costs = {}
     with tempfile.TemporaryDirectory() as folder:
         for part in PARTS:
-            command = [sys.executable, __file__, "--part", part, str(Path(folder) / "pack"), str(images)]
-            found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            costs |= json.loads(found.stdout)
+            costs |= apart(PARTS[part], Path(folder) / "pack", images)
     return costs
-
-
-# Runs
 
 
 class Studies:
@@ -144,8 +121,6 @@ class Studies:
 
     def __init__(self, folder: Path) -> None:
         """Make their pack."""
-        from parts.noise import noise_pack
-
         self.folder = folder
         self.pack = noise_pack(folder / "pack", 150, SIZE)
 
@@ -153,7 +128,7 @@ class Studies:
     def _trained(self) -> dict[str, Path]:
         """The folders of one seed's runs, by stage."""
         file = self.write(1)
-        run = [*COMMAND, "run", str(file), "--results", str(self.folder / "results"), "--no-plan"]
+        run = [*CLR_HPC, "run", str(file), "--results", str(self.folder / "results"), "--no-plan"]
         subprocess.run(run, check=True, stdout=subprocess.DEVNULL)
         folders = (self.folder / "results" / file.stem / "runs").iterdir()
         return {json.loads((folder / "spec.json").read_text())["stage"]: folder for folder in folders}
@@ -211,7 +186,7 @@ def command_costs(studies: Studies, seeds: int, reports: bool) -> Costs:
     costs: Costs = {}
     took = timer()
     for command in ("status", "report") if reports else ("status",):
-        subprocess.run([*COMMAND, command, str(file), *results], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*CLR_HPC, command, str(file), *results], check=True, stdout=subprocess.DEVNULL)
         costs[f"clr-hpc {command}, s"] = took()
     if seeds > 1:
         shutil.rmtree(studies.folder / "results" / file.stem)
@@ -267,9 +242,6 @@ def take_all(queue: "Queue", processes: int) -> None:
             queue.ended(busy.pop(0), "done")
 
 
-# Tables
-
-
 def timer() -> Callable[[], float]:
     """Return a function that says how many seconds have passed since it was last asked."""
     last = time.perf_counter()
@@ -285,84 +257,61 @@ def timer() -> Callable[[], float]:
 
 def show(console: Console, title: str, unit: str, by_size: dict[int, Costs]) -> None:
     """Print each cost: at the smallest size, then relative to that by item, and its growth at the end."""
-    sizes = list(by_size)
-    table = Table(title=title)
-    table.add_column("cost")
-    table.add_column(f"at {sizes[0]:,} {unit}", justify="right")
-    for size in sizes[1:]:
-        table.add_column(f"{size:,}", justify="right")
-    table.add_column("growth", justify="right")
+    first, *others = by_size
+    table = Table("cost", f"at {first:,} {unit}", *(f"{size:,}" for size in others), "growth", title=title)
     faster = []
-    for name in by_size[sizes[0]]:
-        there = [size for size in sizes if name in by_size[size]]
-        cells = [f"{by_size[sizes[0]][name]:.3g}"]
-        for size in sizes[1:]:
-            known = name in by_size[size]
-            cells.append(f"{by_size[size][name] / by_size[sizes[0]][name]:.3g} ×" if known else "")
-        growth = math.nan
+    for name, smallest in by_size[first].items():
+        there = [size for size in by_size if name in by_size[size]]
+        cells = [f"{by_size[size][name] / smallest:.3g} ×" if size in there else "" for size in others]
         if len(there) > 1:
             before, last = there[-2:]
             growth = math.log(by_size[last][name] / by_size[before][name]) / math.log(last / before)
-        if growth > FASTER_THAN_LINEAR:
-            faster.append(name)
-        table.add_row(name, *cells, "" if math.isnan(growth) else f"{growth:.2f}")
+            cells.append(f"{growth:.2f}")
+            faster += [name] if growth > FASTER_THAN_LINEAR else []
+        table.add_row(name, f"{smallest:.3g}", *cells)
     console.print(table)
     console.print(f"grows faster than linear: {', '.join(faster) or 'nothing'}\n", highlight=False)
 
 
-def tens(first: int, last: int) -> list[int]:
-    """Return ``first``, ten times as much and so on up to ``last``."""
-    return [first * 10**power for power in range(9) if first * 10**power <= last]
+def seeds_of(first: int, last: int) -> list[int]:
+    """Return the seeds of studies of ``first`` runs, ten times as many and so on up to ``last``, or a few less."""
+    return list(
+        dict.fromkeys(max(1, first * 10**power // RUNS_A_SEED) for power in range(9) if first * 10**power <= last)
+    )
 
 
-def images(options: argparse.Namespace, console: Console) -> None:
-    """Measure packs."""
+def main() -> None:
+    """Measure and print."""
+    command = parser(__doc__)
+    command.add_argument("--images-up-to", type=int, default=100_000, help="0: no packs")
+    command.add_argument("--runs-up-to", type=int, default=10_000, help="with folders; 0: no studies")
+    command.add_argument("--report-up-to", type=int, default=1000, help="runs of the largest report")
+    options = command.parse_args()
+    console, relative = Console(width=120), "cost relative to the smallest"
     needed, free = 1.2 * options.images_up_to * SIZE**2, shutil.disk_usage(tempfile.gettempdir()).free
     if needed > free:
         raise SystemExit(
             f"{options.images_up_to:,} images need {needed / 1e9:.1f} GB and {tempfile.gettempdir()} has "
             f"{free / 1e9:.1f} GB left; lower --images-up-to, or set TMPDIR"
         )
-    by_size = {size: pack_costs(size) for size in tens(1000, options.images_up_to)}
-    show(console, f"Packs of {SIZE} × {SIZE}: cost relative to the smallest", "images", by_size)
-
-
-def runs(options: argparse.Namespace, console: Console) -> None:
-    """Measure studies."""
-    with tempfile.TemporaryDirectory() as folder:
-        studies = Studies(Path(folder))
-        read: dict[int, Costs] = {}
-        for size in tens(1, options.runs_up_to):
-            seeds = max(1, size // RUNS_A_SEED)
-            count = seeds * RUNS_A_SEED
-            if count not in read:
-                read[count] = command_costs(studies, seeds, count <= options.report_up_to)
-        show(console, "Studies whose runs are done: cost relative to the smallest", "runs", read)
-        planned: dict[int, Costs] = {}
-        for size in tens(10, 10 * options.runs_up_to):
-            seeds = max(1, size // RUNS_A_SEED)
-            planned[seeds * RUNS_A_SEED] = planning_costs(studies, seeds, options.gpus)
-        show(console, f"Studies on {options.gpus} GPUs: cost relative to the smallest", "runs", planned)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images-up-to", type=int, default=100_000, help="0: no packs")
-    parser.add_argument("--runs-up-to", type=int, default=10_000, help="with folders; 0: no studies")
-    parser.add_argument("--report-up-to", type=int, default=1000, help="runs of the largest report")
-    parser.add_argument("--gpus", type=int, default=8, help="that studies are planned for")
-    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.part:
-        part, folder, count = options.part
-        print(json.dumps(PARTS[part](Path(folder), int(count))))
-        return
-    console = Console(width=120)
     if options.images_up_to:
-        images(options, console)
+        sizes = [1000 * 10**power for power in range(6) if 1000 * 10**power <= options.images_up_to]
+        show(
+            console, f"Packs of {SIZE} × {SIZE}: {relative}", "images", {size: pack_costs(size) for size in sizes}
+        )
     if options.runs_up_to:
-        runs(options, console)
+        with tempfile.TemporaryDirectory() as folder:
+            studies = Studies(Path(folder))
+            read = {
+                seeds * RUNS_A_SEED: command_costs(studies, seeds, seeds * RUNS_A_SEED <= options.report_up_to)
+                for seeds in seeds_of(1, options.runs_up_to)
+            }
+            show(console, f"Studies whose runs are done: {relative}", "runs", read)
+            planned = {
+                seeds * RUNS_A_SEED: planning_costs(studies, seeds, GPUS)
+                for seeds in seeds_of(10, 10 * options.runs_up_to)
+            }
+            show(console, f"Studies on {GPUS} GPUs: {relative}", "runs", planned)
 
 
 if __name__ == "__main__":

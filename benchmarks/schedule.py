@@ -24,6 +24,7 @@ from torch.optim.lr_scheduler import (
 
 from clr_hpc.config import policy as spec
 from clr_hpc.schedule.scheduler import PolicyScheduler
+from parts.command import parser
 
 TURNS = 41
 STEPS_A_TURN = 2_000
@@ -79,6 +80,7 @@ def nanoseconds_a_step(scheduler: LRScheduler) -> float:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     print(
         f"torch {torch.__version__}, Python {platform.python_version()}; {TURNS} turns of {STEPS_A_TURN} steps\n"
     )

@@ -1,4 +1,4 @@
-"""What submitting and looking costs, and an allocation up to its first step, by part, against Ray's own start.
+"""The cost of submitting and of status, and of an allocation up to its first step, against Ray's own start.
 
     python benchmarks/slurm.py
 
@@ -25,9 +25,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.data.build import build_pack
-from clr_hpc.data.sources.phantom import PhantomSource
-from clr_hpc.data.splits import SeededSplit
+from parts.command import parser
+from parts.processes import CLR_HPC
+from parts.studies import phantom_pack
 
 REPOSITORY = Path(__file__).parents[1]
 DEV_CLUSTER = REPOSITORY / "slurm" / "dev-cluster"
@@ -49,18 +49,15 @@ def cluster() -> Iterator[Path]:
     """Start a SLURM of two nodes; yield its folder."""
     folder = Path(tempfile.mkdtemp(prefix="clr-slurm-", dir="/tmp"))
     try:
-        subprocess.run(
-            [DEV_CLUSTER, "up", f"--folder={folder}", f"--share={REPOSITORY}"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        up = [DEV_CLUSTER, "up", f"--folder={folder}", f"--share={REPOSITORY}"]
+        subprocess.run(up, check=True, stdout=subprocess.DEVNULL)
         yield folder
     finally:
         subprocess.run([DEV_CLUSTER, "down", f"--folder={folder}"], check=True)
 
 
 def seconds_until(condition: Callable[[], bool], since: float) -> float:
-    """Wait for something; return how long after ``since`` it came."""
+    """Wait for a condition; return the seconds since ``since``."""
     while not condition():
         time.sleep(POLL_SECONDS)
     return time.monotonic() - since
@@ -70,7 +67,7 @@ def clr_hpc(folder: Path, shared: Path, *words: str) -> float:
     """Run a command; return its seconds."""
     started = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "clr_hpc", *words, "--results", str(shared / "results")],
+        [*CLR_HPC, *words, "--results", str(shared / "results")],
         env=os.environ | {"SLURM_CONF": str(folder / "etc" / "slurm.conf"), "PYTHONPATH": str(REPOSITORY)},
         check=True,
         stdout=subprocess.DEVNULL,
@@ -81,9 +78,7 @@ def clr_hpc(folder: Path, shared: Path, *words: str) -> float:
 def measure_allocation(folder: Path) -> tuple[list[float], list[float], dict[str, float]]:
     """Return the seconds of submitting, those of the status, and those of an allocation's parts."""
     shared = folder / "shared"
-    build_pack(
-        PhantomSource(images=200), shared / "pack", 64, SeededSplit(validation_fraction=0.2, test_fraction=0.2)
-    )
+    phantom_pack(shared / "pack", 200, 64)
     (shared / "study.yaml").write_text(yaml.safe_dump(STUDY | {"pack": str(shared / "pack")}))
     site = {"cpus": 1, "memory_gb": 2, "time_limit_minutes": 30, "shared_folder": str(shared)}
     (shared / "site.yaml").write_text(yaml.safe_dump(site | {"python": sys.executable}))
@@ -117,16 +112,10 @@ def measure_allocation(folder: Path) -> tuple[list[float], list[float], dict[str
 
 def measure_bare_ray() -> dict[str, float]:
     """Return the seconds of the same parts with Ray alone."""
-    command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        "--block",
-        "--num-cpus=1",
-        "--disable-usage-stats",
-    ]
-    port = _free_port()
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start"]
+    command = [*start, "--block", "--num-cpus=1", "--disable-usage-stats"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-") as temp, ExitStack() as stack:
         started = time.monotonic()
         token = Path(temp) / "token"
@@ -143,12 +132,8 @@ def measure_bare_ray() -> dict[str, float]:
             stack.callback(node.wait)
             stack.callback(node.kill)
             ups.append(seconds_until(lambda log=log: "runtime started" in log.read_text(), started))  # type: ignore[misc]
-        trainer = subprocess.run(
-            [sys.executable, "-c", TRAINER, f"127.0.0.1:{port}", temp],
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+        words = [sys.executable, "-c", TRAINER, f"127.0.0.1:{port}", temp]
+        trainer = subprocess.run(words, env=environment, check=True, capture_output=True)
         return {"head": ups[0], "both": ups[1], "trainer": float(trainer.stdout.split()[-1])}
 
 
@@ -165,14 +150,9 @@ print(time.monotonic() - started)
 """
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def main() -> None:
     """Measure and print."""
+    parser(__doc__).parse_args()
     with cluster() as folder:
         submits, statuses, moments = measure_allocation(folder)
     bare = measure_bare_ray()

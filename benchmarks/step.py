@@ -31,6 +31,7 @@ from rich.table import Table
 from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
+from parts.command import parser
 from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours
 from parts.noise import noise_pack
 from parts.png_loops import Recipe, lightning_images_per_second, ray_images_per_second
@@ -95,20 +96,20 @@ def main() -> None:
     """Measure and print."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cuda = device.type == "cuda"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
-    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 224], help="pixels a side")
-    parser.add_argument("--batch", type=int, help="256 on a GPU; else 32, and 16 above 128 pixels")
-    parser.add_argument("--steps", type=int, default=50 if cuda else 4, help="of a turn")
-    parser.add_argument("--turns", type=int, default=10 if cuda else 5)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16" if cuda else "float32")
-    parser.add_argument(
+    command = parser(__doc__)
+    command.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    command.add_argument("--sizes", nargs="+", type=int, default=[64, 224], help="pixels a side")
+    command.add_argument("--batch", type=int, help="256 on a GPU; else 32, and 16 above 128 pixels")
+    command.add_argument("--steps", type=int, default=50 if cuda else 4, help="of a turn")
+    command.add_argument("--turns", type=int, default=10 if cuda else 5)
+    command.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16" if cuda else "float32")
+    command.add_argument(
         "--compiled", action=argparse.BooleanOptionalAction, default=cuda, help="bare, compiled too"
     )
-    parser.add_argument("--originals", type=Path, default=ORIGINALS, help="folder of 1024 × 1024 PNG files")
-    parser.add_argument("--lightning", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--with-ray", action="store_true", help="Ray Train as well; half a minute more a network")
-    options = parser.parse_args()
+    command.add_argument("--originals", type=Path, default=ORIGINALS, help="folder of 1024 × 1024 PNG files")
+    command.add_argument("--lightning", action=argparse.BooleanOptionalAction, default=True)
+    command.add_argument("--with-ray", action="store_true", help="Ray Train as well; half a minute more a network")
+    options = command.parse_args()
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     files = sorted(options.originals.glob("*.png")) if options.lightning else []
     where = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads"

@@ -25,10 +25,6 @@ import yaml
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import EarlyStopping, SearchName
 from clr_hpc.config.tuned_study import trial_runs
-from clr_hpc.data.build import build_pack
-from clr_hpc.data.manifest import read_manifest
-from clr_hpc.data.sources.phantom import PhantomSource
-from clr_hpc.data.splits import SeededSplit
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.local.place import drain_here
 from clr_hpc.places.machine import Processes
@@ -38,6 +34,7 @@ from clr_hpc.tuning.space import Dimensions, dimensions_of
 from clr_hpc.tuning.trial_queue import TrialQueue, value_after
 from clr_hpc.tuning.tuner import TrialPlan, Tuner
 from clr_hpc.tuning.tuning_folder import Journal
+from parts.studies import phantom_pack
 
 EPOCHS = 4
 TRIALS = 20
@@ -110,12 +107,9 @@ def main() -> None:
 
 def trained_table(folder: Path, objective: str) -> Table:
     """Train every point of the grid with every seed, as ``clr-hpc tune`` does with ``search: grid``."""
-    pack = folder / "pack"
-    if not pack.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        build_pack(PhantomSource(images=500), pack, 32, SeededSplit(validation_fraction=0.35, test_fraction=0.05))
-    study = Study.model_validate(STUDY | {"pack": str(pack)})
-    checksum = read_manifest(pack).checksum
+    pack = phantom_pack(folder / "pack", 500, 32, validation=0.35, test=0.05)
+    study = Study.model_validate(STUDY | {"pack": str(pack.folder)})
+    checksum = pack.manifest.checksum
     assert study.tune is not None
     dimensions = dimensions_of(study.tune.space)
     runs = folder / "runs"
@@ -123,7 +117,7 @@ def trained_table(folder: Path, objective: str) -> Table:
     grid = Proposals(make_search("grid", dimensions, 0), dimensions, 0)
     tuner = Tuner(TrialPlan(None, EPOCHS, None, higher_is_better=True), grid, Journal(folder / "trials.jsonl"))
     queue = TrialQueue(tuner, study, checksum, runs, lambda trial: print(f"trained {trial.number}", end="\r"))
-    task = WorkerTask(pack, runs, RunSettings(600.0))
+    task = WorkerTask(pack.folder, runs, RunSettings(600.0))
     drain_here(queue, task, Processes.for_this_machine(None), lambda _: None, lambda *_: None)
     table: dict[Settings, dict[int, float]] = {}
     for trial in tuner.trials:
@@ -131,26 +125,22 @@ def trained_table(folder: Path, objective: str) -> Table:
             raise SystemExit(f"{trial.values}: {trial.failure}")
         folders = [runs / spec.name for spec in trial_runs(study, trial.values, checksum)]
         table[tuple(trial.values.values())] = {
-            epochs: fmean(measured(each, epochs, objective) for each in folders) for epochs in range(1, EPOCHS + 1)
+            epochs: fmean(value_after(each, epochs, objective) or 0 for each in folders)
+            for epochs in range(1, EPOCHS + 1)
         }
     return Table(dimensions, objective, table)
 
 
-def measured(folder: Path, epochs: int, objective: str) -> float:
-    """Return a run's metric after so many epochs."""
-    value = value_after(folder, epochs, objective)
-    assert value is not None, folder
-    return value
-
-
 def searches(table: Table, repeats: int, scratch: Path) -> Iterator[Search]:
     """Yield what each search finds, without early stopping and then, for random and TPE, with it."""
-    for name in get_args(SearchName):
+    halving = EarlyStopping(min_epochs=1, reduction=2)
+    for name, stopping in [
+        *((name, None) for name in get_args(SearchName)),
+        ("random", halving),
+        ("optuna-tpe", halving),
+    ]:
         if name not in LIBRARIES or find_spec(LIBRARIES[name]):
-            yield repeated(table, name, None, repeats, scratch)
-    for name in ("random", "optuna-tpe"):
-        if name not in LIBRARIES or find_spec(LIBRARIES[name]):
-            yield repeated(table, name, EarlyStopping(min_epochs=1, reduction=2), repeats, scratch)
+            yield repeated(table, name, stopping, repeats, scratch)
 
 
 def repeated(
@@ -194,14 +184,12 @@ def best_so_far(table: Table, tuner: Tuner) -> float:
 
 def row(search: Search) -> str:
     """Return the line of a search in the table."""
-    cells = [f"{fmean(values):.3f} ± {spread(values):.3f}" for values in search.best_after.values()]
+    cells = [
+        f"{fmean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}"
+        for values in search.best_after.values()
+    ]
     milliseconds = 1000 * sorted(search.ask_seconds)[len(search.ask_seconds) // 2]
     return f"| {search.name} | {' | '.join(cells)} | {fmean(search.epochs):.0f} | {milliseconds:.1f} |"
-
-
-def spread(values: list[float]) -> float:
-    """Return the standard deviation; zero for a search that leaves nothing to chance."""
-    return stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def in_turns(loops: dict[str, Steps], steps: int, turns: int) -> dict[str, list[
     return seconds
 
 
-def our_spec(setting: Setting, pack: Pack) -> RunSpec:
+def our_spec(setting: Setting, pack: Pack, seed: int = 0, lr_max: float = LEARNING_RATE) -> RunSpec:
     """Return a run that never ends by itself."""
     return RunSpec(
         pack_checksum=pack.manifest.checksum,
@@ -81,19 +81,25 @@ def our_spec(setting: Setting, pack: Pack) -> RunSpec:
         stage="scratch",
         architecture=setting.architecture,
         optimizer=Sgd(momentum=MOMENTUM),
-        policy=Triangular(lr_min=LEARNING_RATE / 10, lr_max=LEARNING_RATE, half_cycle_epochs=1),
+        policy=Triangular(lr_min=lr_max / 10, lr_max=lr_max, half_cycle_epochs=1),
         training=Training(
             epochs=10_000, batch_size=setting.batch, image_size=setting.size, precision=setting.precision
         ),
+        seed=seed,
     )
+
+
+def our_run(setting: Setting, pack: Pack, seed: int = 0, lr_max: float = LEARNING_RATE, **how: bool) -> Trainer:
+    """Return such a run, ready for its first step."""
+    run = Trainer(our_spec(setting, pack, seed, lr_max), pack, ProcessGroup.alone(setting.device), **how)
+    run.wrap_model()
+    return run
 
 
 def ours(setting: Setting, pack: Pack, folder: Path) -> Steps:
     """Train as ``clr_hpc.training.loop`` does between two evaluations."""
-    spec = our_spec(setting, pack)
-    run = Trainer(spec, pack, ProcessGroup.alone(setting.device))
-    run_folder = RunFolder(folder).open(spec, describe_environment(setting.device), "benchmark")
-    run.wrap_model()
+    run = our_run(setting, pack)
+    run_folder = RunFolder(folder).open(our_spec(setting, pack), describe_environment(setting.device), "benchmark")
     log = StepRecorder(run, run_folder, run_folder.resume_at(0))
     samples = 0
 

@@ -1,14 +1,54 @@
-"""What processes take: wall time of a command, and memory while they live, as Linux counts it."""
+"""Fresh and warm processes, and the time and memory that processes take, as Linux counts them."""
 
+import multiprocessing
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+CLR_HPC = [sys.executable, "-m", "clr_hpc"]
 POLL_SECONDS = 0.01
+
+
+def apart(function: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a function returns in a fresh process, whose time and memory are its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+class Workers:
+    """Warm processes, each of which runs ``serve(*arguments, connection)`` until it receives None."""
+
+    def __init__(self, serve: Callable[..., None], arguments: list[tuple[object, ...]]) -> None:
+        """Start one process per tuple of arguments."""
+        context = multiprocessing.get_context("spawn")
+        self._started = []
+        for own in arguments:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=serve, args=(*own, theirs), daemon=True)
+            process.start()
+            theirs.close()  # so that the end of a process is noticed, not waited for
+            self._started.append((ours, process))
+
+    def answers(self, orders: list[Any]) -> list[Any]:
+        """Send each of the first processes an order; return their answers."""
+        busy = [connection for connection, _ in self._started[: len(orders)]]
+        for connection, order in zip(busy, orders, strict=True):
+            connection.send(order)
+        return [connection.recv() for connection in busy]
+
+    def close(self) -> None:
+        """End them."""
+        for connection, process in self._started:
+            connection.send(None)
+            process.join(timeout=60)
 
 
 @dataclass
@@ -39,6 +79,11 @@ class OwnMemory:
         self.peak = Memory()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def costs(self, what: str) -> dict[str, float]:
+        """Return the peaks in megabytes."""
+        peaks = {"resident": self.peak.resident, "anonymous": self.peak.anonymous}
+        return {f"{what}, MB {kind}": peak / 1e6 for kind, peak in peaks.items()}
 
     def _watch(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
@@ -84,3 +129,25 @@ def seconds_of(command: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
+
+
+class RunTimes:
+    """When the runs of a folder took their first step and ended, as seen from outside."""
+
+    def __init__(self, runs: Path) -> None:
+        self.first_steps: dict[str, float] = {}
+        self.results: dict[str, float] = {}
+        self.runs = runs
+
+    def look(self, now: float) -> None:
+        """Note what has appeared since the last look."""
+        for folder in self.runs.glob("*"):
+            for seen, name in ((self.first_steps, "metrics.jsonl"), (self.results, "result.json")):
+                file = folder / name
+                if folder.name not in seen and file.exists() and file.stat().st_size:
+                    seen[folder.name] = now
+
+    def gaps(self) -> list[float]:
+        """Return the seconds from each run's result to the first step of the next."""
+        order = sorted(self.results, key=lambda name: self.results[name])
+        return [self.first_steps[after] - self.results[before] for before, after in pairwise(order)]
