@@ -107,14 +107,14 @@ def _train(rendezvous: Rendezvous, job: StartedJob, node: RayNode, missing: list
         storage=rendezvous.lanes,
     )
     for _ in range(MOST_DEATHS):
-        ended = _follow(Driver(task), job, node, kill_wait)
+        ended = follow(Driver(task), job, node, kill_wait)
         if ended is not None:
             return ended
         log.error("the process that has the cluster train has died; another one takes over")
     return "cut off"
 
 
-def _follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) -> End | None:
+def follow(driver: Driver, job: StartedJob, node: RayNode, kill_wait: float) -> End | None:
     """Follow the driver to its end; None where it died and another one may take over.
 
     Raises:

@@ -4,15 +4,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.signals import StopSignals
-from clr_hpc.places.slurm.allocation.launch import left_to_train
+from clr_hpc.places.slurm.allocation.driver import Driver, DriverTask, Message
+from clr_hpc.places.slurm.allocation.launch import follow, left_to_train
 from clr_hpc.places.slurm.allocation.rendezvous import Rendezvous
-from clr_hpc.places.slurm.job import StartedJob
+from clr_hpc.places.slurm.job import JobError, StartedJob
 from clr_hpc.places.slurm.ledger import Ledger, Submission, new_token
 from clr_hpc.places.slurm.sbatch import log_files
 from clr_hpc.store.provenance import source_sha256
@@ -109,3 +112,63 @@ def test_the_logs_of_all_nodes_are_found_and_the_first_nodes_errors_are_last(job
         (job.ledger.logs / name).touch()
     names = [path.name for path in log_files(job.ledger, "7")]
     assert names == ["7_10_log.out", "7_1_log.out", "7_1_log.err", "7_0_log.out", "7_0_log.err"]
+
+
+@dataclass
+class LivingNode:
+    """A Ray node that outlives its driver."""
+
+    is_alive: bool = True
+
+    def dies_within(self, _seconds: float) -> bool:
+        return False
+
+
+class Script(Driver):
+    """A driver that reports what the test says, and ends."""
+
+    def __init__(self, *messages: Message) -> None:
+        self._messages = list(messages)
+
+    def rounds(self, _seconds: float) -> Iterator[list[Message]]:
+        yield self._messages
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
+
+
+def followed(job: StartedJob, driver: Driver) -> str | None:
+    node: Any = LivingNode()
+    return follow(driver, job, node, kill_wait=30.0)
+
+
+def test_what_the_driver_reports_is_recorded(job: StartedJob, study: Any) -> None:
+    first, second, *_ = study.runs
+    study.fail(second, "RuntimeError: CUDA error: uncorrectable ECC error encountered")
+    script = Script(
+        ("log", "2 of 2 nodes are up"),
+        ("training", (first.name, second.name)),
+        ("run ended", first, "in use"),
+        ("run ended", second, "failed"),
+        ("over", True),
+    )
+    assert followed(job, script) == "finished"
+    assert job.ledger.record(job.submission.token, 0).trained == (second.name,)
+    assert job.ledger.nodes_at_fault(second.name)
+
+
+def test_a_driver_that_stopped_has_saved_and_one_that_died_is_followed_by_another(job: StartedJob) -> None:
+    assert followed(job, Script(("over", False))) == "saved"
+    assert followed(job, Script()) is None
+
+
+def test_a_driver_that_cannot_join_says_why(
+    job: StartedJob, study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where no token is
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    worker = WorkerTask(tmp_path, study.folder.runs, RunSettings())
+    task = DriverTask("127.0.0.1:1", 1, study.runs, worker, job.submission, tmp_path)
+    with pytest.raises(JobError, match="no token to join the cluster"):
+        followed(job, Driver(task))
