@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.places.base import Ended, Events, Place, TrainingJob
+from clr_hpc.places.base import Ended, Events, Place, TrainingJob, counted
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.lanes import shapes_without_plan
 from clr_hpc.places.machine import Processes, resources_of
@@ -35,7 +35,8 @@ class Ray(Place):
             events.say(f"would join {job.options.address}; its nodes decide on the lanes")
         else:
             lanes = _lanes(job, resources_of(job.options.gpus, job.options.cpus), events)
-            events.say(f"would start a cluster and {len(lanes.shapes)} lanes, the first of {lanes.shapes[0].text}")
+            count = counted(len(lanes.shapes), "lane")
+            events.say(f"would start a cluster and {count}, the first of {lanes.shapes[0].text}")
         for spec in job.missing:
             events.say(f"  {spec.name}")
 
@@ -113,7 +114,7 @@ def _lanes(job: TrainingJob, resources: Resources, events: Events) -> _Lanes:
 
 def _starting(lanes: int, dashboard: str) -> str:
     token = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return f"starting {lanes} lanes; dashboard: {dashboard}, which asks for the token in {token}"
+    return f"starting {counted(lanes, 'lane')}; dashboard: {dashboard}, which asks for the token in {token}"
 
 
 @dataclass(frozen=True)
