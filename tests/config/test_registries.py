@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from itertools import product
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,11 @@ from clr_hpc.config.lr_range import RangeTest
 from clr_hpc.config.network import NETWORKS, network
 from clr_hpc.config.optimizer import OPTIMIZERS
 from clr_hpc.config.policy import POLICIES, Triangular, half_cycle_epochs
+from clr_hpc.config.run import Stage
 from clr_hpc.config.task import ONE_CLASS_METHODS
+from clr_hpc.config.tune import Space
+from clr_hpc.reporting.figures.tuning import SETTING_TITLES
+from clr_hpc.reporting.wording import STAGE_TITLES
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.training.optimizers import build_optimizer
 
@@ -69,3 +74,8 @@ def test_no_two_titles_are_the_same() -> None:
 def test_an_unknown_network_is_named_with_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown architecture: 'densnet121'; did you mean 'densenet121'\?"):
         network("densnet121")
+
+
+def test_reports_have_a_title_for_every_stage_and_searched_setting() -> None:
+    assert set(STAGE_TITLES) == set(get_args(Stage))
+    assert set(SETTING_TITLES) == set(Space.model_fields)
