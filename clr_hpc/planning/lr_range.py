@@ -49,7 +49,6 @@ class TestedLearner:
     """The tests of one architecture, task and optimizer over all seeds, and their result."""
 
     tests: tuple[RunSpec, ...]
-    """One per seed."""
     curves: tuple[Curve, ...]
     verdict: Agreement | Refusal
 

@@ -28,7 +28,6 @@ class Schedule:
     start: list[float]
     """(runs,) seconds after the lanes were up."""
     end: list[float]
-    """(runs,)"""
 
     @property
     def makespan(self) -> float:
@@ -55,7 +54,6 @@ class _Scheduler:
         existing = [column for column, number in enumerate(lanes) if number]
         fastest = [min(row[column] for column in existing) for row in forecast.seconds]
         self._line_of: list[int] = []
-        """(runs,)"""
         lines: dict[tuple[int, tuple[int, ...]], int] = {}
         tails: list[tuple[float, float]] = []
         self._until: list[list[float]] = []

@@ -39,7 +39,6 @@ class Throughput(FrozenSpec):
     """An architecture, or ``autoencoder``."""
     image_size: PositiveInt
     batch_size: PositiveInt
-    """The global one."""
     precision: str = "float32"
     workers: PositiveInt = 1
     gpus_per_worker: float = Field(default=0.0, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""A matplotlib figure as inline SVG that takes its colours and letters from the page around it.
+"""A matplotlib figure as inline SVG that takes its colours and fonts from the page around it.
 
 Figures are drawn in placeholder colours, each of which becomes a CSS variable: one drawing serves light, dark and
 print. The colours of policies are Okabe and Ito's (https://jfly.uni-koeln.de/color), distinguishable for

@@ -51,8 +51,8 @@ def _line(contrast: ArmContrast, noun: str) -> str:
     tasks = len(contrast.tasks)
     accuracy = contrast.training_accuracy_difference
     training = (
-        f" Training accuracy, the article's measure: "
-        f"{wording.bounded(accuracy, contrast.training_accuracy_interval, wording.signed)}."
+        f" Δ training accuracy (the article's measure): {wording.signed(accuracy)} "
+        f"(95 % CI over training runs {wording.between(contrast.training_accuracy_interval)})."
         if accuracy == accuracy
         else ""
     )
@@ -133,7 +133,7 @@ def caveats(comparison: Comparison) -> list[str]:
     notes = []
     if comparison.contenders:
         seeds = (
-            "One seed per model: another seed would change these numbers, and no interval here says by how much."
+            "One seed per model: another seed would change these numbers, which these intervals do not cover."
             if comparison.seeds == 1
             else f"Means over {comparison.seeds} seeds. The intervals cover the choice of patients, not of seeds."
         )

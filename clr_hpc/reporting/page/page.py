@@ -1,40 +1,57 @@
 """Fill the page's template: what stands in report.html, and in which order."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from clr_hpc.reporting import wording
-from clr_hpc.reporting.figures import dots
-from clr_hpc.reporting.figures.select import (
-    architectures,
-    model_styles,
-    one_class_overviews,
-    overviews,
-    score_curves,
-    training_curves,
-)
+from clr_hpc.reporting.figures import dots, select
 from clr_hpc.reporting.figures.svg import arm_styles, legend
-from clr_hpc.reporting.page.answer import (
-    caveats,
-    contrast_caveats,
-    contrast_lines,
-    one_class_line,
-    ranking,
-    run_counts,
-    verdict,
-)
+from clr_hpc.reporting.page import answer
 from clr_hpc.reporting.page.lr_range import RangeTests
-from clr_hpc.reporting.page.provenance import environments
 from clr_hpc.reporting.page.template import render_page
 from clr_hpc.reporting.read.plan import against_plan
+from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
 from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
 from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
 
+MOST_VALUES_SHOWN = 4
+"""Of one entry of the runs' environments; start times, for instance, differ in every run."""
+
+
+def environments(study: StudyRecord) -> list[tuple[str, list[str]]]:
+    """Return each entry of the runs' environments with its values and the number of starts of each."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for run in study.runs:
+        for start in run.environments:
+            for key, value in _flat(start):
+                seen[key][value] += 1
+    return [(key, _shortened(values)) for key, values in seen.items()]
+
+
+def _shortened(values: Counter[str]) -> list[str]:
+    if len(values) == 1:
+        return list(values)
+    if len(values) > MOST_VALUES_SHOWN:
+        return [f"{len(values)} values, from {min(values)} to {max(values)}; see each run's environment.json"]
+    return [f"{value} ({wording.count(starts, 'start')})" for value, starts in values.most_common()]
+
+
+def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield ``("versions torch", "2.15.0")`` for ``{"versions": {"torch": "2.15.0"}}``."""
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key} ")
+        else:
+            text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+            yield f"{prefix}{key}".replace("_", " "), text
+
 
 def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
-    """Return the whole page."""
+    """Return the complete page."""
     study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
     styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
     contrasts = binary.compared
@@ -50,10 +67,10 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         study=study,
         summary=_summary(evaluation),
         seeds=len({run.record.spec.seed for run in evaluation.runs}),
-        counts=run_counts(study),
+        counts=answer.run_counts(study),
         answers=_answers(evaluation),
-        caveats=contrast_caveats(binary.contrasts + one_class.contrasts)
-        + caveats(binary.comparison if binary.runs else one_class.comparison),
+        caveats=answer.contrast_caveats(binary.contrasts + one_class.contrasts)
+        + answer.caveats(binary.comparison if binary.runs else one_class.comparison),
         left_out=[reason for contrast in binary.contrasts for reason in contrast.left_out],
         legend=lambda section, kind="binary": legend(used[kind], section),
         arm_table=tables.arm_table(binary.comparison, evaluation.frequent, evaluation.frequent_name),
@@ -62,16 +79,18 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         training_differences=dots.training_accuracy_differences(contrasts, styles) if contrasts else None,
         contrast_legend=legend({contrast.arm: styles[contrast.arm] for contrast in contrasts}, "contrasts"),
         result_table=tables.result_table(binary.rows),
-        overviews=list(overviews(binary.rows, styles)),
-        curves=list(training_curves(evaluation.runs, styles)),
-        score_curves=list(score_curves(binary.runs, styles)),
+        overviews=list(select.overviews(binary.rows, styles)),
+        curves=list(select.training_curves(evaluation.runs, styles)),
+        score_curves=list(select.score_curves(binary.runs, styles)),
         cost_table=contrast_tables.cost_table(binary.costs),
         saving_table=contrast_tables.saving_table(binary.savings),
         model_table=tables.model_table(evaluation.models),
-        model_figure=dots.models_side_by_side(evaluation.models, model_styles()) if evaluation.models else None,
-        model_legend=legend(model_styles(), "models"),
+        model_figure=dots.models_side_by_side(evaluation.models, select.model_styles())
+        if evaluation.models
+        else None,
+        model_legend=legend(select.model_styles(), "models"),
         one_class_table=tables.one_class_table(one_class.rows),
-        one_class_overviews=list(one_class_overviews(one_class.rows, styles)),
+        one_class_overviews=list(select.one_class_overviews(one_class.rows, styles)),
         one_class_contrast_table=contrast_tables.contrast_table(one_class.compared, "one-class-contrasts"),
         slice_table=tables.slice_table(evaluation.slices),
         failure_table=tables.failure_table(evaluation.runs),
@@ -80,7 +99,7 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         prediction_table=prediction_table(prediction) if prediction else None,
         label_table=tables.label_table(study),
         label_figure=dots.label_counts(label_counts(study)),
-        architectures=list(architectures(study)),
+        architectures=list(select.architectures(study)),
         environments=environments(study),
         pack=json.dumps(
             {key: value for key, value in study.pack.items() if key not in ("counts", "shards")}, indent=2
@@ -89,17 +108,19 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
 
 
 def _answers(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
-    """Return the first lines: a sentence for each question that the study asks, and what it rests on."""
+    """Return the first lines: a sentence for each question of the study, and its grounds."""
     binary, one_class = evaluation.binary, evaluation.one_class
     answers = []
     if binary.contrasts:
-        answers.append((verdict(binary.contrasts), contrast_lines(binary.contrasts, "pathology")))
+        answers.append((answer.verdict(binary.contrasts), answer.contrast_lines(binary.contrasts, "pathology")))
     elif binary.runs:
-        answers.append((ranking(binary.comparison, "pathology"), []))
+        answers.append((answer.ranking(binary.comparison, "pathology"), []))
     if one_class.contrasts:
         opening = "One-class models. " if binary.runs else ""
-        answers.append((opening + verdict(one_class.contrasts), contrast_lines(one_class.contrasts, "task")))
-    if best := one_class_line(one_class.rows):
+        answers.append(
+            (opening + answer.verdict(one_class.contrasts), answer.contrast_lines(one_class.contrasts, "task"))
+        )
+    if best := answer.one_class_line(one_class.rows):
         answers.append(("", [best]))
     return answers
 
@@ -124,5 +145,5 @@ def _summary(evaluation: Evaluation) -> str:
         f"{arms[:1].upper()}{arms[1:]}, with {models}, on {wording.listed(tasks)}: "
         f"{wording.count(len(study.runs), 'run')} on "
         f"{wording.count(counts['images'], 'image')} of {wording.count(counts['patients'], 'patient')}, "
-        f"seen at {size} × {size} pixels."
+        f"at {size} × {size} pixels."
     )

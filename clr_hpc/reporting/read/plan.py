@@ -34,7 +34,6 @@ class Prediction:
     place: str
     lanes: int
     planned: int
-    """Runs of the plan."""
     runs: tuple[PredictedRun, ...]
     """Those that are done and take steps."""
     predicted_makespan: float

@@ -1,4 +1,4 @@
-"""Contenders side by side, on the runs that every one of them has."""
+"""Comparison of contenders on the runs that all of them have."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +25,7 @@ class Entry:
 
     @property
     def cell(self) -> tuple[str, str, int]:
-        """Task, model and seed: what contenders have to share."""
+        """Task, model and seed: what compared runs share."""
         return self.run.setting.task, self.run.setting.model, self.run.record.spec.seed
 
     @property
@@ -49,7 +49,6 @@ class ContenderMean:
     training_accuracy: float
     always_no_accuracy: float
     seconds: float
-    """Sum over the runs that are compared."""
 
     @property
     def is_best(self) -> bool:

@@ -29,7 +29,7 @@ class TaskContrast:
     task: str
     pairs: tuple[Pair, ...]
     difference: float
-    """In AUROC on the test split."""
+    """In AUROC on the test split, retraining minus control."""
     interval: Interval | None
     delong: float
     """p-value of the difference in AUROC."""
@@ -53,7 +53,6 @@ class ArmContrast:
     cyclical: bool
     """Whether the rate moves in waves; others show the effect of retraining with a rate that doesn't decay."""
     control: str
-    """The policy of its control."""
     tasks: tuple[TaskContrast, ...]
     difference: float
     interval: Interval | None

@@ -28,9 +28,8 @@ class ArmCost:
     with_target: int
     """Runs that have a target: those that start from a baseline."""
     reached: int
-    """Runs that reached it."""
     steps_to_target: float
-    """Mean over those that reached it."""
+    """Mean over the runs that reached it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,9 @@ class Saving:
     """With a pair of which both reach the target."""
     pairs: int
     reached: int
-    """Of ``pairs``."""
     control_reached: int
-    """Of ``pairs``."""
     seconds_ratio: float
-    """Wall time of a whole run against its control, geometric mean over tasks."""
+    """Wall time of a complete run against its control, geometric mean over tasks."""
 
 
 def arm_costs(runs: Iterable[ScoredRun]) -> tuple[ArmCost, ...]:

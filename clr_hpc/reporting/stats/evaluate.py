@@ -14,19 +14,18 @@ from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun, result_rows, s
 from clr_hpc.reporting.stats.subgroups import SliceRow, slice_rows
 
 POSITIVES_OF_A_FREQUENT_PATHOLOGY = 100
-"""In the whole pack; the AUROC of a rarer one says little."""
+"""In the pack; the AUROC of a rarer pathology is too uncertain."""
 BOOTSTRAP_SEED = 0
-"""Fixed, so that a report made again says the same."""
+"""Fixed, so that a report made again is the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKind:
-    """What there is to say of the binary classifiers, or of the one-class models."""
+    """Evaluation of the binary classifiers, or of the one-class models."""
 
     runs: tuple[ScoredRun, ...]
     rows: tuple[ResultRow, ...]
     comparison: Comparison
-    """Of the arms."""
     contrasts: tuple[ArmContrast, ...]
     """Of retraining and its control; empty where the study has no retraining."""
     costs: tuple[ArmCost, ...]
@@ -38,7 +37,7 @@ class TaskKind:
 
     @property
     def savings(self) -> list[tuple[ArmContrast, Saving]]:
-        """How much sooner each arm of retraining reaches its target than the control."""
+        """Cost of each arm of retraining relative to its control."""
         return [(contrast, saving(contrast)) for contrast in self.compared]
 
 
@@ -58,7 +57,7 @@ class Evaluation:
 
     @property
     def frequent_name(self) -> str:
-        """What the frequent pathologies have in common."""
+        """Name of the set of frequent pathologies."""
         return f"{POSITIVES_OF_A_FREQUENT_PATHOLOGY} positives or more"
 
 

@@ -91,6 +91,10 @@ def _specificity(drawn: Resampled) -> NDArray[np.float64]:
     return _share(drawn.confusion[2], drawn.confusion[3])
 
 
+def _balanced_accuracy(drawn: Resampled) -> NDArray[np.float64]:
+    return (_sensitivity(drawn) + _specificity(drawn)) / 2
+
+
 def _brier(drawn: Resampled) -> NDArray[np.float64]:
     """Return the Brier score (1950) of each draw."""
     error = (drawn.model.scores - drawn.model.labels) ** 2
@@ -108,78 +112,27 @@ def _calibration_error(drawn: Resampled) -> NDArray[np.float64]:
     return _share(np.abs(gap_sums).sum(axis=0), images)
 
 
-_AT_THRESHOLD = "At the threshold chosen on validation (Youden)"
-MEASURES = {
-    measure.key: measure
-    for measure in (
-        Measure(
-            "auroc",
-            "AUROC",
-            lambda drawn: drawn.areas.auroc,
-            needs=("positives", "negatives"),
-            hint="Test split; bootstrap over patients",
-            shows_interval=True,
-            for_one_class=True,
-            in_paper=True,
-        ),
-        Measure(
-            "average_precision",
-            "Average precision",
-            lambda drawn: drawn.areas.average_precision,
-            needs=("positives", "negatives"),
-            hint="Chance level: the share of positive images",
-            for_one_class=True,
-        ),
-        Measure(
-            "accuracy",
-            "Test accuracy",
-            _accuracy,
-            needs=("threshold",),
-            hint=_AT_THRESHOLD,
-            share_of=lambda model: np.ones_like(model.labels),
-        ),
-        Measure(
-            "balanced_accuracy",
-            "Balanced accuracy",
-            lambda drawn: (_sensitivity(drawn) + _specificity(drawn)) / 2,
-            needs=("positives", "negatives", "threshold"),
-            hint="Mean of sensitivity and specificity",
-        ),
-        Measure(
-            "sensitivity",
-            "Sensitivity",
-            _sensitivity,
-            needs=("positives", "threshold"),
-            hint="Share of positive images at or above the threshold",
-            for_one_class=True,
-            share_of=lambda model: model.labels,
-        ),
-        Measure(
-            "specificity",
-            "Specificity",
-            _specificity,
-            needs=("negatives", "threshold"),
-            hint="Share of negative images below the threshold",
-            share_of=lambda model: ~model.labels,
-        ),
-        Measure(
-            "brier",
-            "Brier score",
-            _brier,
-            needs=("probabilities",),
-            hint="Mean squared error of the probability",
-            higher_is_better=False,
-        ),
-        Measure(
-            "calibration_error",
-            "Calibration error",
-            _calibration_error,
-            needs=("probabilities",),
-            hint="Expected calibration error, ten bins of equal width",
-            higher_is_better=False,
-        ),
-    )
-}
+BOTH: tuple[Need, ...] = ("positives", "negatives")
+_MEASURES = (
+    Measure("auroc", "AUROC", lambda drawn: drawn.areas.auroc, BOTH, "Test split; bootstrap over patients",
+            shows_interval=True, for_one_class=True, in_paper=True),
+    Measure("average_precision", "Average precision", lambda drawn: drawn.areas.average_precision, BOTH,
+            "Chance level: the share of positive images", for_one_class=True),
+    Measure("accuracy", "Test accuracy", _accuracy, ("threshold",),
+            "At the threshold chosen on validation (Youden)", share_of=lambda model: np.ones_like(model.labels)),
+    Measure("balanced_accuracy", "Balanced accuracy", _balanced_accuracy,
+            (*BOTH, "threshold"), "Mean of sensitivity and specificity"),
+    Measure("sensitivity", "Sensitivity", _sensitivity, ("positives", "threshold"),
+            "Share of positive images at or above the threshold", for_one_class=True,
+            share_of=lambda model: model.labels),
+    Measure("specificity", "Specificity", _specificity, ("negatives", "threshold"),
+            "Share of negative images below the threshold", share_of=lambda model: ~model.labels),
+    Measure("brier", "Brier score", _brier, ("probabilities",), "Mean squared error of the probability",
+            higher_is_better=False),
+    Measure("calibration_error", "Calibration error", _calibration_error, ("probabilities",),
+            "Expected calibration error, ten bins of equal width", higher_is_better=False),
+)  # fmt: skip
+MEASURES = {each.key: each for each in _MEASURES}
 """Every measure by its key, in the order of the tables."""
 
 

@@ -40,7 +40,7 @@ def test_a_clear_lead_over_the_control_is_a_yes(make_study: StudyMaker) -> None:
         r"\(95 % CI over patients 0\.\d+ to 0\.\d+; over training runs 0\.\d+ to 0\.\d+\), mean over 3", line
     )
     assert "better on 3 of 3, worse on 0 (DeLong's test, Holm-adjusted p < 0.05)" in line
-    assert "Training accuracy, the article's measure: +0.150" in line
+    assert "Δ training accuracy (the article's measure): +0.150" in line
     assert "3 of 3 runs and 0 of their controls reached the baseline's best" in line
     assert contrast_caveats(found)[0].startswith("“Beats” and “is worse” require both 95 % CIs")
 
