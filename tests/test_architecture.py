@@ -168,6 +168,11 @@ print(*(name for name in {heavy!r} if name in sys.modules))
             "import clr_hpc.tuning.trial_queue, clr_hpc.tuning.outcome, clr_hpc.tuning.batch_size",
             ["torch", "pandas", "sklearn", "optuna", "hyperopt", "smac"],
         ),
+        (
+            "import pkgutil, clr_hpc.store as store; "
+            "[__import__(module.name) for module in pkgutil.iter_modules(store.__path__, 'clr_hpc.store.')]",
+            ["torch", "numpy", "pandas", "pyarrow", "tensorboard"],
+        ),
         ("import clr_hpc.schedule.policies", ["torch", "numpy", "pandas"]),
         ("import clr_hpc.reporting.report", ["torch", "tensorboard"]),
         ("import clr_hpc.training.loop, clr_hpc.training.run", ["ray", "submitit", "sklearn"]),

@@ -11,6 +11,7 @@ import typer
 
 from clr_hpc.cli.options import on_a_place
 from clr_hpc.places.options import SearchOptions
+from clr_hpc.store import layout
 
 if TYPE_CHECKING:
     from clr_hpc.config.tuned_study import Values
@@ -118,7 +119,7 @@ def _write_outcome(
         return
     outcome = outcome_of(tuner, folder.study, dimensions, folder.pack_checksum, folder.runs, place.processors)
     outcome["processor"] = place.processor
-    write_json(folder.path / "outcome.json", outcome)
+    write_json(folder.path / layout.OUTCOME, outcome)
     best = tuner.best()
     if best is None:
         failures = [trial.failure for trial in tuner.trials if trial.failure]
@@ -126,11 +127,11 @@ def _write_outcome(
         say(f"[red]no trial was trained to its end[/]{why}")
     else:
         text = f"# {best_in_words(outcome)}\n{best_study(folder.study, best.values)}"
-        with atomic_write(folder.path / "best.yaml") as temporary:
+        with atomic_write(folder.path / layout.BEST_STUDY) as temporary:
             temporary.write_text(text)
         say(f"\nbest: trial {best.number}  {_shown(best.values)}")
         say(best_in_words(outcome))
-        say(f"as a study, {folder.path / 'best.yaml'}:\n")
+        say(f"as a study, {folder.path / layout.BEST_STUDY}:\n")
         say(escape(text))
     say(cost_in_words(outcome))
     say(f"page: {write_tuning_page(folder.path)}")

@@ -7,18 +7,18 @@ A throughput file describes one type of machine, so that a login node can plan f
                 "gpus_per_worker": 1.0, "images_per_second": 1500, "evaluated_per_second": 5000}]}
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
 
 from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.planning.workload import Load, StepKind, WorkItem
 from clr_hpc.store.atomic import write_json
+from clr_hpc.store.records import Damaged, read_record
 
 SERIAL_SHARE = 0.05
 """An assumption, used for lanes of several workers that were not measured: the share of a step that more workers
@@ -129,20 +129,12 @@ def read_throughput(file: Path) -> ThroughputTable:
     Raises:
         ThroughputError: it is not there, or not of this form.
     """
-    try:
-        return ThroughputTable.model_validate(json.loads(file.read_text()))
-    except OSError as error:
-        raise ThroughputError(
-            f"{file} can't be read: {error.strerror}; give a file that a probe has written"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ThroughputError(
-            f"{file}: {place}: {first['msg']}; see docs/reference/plan.md for its format"
-        ) from error
-    except ValueError as error:
-        raise ThroughputError(f"{file} is not JSON: {error}; see docs/reference/plan.md for its format") from error
+    found = read_record(file, TypeAdapter(ThroughputTable), "see docs/reference/plan.md for its format")
+    if found is None:
+        raise ThroughputError(f"{file} does not exist; give a file that a probe has written")
+    if isinstance(found, Damaged):
+        raise ThroughputError(str(found))
+    return found
 
 
 def write_throughput(file: Path, table: ThroughputTable) -> None:

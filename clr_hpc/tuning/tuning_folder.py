@@ -17,13 +17,67 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.study import Study
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import sync_folder, write_json
+from clr_hpc.store.records import (
+    Count,
+    DamagedError,
+    Number,
+    Seconds,
+    read_bytes,
+    read_record,
+    record,
+    required,
+    why,
+)
 
 Event = dict[str, Any]
+
+
+@record
+class Trial(TypedDict):
+    """What all events have, and what some have: see ``Journal``."""
+
+    event: Literal["asked", "measured", "promoted", "failed"]
+    trial: Count
+    values: NotRequired[dict[str, Number]]
+    epochs: NotRequired[Count]
+    ask_seconds: NotRequired[Seconds]
+    by_seed: NotRequired[dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Number]]
+    value: NotRequired[Number]
+    reason: NotRequired[str]
+
+
+_KEYS = {
+    "asked": {"values", "epochs", "ask_seconds"},
+    "measured": {"epochs", "by_seed", "value"},
+    "promoted": {"epochs"},
+    "failed": {"reason"},
+}
+
+
+def _has_its_keys(event: Trial) -> Trial:
+    if missing := _KEYS[event["event"]] - event.keys():
+        raise ValueError(f"{event['event']} lacks {', '.join(sorted(missing))}")
+    return event
+
+
+@record
+class SearchConfig(TypedDict):
+    """``config.json``."""
+
+    batch_sizes_that_fit: list[Count]
+
+
+_EVENT: TypeAdapter[Any] = TypeAdapter(Annotated[Trial, AfterValidator(_has_its_keys)])
+_CONFIG: TypeAdapter[SearchConfig] = TypeAdapter(SearchConfig)
 
 
 class Journal:
@@ -42,10 +96,23 @@ class Journal:
         self._path = path
 
     def read(self) -> Iterator[Event]:
-        """Yield the events so far; a last line that a kill cut short does not count."""
-        if self._path.exists():
-            for line in self._path.read_text().split("\n")[:-1]:
-                yield json.loads(line)
+        """Yield the events so far; a last line that a kill cut short does not count.
+
+        Raises:
+            DamagedError: an earlier line is damaged; without it the search would propose other trials.
+        """
+        remedy = f"put that line right, or delete {self._path.parent} and start the search again"
+        content = required(read_bytes(self._path, remedy)) or b""
+        trials = 0
+        for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+            try:
+                event = _EVENT.validate_json(line)
+            except ValidationError as error:
+                raise DamagedError(f"{self._path}: line {number}: {why(error)}; {remedy}") from error
+            trials += event["event"] == "asked"
+            if event["trial"] != trials - 1 if event["event"] == "asked" else event["trial"] >= trials:
+                raise DamagedError(f"{self._path}: line {number}: no trial {event['trial']} comes here; {remedy}")
+            yield event
 
     def append(self, event: Event) -> None:
         """Write an event, so that it survives a power cut."""
@@ -82,10 +149,10 @@ class TuningFolder:
         del self._asked["tune"]["trials"]
         decides = {name: value for name, value in self._asked.items() if name != "pack"}  # its path may change
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
-        tuning = study_folder / "tuning"
+        tuning = study_folder / layout.TUNING
         self.path = tuning / f"{study.tune.search}.{digest}"
         self.runs = tuning / "runs"
-        self.journal = Journal(self.path / "trials.jsonl")
+        self.journal = Journal(self.path / layout.TRIALS)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -112,11 +179,9 @@ class TuningFolder:
 
     def batch_sizes_that_fit(self) -> tuple[int, ...] | None:
         """Return what was found when the search began, also on another machine; None before."""
-        try:
-            config = json.loads((self.path / "config.json").read_text())
-        except FileNotFoundError:
-            return None
-        return tuple(config["batch_sizes_that_fit"])
+        found = read_record(self.path / layout.SEARCH, _CONFIG, f"delete {self.path} and search again")
+        config = required(found)
+        return None if config is None else tuple(config["batch_sizes_that_fit"])
 
     def write_config(self, batch_sizes_that_fit: tuple[int, ...]) -> None:
         """Write ``config.json``."""
@@ -125,4 +190,4 @@ class TuningFolder:
             "batch_sizes_that_fit": list(batch_sizes_that_fit),
             "study": self._asked,
         }
-        write_json(self.path / "config.json", config)
+        write_json(self.path / layout.SEARCH, config)

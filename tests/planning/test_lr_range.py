@@ -128,7 +128,7 @@ def test_a_study_without_auto_is_left_alone(measured: Measured) -> None:
 
 def test_missing_tests_are_named_with_the_command_that_makes_them(measured: Measured) -> None:
     with pytest.raises(
-        UnsuggestedRateError, match=r"rates of sgd are auto, and 6 range tests.*'clr-hpc range-test'"
+        UnsuggestedRateError, match=r"rates of sgd are auto, and 6 LR range tests.*'clr-hpc range-test'"
     ):
         measured.resolve(measured.study())
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
         architectures: tuple[str, ...] = ("mobilenet_v1",),
         retrained: Mapping[str, float] | None = None,
         one_class: tuple[str, ...] = (),
+        positives: Mapping[str, int] = MappingProxyType({}),
     ) -> Path:
         """Make a study.
 
@@ -49,6 +51,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
             retrained: where there are baselines: the skill of the decay that they have and of each cyclical policy
                 that they are retrained with.
             one_class: methods that learn the images without a finding.
+            positives: images in each split, of pathologies that have other numbers than usual.
         """
         folder = tmp_path / "study"
         folder.mkdir()
@@ -73,8 +76,9 @@ def make_study(tmp_path: Path) -> StudyMaker:
             if retrained is not None:
                 study["one_class"][0]["features_of"] = pathologies[0]
         (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-        (folder / "pack.json").write_text(json.dumps(manifest()))
-        for spec in expand(load_study(folder / "study.yaml"), manifest()["checksum"]):
+        pack = manifest(positives)
+        (folder / "pack.json").write_text(json.dumps(pack))
+        for spec in expand(load_study(folder / "study.yaml"), pack["checksum"]):
             known = skill if spec.stage == "scratch" else retrained or skill
             write_run(folder / "runs" / spec.name, spec, known[spec.policy.name])
         return folder
@@ -86,12 +90,14 @@ def _policy(name: str) -> dict[str, Any]:
     return {"name": name} if name in ("constant", "cosine") else {"name": name, "half_cycle_epochs": 1}
 
 
-def manifest() -> dict[str, Any]:
-    """Return a pack's manifest."""
+def manifest(positives: Mapping[str, int]) -> dict[str, Any]:
+    """Return a pack's manifest, with these numbers of positives in each split."""
     labels = {
         label: {"positive": 40 + 35 * position, "negative": 600 - 35 * position, "unknown": 0}
         for position, label in enumerate((*PATHOLOGIES, NO_FINDING))
     }
+    for label, images in positives.items():
+        labels[label]["positive"] = images
     splits = {name: {"images": 640, "patients": 400, "labels": labels} for name in ("train", "validation", "test")}
     values = {
         "format_version": 1,

@@ -92,11 +92,7 @@ def test_a_study_of_which_nothing_is_done_has_a_report(make_study: StudyMaker) -
 
 
 def test_pathologies_with_few_positives_stay_out_of_the_second_mean(make_study: StudyMaker) -> None:
-    folder = make_study()
-    pack = json.loads((folder / "pack.json").read_text())
-    for split in pack["counts"]["splits"].values():
-        split["labels"]["effusion"]["positive"] = 33
-    (folder / "pack.json").write_text(json.dumps(pack))
+    folder = make_study(positives={"effusion": 33})
     with (write_report(folder).parent / "arms.csv").open() as file:
         compared = {line["compared_over"]: line["tasks_compared"] for line in csv.DictReader(file)}
     assert compared == {"all pathologies": "2", "100 positives or more": "1"}

@@ -30,6 +30,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from clr_hpc.config.base import UserError
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
 from clr_hpc.training.run import RunSettings
 
@@ -148,7 +149,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         """Name the folder; ``prepare`` makes it."""
-        object.__setattr__(self, "folder", self.study_folder / "slurm")
+        object.__setattr__(self, "folder", self.study_folder / layout.SLURM)
 
     @property
     def exists(self) -> bool:

@@ -1,6 +1,5 @@
 """The LR range tests of a study as figures and a table, in its report and on a page of their own."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from clr_hpc.reporting.figures.svg import MUTED, Styles, arm_styles, drawing_sty
 from clr_hpc.reporting.page.template import render_page, write_text
 from clr_hpc.reporting.read.study import ReportError
 from clr_hpc.reporting.tables.table import MISSING, Cell, Column, Table, tabulate
+from clr_hpc.store import layout
+from clr_hpc.store import study_files as store
+from clr_hpc.store.records import Damaged
 
-FILE = "range_tests.json"
-FORMAT_VERSION = 1
 HIGHEST_DRAWN = 1.6
 """Of the untrained loss; above it the loss diverges."""
 
@@ -45,7 +45,7 @@ def write_page(folder: Path) -> Path:
     """
     found = read_range_tests(folder)
     if found is None:
-        raise FileNotFoundError(f"{folder} has no range_tests.json; 'clr-hpc range-test' writes it")
+        raise FileNotFoundError(f"{folder} has no {layout.RANGE_TEST_RESULTS}; 'clr-hpc range-test' writes it")
     page = render_page("lr_range.html.jinja", heading=folder.name, summary="", range_tests=found)
     return write_text(folder / "range_tests.html", page)
 
@@ -56,19 +56,17 @@ def read_range_tests(study_folder: Path) -> RangeTests | None:
     Raises:
         ReportError: the file is damaged.
     """
-    file = study_folder / FILE
-    try:
-        found = json.loads(file.read_text())
-        if found["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format_version {found['format_version']}, known is {FORMAT_VERSION}")
-        learners: list[dict[str, Any]] = found["learners"]
-        return RangeTests(_table(learners), _drawings(learners), legend(_styles(learners), "range tests"))
-    except FileNotFoundError:
+    found = store.read_range_tests(study_folder)
+    if found is None:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ReportError(
-            f"{file} is not a result of LR range tests ({error!r}); 'clr-hpc run' writes it anew"
-        ) from error
+    if isinstance(found, Damaged):
+        raise ReportError(str(found))
+    learners: list[dict[str, Any]] = [dict(learner) for learner in found["learners"]]
+    try:
+        return RangeTests(_table(learners), _drawings(learners), legend(_styles(learners), "range tests"))
+    except (ValueError, KeyError) as error:  # names that this version doesn't know
+        file = study_folder / layout.RANGE_TEST_RESULTS
+        raise ReportError(f"{file}: unknown to this version: {error}; 'clr-hpc run' writes it anew") from error
 
 
 def _table(learners: Sequence[dict[str, Any]]) -> Table:

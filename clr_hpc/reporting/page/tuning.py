@@ -9,6 +9,7 @@ from clr_hpc.reporting.figures.tuning import SETTING_TITLES
 from clr_hpc.reporting.page.template import render_page, write_text
 from clr_hpc.reporting.tables.table import Column, Table, tabulate
 from clr_hpc.reporting.wording import count, number
+from clr_hpc.store import layout
 
 Outcome = dict[str, Any]
 OBJECTIVES = {"auroc": "validation AUROC", "loss": "validation loss"}
@@ -17,7 +18,7 @@ FEW_SEEDS = 5
 
 def write_tuning_page(folder: Path) -> Path:
     """Write the page of a search into its folder, from what ``clr-hpc tune`` left there, and return its path."""
-    outcome: Outcome = json.loads((folder / "outcome.json").read_text())
+    outcome: Outcome = json.loads((folder / layout.OUTCOME).read_text())
     has_values = any(trial["value"] is not None for trial in outcome["trials"])
     page = render_page(
         "tuning.html.jinja",
@@ -31,7 +32,7 @@ def write_tuning_page(folder: Path) -> Path:
         over_time=tuning.over_time(outcome) if outcome["history"] else None,
         importance=tuning.importance(outcome) if outcome["importance"] else None,
         importance_note=_importance_note(outcome),
-        best_yaml=(folder / "best.yaml").read_text() if outcome["best"] else "",
+        best_yaml=(folder / layout.BEST_STUDY).read_text() if outcome["best"] else "",
         trials=_trial_table(outcome),
     )
     return write_text(folder / "tuning.html", page)

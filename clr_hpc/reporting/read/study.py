@@ -147,7 +147,8 @@ def _read_started_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunR
     status: Status = result["status"] if result else "unfinished"
     reason = result.get("reason") if result else f"no {layout.RESULT}: running or interrupted"
     if metrics.damaged and reason is None:
-        reason = f"{len(metrics.damaged)} damaged lines are left out, the first: {metrics.damaged[0]}"
+        count = "1 damaged line is" if len(metrics.damaged) == 1 else f"{len(metrics.damaged)} damaged lines are"
+        reason = f"{count} left out: {metrics.damaged[0]}"
     predictions: Mapping[str, SplitScores] = {}
     if result and result["status"] == "done":
         predictions = _read_predictions(folder, spec, result, numbering)

@@ -173,6 +173,8 @@ def failure_table(runs: Iterable[ScoredRun]) -> Table:
         elif run.note:
             state = "no AUROC" if run.auroc != run.auroc else "no interval"
             rows.append({"run": name, "state": state, "reason": run.note})
+        elif run.record.reason:
+            rows.append({"run": name, "state": "damaged", "reason": run.record.reason})
     columns = [Column("Run", "run"), Column("State", "state", filtered=True), Column("Reason", "reason")]
     return tabulate("failures", "Runs that are not done, or whose AUROC is not defined, and why", columns, rows)
 

@@ -1,0 +1,80 @@
+"""Damage as disks, killed writers and people do it, drawn by Hypothesis."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+JUNK = [None, True, -1, 0, 10**400, -1e300, 1e400, float("nan"), "", "x", "\ud800", "../..", [], [1], {}, {"x": 1}]
+"""What may stand in the place of a value: other types, huge numbers, and what is no JSON."""
+
+
+@st.composite
+def damaged_bytes(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return the content with a bit flipped, cut short, emptied, not UTF-8, or with bytes put in."""
+    place = draw(st.integers(0, max(0, len(content) - 1)))
+    how = draw(st.sampled_from(("flip", "cut", "empty", "not UTF-8", "insert", "zeros")))
+    if how == "flip":
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << draw(st.integers(0, 7))
+        return bytes(flipped)
+    if how == "zeros":
+        return content[:place] + bytes(min(512, len(content) - place)) + content[place + 512 :]
+    return {
+        "cut": content[:place],
+        "empty": b"",
+        "not UTF-8": content[:place] + b"\xff\xfe" + content[place:],
+        "insert": content[:place] + draw(st.binary(min_size=1, max_size=8)) + content[place:],
+    }[how]
+
+
+@st.composite
+def damaged_json(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return JSON of which a value is another, a key is missing, or all is nested deeply; or damaged bytes."""
+    how = draw(st.sampled_from(("bytes", "junk", "junk", "junk", "missing", "other", "nested")))
+    if how == "bytes":
+        return draw(damaged_bytes(content))
+    if how == "nested":
+        return b'{"x":' * 3000 if draw(st.booleans()) else b"[" * 5000 + b"]" * 5000
+    if how == "other":
+        return _text(draw(st.sampled_from(JUNK)))
+    values = json.loads(content)
+    places = list(_places(values))
+    if not places:
+        return b""
+    owner, key = draw(st.sampled_from(places))
+    if how == "missing":
+        del owner[key]
+    else:
+        owner[key] = draw(st.sampled_from(JUNK))
+    return _text(values)
+
+
+@st.composite
+def damaged_lines(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return JSON lines of which one is damaged."""
+    lines = content.splitlines()
+    number = draw(st.integers(0, len(lines) - 1))
+    lines[number] = draw(damaged_json(lines[number]))
+    return b"\n".join(lines) + b"\n"
+
+
+def damage_of(name: str) -> Callable[[bytes], st.SearchStrategy[bytes]]:
+    """Return the damage that suits a file."""
+    if name.endswith(".jsonl"):
+        return damaged_lines
+    return damaged_json if name.endswith(".json") else damaged_bytes
+
+
+def _text(values: Any) -> bytes:
+    # numbers that overflow are written as people write them
+    text = json.dumps(values).replace("Infinity", "1e999")
+    return text.encode()
+
+
+def _places(values: Any) -> Any:
+    if isinstance(values, dict | list):
+        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield values, key
+            yield from _places(value)
