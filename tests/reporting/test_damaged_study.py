@@ -112,3 +112,16 @@ def test_damaged_lines_of_a_run_from_before_there_were_checksums_are_said(folder
     assert record.reason is not None
     assert "1 damaged line is left out" in record.reason
     assert "line 1 can&#39;t be read" in write_report(folder).read_text()
+
+
+def test_a_study_from_before_there_were_checksums_reads_as_before(make_study: StudyMaker) -> None:
+    folder = make_study(("effusion",))
+    study = StudyFolder(folder)
+    specs = study.started().runs
+    assert all("files" not in json.loads(file.read_text()) for file in folder.glob("runs/*/result.json"))
+    assert {status.state for status in StudyStatus(study).read()} == {State.DONE}
+    assert study.remaining(specs).runs == study.remaining(specs).damaged == ()
+    record = read_study(folder)
+    assert {(run.status, run.reason) for run in record.runs} == {("done", None)}
+    assert all(run.predictions for run in record.runs)
+    write_report(folder)
