@@ -1,5 +1,7 @@
 # make quickstart   a whole small study on the built-in phantom: pack, train, report
-# make test         format, lint, types, tests
+# make test         format, lint, types, and the tests that need no cluster and no browser: six minutes on 2 cores
+# make test-rest    those with a browser, Ray or SLURM, and the README's commands
+# make test-all     all of these, and what takes minutes
 # Everything is installed into .venv, which the first target makes.
 
 VENV ?= .venv
@@ -10,17 +12,22 @@ EXTRAS ?= dev
 # where Python keeps no bytecode, each process would compile torch anew, which takes as long as importing it
 COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test test-rest test-all lint bench clean
 
 quickstart: $(INSTALLED)
 	test -e packs/phantom || $(BIN)/clr-hpc pack phantom --images 1000 --size 64 --output packs/phantom
 	$(BIN)/clr-hpc run jobs/quickstart.yaml
 	$(BIN)/clr-hpc report jobs/quickstart.yaml
 
-# what starts clusters has the machine to itself
 test: lint
-	$(BIN)/python -m pytest --ignore tests/integration --numprocesses 2 --dist worksteal
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# one after the other: what starts clusters has the machine to itself
+test-rest: $(INSTALLED)
+	$(BIN)/python -m pytest -m '(browser or cluster or walkthrough) and not slow'
+
+test-all: test test-rest
+	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from invented_study import InventedStudy
+from thin_alexnet import use_thin_alexnet
 from trial_study import TrialStudy
 
 from clr_hpc.data.build import build_pack
@@ -55,6 +56,12 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., TrialStudy]:
     """Return a function that writes a study of two short runs on the small pack, with changes."""
     return lambda **changes: TrialStudy.write(tmp_path, **{"pack": str(small_pack.folder), **changes})
+
+
+@pytest.fixture
+def thin_alexnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``alexnet`` name a network with few weights."""
+    use_thin_alexnet(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from needs import skip_or_fail
 from trial_study import WAIT_SECONDS, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def slurm_cluster(*options: str, shared: tuple[Path, ...] = ()) -> Iterator[Slur
     """
     check = subprocess.run([str(COMMAND), "check"], capture_output=True, text=True, check=False)
     if check.returncode != 0:
-        pytest.skip(f"no SLURM: {check.stderr.strip()}")
+        skip_or_fail(f"no SLURM: {check.stderr.strip()}")
     # a short name: sockets lie in it
     folder = Path(tempfile.mkdtemp(prefix="clr-slurm-", dir="/tmp"))
     try:

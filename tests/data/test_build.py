@@ -108,7 +108,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.integration
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see which processes run")
 @pytest.mark.parametrize(("moment", "resumed"), [("20", 0), ("60", 40), ("120", 80), ("publishing", 120)])
 def test_killed_and_started_again_it_goes_on_and_ends_with_the_same_bytes(

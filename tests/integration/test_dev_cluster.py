@@ -8,7 +8,7 @@ import pytest
 from slurm_cluster import SlurmCluster, slurm_cluster
 from trial_study import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.cluster
 
 SAVED_ON_SIGNAL = """
 trap 'echo signal >>life; scontrol requeue $SLURM_JOB_ID' USR2

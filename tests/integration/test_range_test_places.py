@@ -14,7 +14,7 @@ from trial_study import RANGE_TESTED, WAIT_SECONDS, TrialStudy, wait_until
 
 from clr_hpc.store.run_folder import read_metrics
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 pytest.importorskip("ray")
 pytest.importorskip("submitit")
 

@@ -16,7 +16,7 @@ from trial_study import TrialStudy, is_alive, wait_until
 from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, private_cluster_folder
 from clr_hpc.store.checkpoints import newest_checkpoint
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.cluster
 
 LANES = 3
 

@@ -17,7 +17,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.cluster
 pytest.importorskip("ray")
 
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.cluster
 pytest.importorskip("ray")
 
 TRIALS, LANES = 6, 2

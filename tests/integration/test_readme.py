@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.walkthrough
 
 WAIT_SECONDS = 1200
 
@@ -58,7 +58,7 @@ def environment(folder: Path) -> dict[str, str]:
 def run(command: str, folder: Path) -> str:
     """Run a command of the README with the environment that the tests run in."""
     if command.startswith("make "):
-        # not a .venv made anew: that it can be is shown by the `make test` that runs this test
+        # not a .venv made anew: that it can be is shown by the `make` that runs this test
         command += f" VENV={Path(sys.executable).parents[1]} INSTALLED=installed"
     outcome = subprocess.run(
         ["bash", "-c", command],
@@ -78,15 +78,21 @@ def test_it_opens_with_the_two_commands(repository: Path) -> None:
     assert commands(repository / "README.md")[0] == ["make quickstart", "make test"]
 
 
-def test_quickstart_ends_with_the_report(copy: Path) -> None:
-    output = run("make quickstart", copy)
-    last_line = output.strip().splitlines()[-1]
+@pytest.fixture(scope="module")
+def quickstart(copy: Path) -> str:
+    """What the first command prints; the others use what it leaves."""
+    return run("make quickstart", copy)
+
+
+def test_quickstart_ends_with_the_report(quickstart: str, copy: Path) -> None:
+    last_line = quickstart.strip().splitlines()[-1]
     assert last_line == "report: results/quickstart/report/report.html"
     page = (copy / "results/quickstart/report/report.html").read_text()
     assert page.count("<svg") >= 3
     assert "Cardiomegaly" in page
 
 
+@pytest.mark.usefixtures("quickstart")
 def test_the_other_commands(copy: Path) -> None:
     for block in commands(copy / "README.md")[1:]:
         for command in block:

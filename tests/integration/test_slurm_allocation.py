@@ -14,7 +14,7 @@ from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
 from clr_hpc.data.pack import Pack
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures("no_epilog")]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("no_epilog")]
 pytest.importorskip("submitit")
 pytest.importorskip("ray")
 

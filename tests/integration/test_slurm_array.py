@@ -8,7 +8,7 @@ from slurm_cluster import SlurmCluster
 from slurm_trial import ENDED, ONE_RUN, RETRAINING, SlurmTrial
 from trial_study import TrialStudy, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.cluster
 pytest.importorskip("submitit")
 
 LONG = {"epochs": 20, "image_size": 32, "batch_size": 16}

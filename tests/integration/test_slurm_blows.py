@@ -11,7 +11,7 @@ from slurm_cluster import SlurmCluster, slurm_cluster
 from slurm_trial import ONE_RUN, RETRAINING, SlurmTrial
 from trial_study import TrialStudy, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 pytest.importorskip("submitit")
 
 FAULTY_DISK = """

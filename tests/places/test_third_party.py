@@ -47,7 +47,6 @@ def clr_hpc(tmp_path: Path) -> Run:
     return run
 
 
-@pytest.mark.integration
 def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
     study = write_study(stages={"scratch": {"policies": ["constant"]}})
     shown = clr_hpc("run", study, "--on", "pbs", "--dry-run")
@@ -63,7 +62,6 @@ def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., Tr
     assert "1 run, 1 done before" in clr_hpc("run", study, "--on", "pbs").stdout
 
 
-@pytest.mark.integration
 def test_a_job_is_cancelled(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
     study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16})
     assert clr_hpc("run", study, "--on", "pbs").returncode == 0

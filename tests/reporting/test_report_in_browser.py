@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import skip_or_fail
 from PIL import Image
 
 from clr_hpc.reporting.report import write_report
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROBE = """
@@ -49,7 +50,7 @@ def browse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs headless Chromium on a page, cut off from any network."""
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+        skip_or_fail(f"no browser: none of {', '.join(NAMES)} is installed")
 
     def run(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
         background = ("background-networking", "component-update", "sync", "gpu", "dev-shm-usage")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from thin_alexnet import use_thin_alexnet
 from torch import Tensor
 from torch.distributed import PrefixStore, TCPStore
 
@@ -49,6 +50,7 @@ def train(order: dict[str, Any], rank: int, store: TCPStore, patch: pytest.Monke
     own_store = PrefixStore(order["name"], store)
     group = ProcessGroup(rank, order["size"], CPU, own_store, timeout_seconds=order["timeout_seconds"])
     mine = order["ranks"].get(str(rank), {})
+    use_thin_alexnet(patch)
     if order["double"]:
         use_double_precision(patch)
     if "memory_images" in mine:

@@ -194,6 +194,7 @@ def test_memory_too_short_for_the_smallest_micro_batch_fails_the_run(
     assert "lower image_size" in reason
 
 
+@pytest.mark.usefixtures("thin_alexnet")
 def test_gradients_of_micro_batches_are_those_of_the_batch(small_pack: Pack) -> None:
     """AlexNet has no batch norm: parts differ from the whole by rounding alone, dropout included."""
     training = {"epochs": 1, "image_size": 64, "batch_size": 15}

@@ -16,8 +16,6 @@ from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
 from clr_hpc.data.pack import Pack
 
-pytestmark = pytest.mark.integration
-
 TUNE: dict[str, Any] = {
     "search": "random",
     "trials": 3,

@@ -14,8 +14,6 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.places.machine import Processes
 from clr_hpc.store.run_folder import read_metrics
 
-pytestmark = pytest.mark.integration
-
 
 def in_mid_epoch(study: TrialStudy, samples_per_epoch: int) -> bool:
     """Say whether a run has a checkpoint from within an epoch and has gone on since."""

@@ -13,8 +13,6 @@ import yaml
 from clr_hpc.data.pack import Pack
 from clr_hpc.planning.throughput import read_throughput
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., Path]:

@@ -237,7 +237,6 @@ def test_many_runs_become_a_row_an_architecture(profiled: Path) -> None:
     assert rows[1][-2:] == ["–", "–"]
 
 
-@pytest.mark.integration
 def test_the_command_shows_a_row_a_run_and_where_the_traces_lie(write_study: Callable[..., TrialStudy]) -> None:
     study = write_study(stages={"scratch": {"policies": ["constant"]}})
     ended = study.run("--profile", "--set", "training.epochs=1")
