@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -245,15 +244,21 @@ def test_precision_recall_and_inputs(served: tuple[Any, Server]) -> None:
         assert Image.open(picture).size == (4 * 8, 8)
 
 
-def test_new_runs_appear_and_ctrl_c_leaves_no_process(served: tuple[Any, Server]) -> None:
-    study, server = served
-    study.finish(study.runs[3])
-    server.wait_for_runs({"edema/mobilenet_v1/sgd/cosine.baseline.seed0"})
-    children = subprocess.run(
-        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False
-    )
-    server.process.send_signal(signal.SIGINT)
-    output, _ = server.process.communicate(timeout=WAIT_SECONDS)
+def test_new_runs_appear_and_ctrl_c_leaves_no_process(invent_study: StudyMaker) -> None:
+    study = invent_study()
+    study.finish(study.runs[0])
+    server = Server(study)
+    try:
+        server.wait_for_runs({RUNS[0]})
+        study.finish(study.runs[3])
+        server.wait_for_runs({"edema/mobilenet_v1/sgd/cosine.baseline.seed0"})
+        children = subprocess.run(
+            ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False
+        )
+        server.process.send_signal(signal.SIGINT)
+        output, _ = server.process.communicate(timeout=WAIT_SECONDS)
+    finally:
+        server.process.kill()
     assert (server.process.returncode, output) == (0, "")
     deadline = time.monotonic() + WAIT_SECONDS
     while any(Path(f"/proc/{child}").exists() for child in children.stdout.split()):
@@ -264,14 +269,13 @@ def test_new_runs_appear_and_ctrl_c_leaves_no_process(served: tuple[Any, Server]
 def test_a_port_that_is_taken_is_told(served: tuple[Any, Server]) -> None:
     study, server = served
     command = ["tensorboard", str(study.file), "--results", str(study.results), "--port", server.port]
-    with socket.create_server(("127.0.0.1", int(server.port))):
-        shown = subprocess.run(
-            [sys.executable, "-m", "clr_hpc", *command],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    shown = subprocess.run(
+        [sys.executable, "-m", "clr_hpc", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert shown.returncode == 2
     assert "already in use; --port 0 takes a free port" in " ".join(shown.stderr.split())
 
