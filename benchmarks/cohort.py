@@ -8,7 +8,7 @@ its own weights, batches and rate, by SGD with momentum, in float32, in one proc
 - turn by turn: a step of each run in turn, from a pack, operation by operation; a cohort on a CPU
 - cohort (GPU): captured passes on one stream per run
 - bare: the same network and optimizer on resident tensors, run by run
-- compiled: the same through torch.compile; compilation is measured separately
+- compiled: the same through torch.compile; its first step includes compilation
 - vmap: one step for all, over stacked parameters and batch norm's statistics (`torch.func`), on resident tensors
 - processes (CPU): one per core, each with its share of the runs, as `clr-hpc run` does
 - streams, graphs (GPU): one stream per run, and one CUDA graph per run, on resident tensors
@@ -189,41 +189,32 @@ def _share(setting: Setting, numbers: list[int], pack_folder: Path, connection: 
         connection.send(None)
 
 
-def compiled(bare: Bare) -> tuple[list[nn.Module], list[float], float]:
-    """Compile every network; return them, the seconds of each one's first step, and how far results differ.
-
-    The difference is the largest of the first run's gradients, as a share of the largest eager gradient.
-    """
-    torch._dynamo.reset()
-    eager = bare.networks[0]
-    before = {name: value.clone() for name, value in eager.state_dict().items()}
-    gradients, networks, seconds = [], [], []
-    for network in (eager, *[torch.compile(network) for network in bare.networks]):
-        start = time.perf_counter()
-        torch.manual_seed(0)
-        bare.backward(0, network, 0)
-        seconds.append(time.perf_counter() - start)
-        if len(gradients) < 2:
-            gradients.append([value.grad.clone() for value in eager.parameters() if value.grad is not None])
-            eager.zero_grad(set_to_none=True)
-            eager.load_state_dict(before)
-        networks.append(network)
-    largest = max(float(value.abs().max()) for value in gradients[0])
-    apart = max(float((one - other).abs().max()) for one, other in zip(*gradients, strict=True))
-    return networks[1:], seconds[1:], apart / largest
-
-
 def _possible(methods: dict[str, Steps], notes: dict[str, str]) -> dict[str, Steps]:
-    """Return the methods that torch supports on this device, and note why it doesn't support the others."""
+    """Return the methods that torch supports on this device, and note their first step, or why there is none."""
     possible = {}
     for name, steps in methods.items():
+        start = time.perf_counter()
         try:
             steps(1)
         except RuntimeError as error:
             notes[name] = str(error).splitlines()[0]
         else:
             possible[name] = steps
+            notes[name] = f"first step of all runs: {time.perf_counter() - start:.1f} s"
     return possible
+
+
+def gradients_differ(bare: Bare) -> float:
+    """Return the largest difference of compiled gradients, as a share of the largest eager gradient."""
+    network, gradients = copy.deepcopy(bare.networks[0]), []
+    for one in (network, torch.compile(network)):
+        torch.manual_seed(0)
+        network.load_state_dict(bare.networks[0].state_dict())
+        network.zero_grad(set_to_none=True)
+        bare.backward(0, one, 0)
+        gradients.append([value.grad.clone() for value in network.parameters() if value.grad is not None])
+    apart = [float((one - other).abs().max()) for one, other in zip(*gradients, strict=True)]
+    return max(apart) / max(float(value.abs().max()) for value in gradients[0])
 
 
 def compare(setting: Setting, pack: Pack, options: argparse.Namespace) -> list[list[str]]:
@@ -232,8 +223,8 @@ def compare(setting: Setting, pack: Pack, options: argparse.Namespace) -> list[l
     numbers, bare, workers = list(range(runs)), Bare(setting, runs), None
     methods = {"turn by turn": turn_by_turn(setting, numbers, pack), "bare": bare.by(bare.networks)}
     if not options.no_compile:
-        networks, first, difference = compiled(bare)
-        methods["compiled"] = bare.by(networks)
+        torch._dynamo.reset()
+        methods["compiled"] = bare.by([torch.compile(network) for network in bare.networks])
     if not options.no_vmap:
         methods["vmap"] = by_vmap(setting.architecture, bare)
     if CUDA:
@@ -248,13 +239,7 @@ def compare(setting: Setting, pack: Pack, options: argparse.Namespace) -> list[l
     if workers:
         workers.close()
     if "compiled" in seconds:
-        medians = [statistics.median(seconds[name]) / (options.steps * runs) for name in ("bare", "compiled")]
-        gain, cost = medians[0] - medians[1], first[0] - medians[1]
-        pays = f"pays after {cost / gain:.0f} steps" if gain > 0 else "never pays"
-        notes["compiled"] = (
-            f"{cost:.0f} s to compile, {pays}; the second run's first step {first[1]:.1f} s; "
-            f"gradients differ by {difference:.0e}"
-        )
+        notes["compiled"] += f"; gradients differ by {gradients_differ(bare):.0e}"
     rows = [["", name, "", "", note] for name, note in notes.items() if name not in seconds]
     what = f"{setting.architecture}, {setting.size}², {setting.batch}"
     for name, taken in seconds.items():

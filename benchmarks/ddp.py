@@ -138,10 +138,9 @@ def main() -> None:
         pack = noise_pack(Path(folder) / "pack", images, options.size)
         processes = Processes(max(options.processes), pack.folder)
         for architecture in options.architectures:
-            common = {
-                "architecture": architecture, "image_size": options.size, "precision": options.precision,
-                "steps": options.steps, "turns": options.turns,
-            }  # fmt: skip
+            names = ("precision", "steps", "turns")
+            common = {name: getattr(options, name) for name in names} | {"image_size": options.size}
+            common["architecture"] = architecture
             for count in sorted(set(options.processes) - {1}):
                 efficiencies = []
                 for together, batch in (

@@ -21,17 +21,9 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from clr_hpc.config import task
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.run import Augmentation, Initialisation, Normalisation
-from clr_hpc.config.task import (
-    Autoencoder,
-    DeepSvdd,
-    IsolationForest,
-    NearestNeighbours,
-    OneClassMethod,
-    OneClassSvm,
-    OneClassTask,
-)
 from clr_hpc.data.augment import draw_transforms, prepare
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.backbones import build_backbone
@@ -43,15 +35,15 @@ from parts.studies import phantom_pack
 
 SIZE, BATCH, QUANTILE, DRAWS = 64, 32, 0.95, 1000
 ARCHITECTURE = "mobilenet_v1"
-CONTESTANTS: list[tuple[str, OneClassMethod, int, float]] = [
+CONTESTANTS: list[tuple[str, task.OneClassMethod, int, float]] = [
     # title, method, epochs, highest rate
-    ("Deep SVDD, hard", DeepSvdd(), 4, 3e-4),
-    ("Deep SVDD, soft", DeepSvdd(boundary="soft"), 4, 3e-4),
-    ("Deep SVDD, hard, pretrained", DeepSvdd(pretraining_epochs=4), 4, 3e-4),
-    ("autoencoder", Autoencoder(), 12, 2e-3),
-    ("one-class SVM", OneClassSvm(), 0, 0),
-    ("isolation forest", IsolationForest(), 0, 0),
-    ("nearest neighbours", NearestNeighbours(), 0, 0),
+    ("Deep SVDD, hard", task.DeepSvdd(), 4, 3e-4),
+    ("Deep SVDD, soft", task.DeepSvdd(boundary="soft"), 4, 3e-4),
+    ("Deep SVDD, hard, pretrained", task.DeepSvdd(pretraining_epochs=4), 4, 3e-4),
+    ("autoencoder", task.Autoencoder(), 12, 2e-3),
+    ("one-class SVM", task.OneClassSvm(), 0, 0),
+    ("isolation forest", task.IsolationForest(), 0, 0),
+    ("nearest neighbours", task.NearestNeighbours(), 0, 0),
 ]
 
 
@@ -107,30 +99,25 @@ def fit(
         model.end_epoch(torch.from_numpy(score(model, films, rows)))
 
 
-def interval(values: list[float]) -> str:
-    """Return the middle 95 % of draws."""
-    low, high = np.quantile(values, [0.025, 0.975])
-    return f"{low:.3f} to {high:.3f}"
-
-
 def measure(model: TaskModel, films: Films) -> list[str]:
     """Return AUROC, its interval, false-positive rate, its interval, and sensitivity of a fitted model."""
     scores, anomalous = score(model, films, films.test), films.anomalous[films.test]
     held_out = model.held_out_training_scores
     training = score(model, films, films.train_normal) if held_out is None else held_out.numpy()
     above = scores >= threshold(training, QUANTILE)
-    images_of = [
-        np.flatnonzero(films.patients[films.test] == one) for one in np.unique(films.patients[films.test])
-    ]
+    patients = films.patients[films.test]
+    images_of = [np.flatnonzero(patients == one) for one in np.unique(patients)]
     random = np.random.default_rng(0)
     aurocs, rates = [], []
     for _ in range(DRAWS):
         drawn = np.concatenate([images_of[one] for one in random.integers(len(images_of), size=len(images_of))])
         aurocs.append(float(roc_auc_score(anomalous[drawn], scores[drawn])))
         rates.append(float(above[drawn][~anomalous[drawn]].mean()))
-    auroc = f"{roc_auc_score(anomalous, scores):.3f}"
-    rate = f"{above[~anomalous].mean():.3f}"
-    return [auroc, interval(aurocs), rate, interval(rates), f"{above[anomalous].mean():.3f}"]
+    cells = []
+    for value, draws in ((roc_auc_score(anomalous, scores), aurocs), (above[~anomalous].mean(), rates)):
+        low, high = np.quantile(draws, [0.025, 0.975])
+        cells += [f"{value:.3f}", f"{low:.3f} to {high:.3f}"]
+    return [*cells, f"{above[anomalous].mean():.3f}"]
 
 
 def run(films: Films) -> Table:
@@ -140,20 +127,17 @@ def run(films: Films) -> Table:
     fit(binary, films, films.train, effusion[films.train], epochs=10, lr=2e-3)
     quality = roc_auc_score(effusion[films.test], score(binary, films, films.test))
     normal = len(films.train_normal)
-    table = Table(
-        title=f"{normal} training films without findings; features of a classifier of AUROC {quality:.3f}"
-    )
-    for heading in ("method", "AUROC", "interval", "false positives", "interval", "sensitivity", "seconds"):
-        table.add_column(heading, justify="right")
-    for title, method, epochs, lr in CONTESTANTS:
+    title = f"{normal} training films without findings; features of a classifier of AUROC {quality:.3f}"
+    heads = ("method", "AUROC", "interval", "false positives", "interval", "sensitivity", "seconds")
+    table = Table(*heads, title=title)
+    for name, method, epochs, lr in CONTESTANTS:
         start = time.perf_counter()
-        model = build_one_class(OneClassTask(method=method), ARCHITECTURE, Initialisation(), seed=0)
+        model = build_one_class(task.OneClassTask(method=method), ARCHITECTURE, Initialisation(), seed=0)
         if not model.takes_steps:
             model.start_from(binary.state_dict())
         model.prepare(films, films.patients[films.train_normal])
         fit(model, films, films.train_normal, np.zeros(normal, np.float32), epochs, lr)
-        seconds = f"{time.perf_counter() - start:.0f}"
-        table.add_row(title, *measure(model, films), seconds)
+        table.add_row(name, *measure(model, films), f"{time.perf_counter() - start:.0f}")
     return table
 
 

@@ -26,22 +26,19 @@ from clr_hpc.data.sources.phantom.patients import Examination, Lesion, Patient
 from clr_hpc.data.sources.phantom.source import draw_film
 from parts.command import parser
 
-SIZE = 64
+IMAGES, EPOCHS, SIZE, SEED = 4000, 14, 64, 0
 TRAIN_FRACTION = 0.7
 
 
 def main() -> None:
     command = parser(__doc__)
-    command.add_argument("--images", type=int, default=4000)
-    command.add_argument("--epochs", type=int, default=14)
-    command.add_argument("--seed", type=int, default=0)
     command.add_argument("--sheet", type=Path, help="draw every finding on one patient to this file, and stop")
     arguments = command.parse_args()
     if arguments.sheet:
         draw_sheet(arguments.sheet)
         return
 
-    source = PhantomSource(arguments.images, seed=arguments.seed)
+    source = PhantomSource(IMAGES)
     records = source.table().records
     start = time.perf_counter()
     pixels = np.stack([source.read(record, SIZE)[0] for record in records])
@@ -49,7 +46,7 @@ def main() -> None:
     labels = np.array([record.labels for record in records])
     train = patients_of_first(records, TRAIN_FRACTION)
 
-    by_network = network_scores(pixels, labels, train, arguments.epochs, arguments.seed)
+    by_network = network_scores(pixels, labels, train)
     by_grays = boosted_scores(gray_statistics(pixels), labels, train)
     by_table = boosted_scores(table_columns(records), labels, train)
     print(f"{len(records)} films, {train.sum()} to train on; {milliseconds:.1f} ms a film; {SIZE}²")
@@ -115,10 +112,10 @@ def boosted_scores(
 
 
 def network_scores(
-    pixels: NDArray[np.uint8], labels: NDArray[np.int64], train: NDArray[np.bool_], epochs: int, seed: int
+    pixels: NDArray[np.uint8], labels: NDArray[np.int64], train: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return the held-out films' scores by a network of four convolution blocks, ``(M, 14)``."""
-    generator = torch.manual_seed(seed)
+    generator = torch.manual_seed(SEED)
     films = (torch.from_numpy(pixels).float().unsqueeze(1) / 255 - 0.5) * 4
     films = films.contiguous(memory_format=torch.channels_last)
     truths = torch.from_numpy(labels).float()
@@ -126,10 +123,10 @@ def network_scores(
     learn_truths = truths[torch.from_numpy(train)]
     network = small_network().to(memory_format=torch.channels_last)
     batch = 64
-    steps = epochs * (len(learn) // batch)
+    steps = EPOCHS * (len(learn) // batch)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    for _ in range(epochs):
+    for _ in range(EPOCHS):
         for chosen in torch.randperm(len(learn), generator=generator).split(batch):
             if len(chosen) < batch:
                 continue

@@ -3,10 +3,10 @@
     python benchmarks/precision.py [STUDY] [--seeds 3] [--results FOLDER]
 
 Trains all runs of a study that take steps, with float32 and with bfloat16 autocast, and prints how much AUROC on
-validation and test images differs between the two, beside how much it differs between seeds: a difference that is
-smaller than that can't be told from chance. Runs that are there already are not trained again. Without a study,
-one on the phantom is made; precision_nih.yaml beside this script is one on real images. A CPU without instructions
-for bfloat16 takes hours.
+validation and test images differs between the two, next to how much it differs between seeds: a difference that is
+smaller than that is not significant. Runs that are there already are not trained again. Without a study,
+one on the phantom is made; precision_nih.yaml is one on real images. A CPU without instructions for bfloat16 takes
+hours.
 """
 
 from collections import defaultdict

@@ -1,6 +1,6 @@
-"""What suggested bounds are worth: training with them, and with the same bounds ten times lower and higher.
+"""How good suggested bounds are: training with them, and with the same bounds ten times lower and higher.
 
-    python benchmarks/range_test.py [STUDY] [--seeds 3] [--epochs 6] [--half-cycle-epochs 1] [--results FOLDER]
+    python benchmarks/range_test.py [STUDY] [--results FOLDER]
 
 For each architecture and optimizer of a study, whose range tests must allow a suggestion, one pathology is trained
 from scratch under ``triangular`` between the suggested bounds, and between the same bounds × 0.1 and × 10. Prints,
@@ -9,7 +9,6 @@ its best, as ratios to the suggested bounds. Runs that are there already are not
 one on the phantom is made: half an hour on 2 cores.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,10 +25,11 @@ from parts.command import parser
 from parts.studies import phantom_study, train_missing
 
 FACTORS = (0.1, 1.0, 10.0)
+SEEDS, EPOCHS, HALF_CYCLE_EPOCHS = 3, 6, 1
 
 
 @dataclass(frozen=True)
-class Arm:
+class Method:
     """The runs of one architecture and optimizer with bounds multiplied by one factor."""
 
     name: str
@@ -41,61 +41,50 @@ class Arm:
 def main() -> None:
     """Train what is missing and print the table."""
     command = parser(__doc__)
-    command.add_argument("study", type=Path, nargs="?", help="one on the phantom, made for this")
-    command.add_argument("--seeds", type=int, default=3)
-    command.add_argument("--epochs", type=int, default=6)
-    command.add_argument("--half-cycle-epochs", type=float, default=1)
+    command.add_argument("study", type=Path, nargs="?", help="default: one on the phantom")
     command.add_argument("--results", type=Path, default=Path("results"))
-    asked = command.parse_args()
-    study = load_study(asked.study or phantom_study(asked.results))
+    options = command.parse_args()
+    study = load_study(options.study or phantom_study(options.results))
     checksum = open_manifest(Path(study.pack)).checksum
-    tests = folder_of_tests(asked.results, study.name)
+    tests = folder_of_tests(options.results, study.name)
     specs = expand(range_test_study(study), checksum)
     train_missing(Path(study.pack), specs, tests)
-    arms = []
+    methods = []
     for one in summarize_tests(specs, tests):
         if one.measured is None or one.tests[0].task.kind != "binary":
             print(f"{one.name}: no suggestion")
             continue
         bounds = one.measured.lr_min, one.measured.lr_max
-        arms += [arm(study, one.tests[0], bounds, one.measured.lr, factor, asked, checksum) for factor in FACTORS]
-    folder = StudyFolder(asked.results / f"{study.name}-range-test-benchmark")
-    everything = dict.fromkeys(run for one in arms for run in (*one.baselines, *one.runs))
+        methods += [method(study, one.tests[0], bounds, one.measured.lr, factor, checksum) for factor in FACTORS]
+    folder = StudyFolder(options.results / f"{study.name}-range-test-benchmark")
+    everything = dict.fromkeys(run for one in methods for run in (*one.baselines, *one.runs))
     train_missing(Path(study.pack), tuple(everything), folder)
-    print_table(arms, folder)
+    print_table(methods, folder)
 
 
-def arm(
-    study: Study,
-    test: RunSpec,
-    bounds: tuple[float, float],
-    baseline_rate: float,
-    factor: float,
-    asked: argparse.Namespace,
-    checksum: str,
-) -> Arm:
-    """Return the runs with bounds × factor, and the baselines that set what they are to reach."""
+def method(
+    study: Study, test: RunSpec, bounds: tuple[float, float], baseline_lr: float, factor: float, checksum: str
+) -> Method:
+    """Return the runs with bounds × factor, and the baselines whose best loss they are to reach."""
     low, high = (bound * factor for bound in bounds)
-    wave = {"name": "triangular", "half_cycle_epochs": asked.half_cycle_epochs}
+    decay = {"name": "exponential", "gamma": 0.7, "lr_max": baseline_lr}
+    wave = {"name": "triangular", "half_cycle_epochs": HALF_CYCLE_EPOCHS}
     own = {
         "architectures": [test.architecture],
         "optimizers": [test.optimizer.model_dump()],
         "pathologies": [getattr(test.task, "pathology", "")],
         "one_class": [],
         "measured": [],
-        "seeds": list(range(asked.seeds)),
+        "seeds": list(range(SEEDS)),
         "rates": {test.optimizer.name: {"lr_min": low, "lr_max": high}},
         "stages": {
-            "baseline": {
-                "policies": [{"name": "exponential", "gamma": 0.7, "lr_max": baseline_rate}],
-                "epochs": asked.epochs,
-            },
-            "scratch": {"policies": [wave], "epochs": asked.epochs},
+            "baseline": {"policies": [decay], "epochs": EPOCHS},
+            "scratch": {"policies": [wave], "epochs": EPOCHS},
         },
     }
     runs = expand(Study.model_validate(study.model_dump() | own), checksum)
-    chosen = {stage: tuple(run for run in runs if run.stage == stage) for stage in ("baseline", "scratch")}
-    return Arm(f"{test.architecture}, {test.optimizer.name}", factor, chosen["scratch"], chosen["baseline"])
+    trained, baselines = (tuple(run for run in runs if run.stage == stage) for stage in ("scratch", "baseline"))
+    return Method(f"{test.architecture}, {test.optimizer.name}", factor, trained, baselines)
 
 
 def steps_until(run: RunSpec, folder: StudyFolder, wanted: float) -> float:
@@ -106,22 +95,22 @@ def steps_until(run: RunSpec, folder: StudyFolder, wanted: float) -> float:
     return float("inf")
 
 
-def print_table(arms: list[Arm], folder: StudyFolder) -> None:
-    """Print the median steps of each arm, with the range over seeds, and their ratio to the suggested bounds."""
-    medians: dict[tuple[str, float], float] = {}
-    counts: dict[tuple[str, float], list[float]] = {}
-    for one in arms:
-        steps = []
-        for run, baseline in zip(one.runs, one.baselines, strict=True):
-            steps.append(steps_until(run, folder, folder.result(baseline)["best"]["validation_loss"]))
-        counts[one.name, one.factor], medians[one.name, one.factor] = steps, median(steps)
+def print_table(methods: list[Method], folder: StudyFolder) -> None:
+    """Print the median steps of each, with the range over seeds, and their ratio to the suggested bounds."""
+    counts = {
+        (one.name, one.factor): [
+            steps_until(run, folder, folder.result(baseline)["best"]["validation_loss"])
+            for run, baseline in zip(one.runs, one.baselines, strict=True)
+        ]
+        for one in methods
+    }
     print("| architecture, optimizer | bounds | steps to the baseline's best: median (range) | ratio | reached |")
     print("|---|---|---|---|---|")
     for (name, factor), steps in counts.items():
-        ratio = medians[name, factor] / medians[name, 1.0]
+        ratio = median(steps) / median(counts[name, 1.0])
         reached = sum(count < float("inf") for count in steps)
-        told = f"{medians[name, factor]:g} ({min(steps):g} to {max(steps):g})"
-        print(f"| {name} | × {factor:g} | {told} | {ratio:.2f} | {reached} of {len(steps)} |")
+        cells = f"{median(steps):g} ({min(steps):g} to {max(steps):g})"
+        print(f"| {name} | × {factor:g} | {cells} | {ratio:.2f} | {reached} of {len(steps)} |")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def wanted(setting: Setting, loop: str) -> str:
 def measure(setting: Setting, pack: Pack, options: argparse.Namespace, files: list[Path], table: Table) -> None:
     """Measure one network at one size, and add its rows."""
     with tempfile.TemporaryDirectory() as folder:
-        loops = loops_in_memory(setting, pack, Path(folder), options.compiled)
+        loops = loops_in_memory(setting, pack, Path(folder), compiled=setting.device.type == "cuda")
         seconds = in_turns(loops, options.steps, options.turns)
         del loops
     gc.collect()
@@ -102,27 +102,23 @@ def main() -> None:
     command.add_argument("--batch", type=int, help="256 on a GPU; else 32, and 16 above 128 pixels")
     command.add_argument("--steps", type=int, default=50 if cuda else 4, help="of a turn")
     command.add_argument("--turns", type=int, default=10 if cuda else 5)
-    command.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16" if cuda else "float32")
-    command.add_argument(
-        "--compiled", action=argparse.BooleanOptionalAction, default=cuda, help="bare, compiled too"
-    )
     command.add_argument("--originals", type=Path, default=ORIGINALS, help="folder of 1024 × 1024 PNG files")
     command.add_argument("--lightning", action=argparse.BooleanOptionalAction, default=True)
     command.add_argument("--with-ray", action="store_true", help="Ray Train as well; half a minute more a network")
     options = command.parse_args()
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    precision = "bfloat16" if cuda else "float32"
     files = sorted(options.originals.glob("*.png")) if options.lightning else []
     where = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads"
-    table = Table(title=f"Training, {options.precision}, {where}, torch {torch.__version__}")
-    for heading in ("network × batch", "loop", "images/s", "ours is × as fast", "at least"):
-        table.add_column(heading, justify="left" if heading in ("network × batch", "loop") else "right")
+    heads = ("network × batch", "loop", "images/s", "ours is × as fast", "at least")
+    table = Table(*heads, title=f"Training, {precision}, {where}, torch {torch.__version__}")
     for size in options.sizes:
         batch = options.batch or (256 if cuda else 32 if size <= SMALL else 16)
         with tempfile.TemporaryDirectory() as folder:
             # epochs of 160 steps, of which every eighth is recorded; real ones are longer
             pack = noise_pack(Path(folder) / "pack", 200 * batch, size, workers=usable_cores() if cuda else 1)
             for architecture in options.architectures:
-                setting = Setting(architecture, size, batch, options.precision, device)
+                setting = Setting(architecture, size, batch, precision, device)
                 measure(setting, pack, options, files, table)
     Console(width=110).print(table)
     if not files and options.lightning:

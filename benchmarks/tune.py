@@ -10,14 +10,13 @@ Prints a table with, for each search, validation AUROC or loss of the best setti
 mean over the repeats with its standard deviation, the epochs trained, and the median time of an answer.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import get_args
 
 import yaml
@@ -34,6 +33,7 @@ from clr_hpc.tuning.space import Dimensions, dimensions_of
 from clr_hpc.tuning.trial_queue import TrialQueue, value_after
 from clr_hpc.tuning.tuner import TrialPlan, Tuner
 from clr_hpc.tuning.tuning_folder import Journal
+from parts.command import parser
 from parts.studies import phantom_pack
 
 EPOCHS = 4
@@ -70,12 +70,6 @@ class Table:
     objective: str
     values: dict[Settings, dict[int, float]]
 
-    @property
-    def ranked(self) -> list[float]:
-        """The values at the end of training, the best first."""
-        ends = [after[EPOCHS] for after in self.values.values()]
-        return sorted(ends, reverse=self.objective == "auroc")
-
 
 @dataclass(frozen=True)
 class Search:
@@ -89,20 +83,23 @@ class Search:
 
 def main() -> None:
     """Train the table where it isn't there, let the searches choose from it, and print what they found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="where the trained grid is kept; default: nowhere")
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--objective", choices=("auroc", "loss"), default="auroc")
-    arguments = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--folder", type=Path, help="where the trained grid is kept; default: nowhere")
+    command.add_argument("--repeats", type=int, default=10)
+    command.add_argument("--objective", choices=("auroc", "loss"), default="auroc")
+    options = command.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        table = trained_table(arguments.folder or Path(scratch), arguments.objective)
-        ranked = table.ranked
-        told = f"{ranked[0]:.3f}; median: {ranked[len(ranked) // 2]:.3f}; worst: {ranked[-1]:.3f}"
-        print(f"{table.objective}, best of all {len(ranked)} settings: {told}\n")
+        table = trained_table(options.folder or Path(scratch), options.objective)
+        ranked = sorted((after[EPOCHS] for after in table.values.values()), reverse=options.objective == "auroc")
+        quality = f"{ranked[0]:.3f}; median: {ranked[len(ranked) // 2]:.3f}; worst: {ranked[-1]:.3f}"
+        print(f"{table.objective}, best of all {len(ranked)} settings: {quality}\n")
         heads = " | ".join(f"best after {count}" for count in LOOKED_AT)
         print(f"| search | {heads} | epochs trained | one answer, ms |\n|---|" + "---|" * (len(LOOKED_AT) + 2))
-        for search in searches(table, arguments.repeats, Path(scratch)):
-            print(row(search), flush=True)
+        for search in searches(table, options.repeats, Path(scratch)):
+            found = search.best_after.values()
+            cells = [f"{fmean(some):.3f} ± {stdev(some) if len(some) > 1 else 0:.3f}" for some in found]
+            cells += [f"{fmean(search.epochs):.0f}", f"{1000 * median(search.ask_seconds):.1f}"]
+            print(f"| {search.name} | {' | '.join(cells)} |", flush=True)
 
 
 def trained_table(folder: Path, objective: str) -> Table:
@@ -125,7 +122,7 @@ def trained_table(folder: Path, objective: str) -> Table:
             raise SystemExit(f"{trial.values}: {trial.failure}")
         folders = [runs / spec.name for spec in trial_runs(study, trial.values, checksum)]
         table[tuple(trial.values.values())] = {
-            epochs: fmean(value_after(each, epochs, objective) or 0 for each in folders)
+            epochs: fmean(value_after(each, epochs, objective) for each in folders)
             for epochs in range(1, EPOCHS + 1)
         }
     return Table(dimensions, objective, table)
@@ -134,11 +131,8 @@ def trained_table(folder: Path, objective: str) -> Table:
 def searches(table: Table, repeats: int, scratch: Path) -> Iterator[Search]:
     """Yield what each search finds, without early stopping and then, for random and TPE, with it."""
     halving = EarlyStopping(min_epochs=1, reduction=2)
-    for name, stopping in [
-        *((name, None) for name in get_args(SearchName)),
-        ("random", halving),
-        ("optuna-tpe", halving),
-    ]:
+    plain = [(name, None) for name in get_args(SearchName)]
+    for name, stopping in [*plain, ("random", halving), ("optuna-tpe", halving)]:
         if name not in LIBRARIES or find_spec(LIBRARIES[name]):
             yield repeated(table, name, stopping, repeats, scratch)
 
@@ -180,16 +174,6 @@ def best_so_far(table: Table, tuner: Tuner) -> float:
     """Return what the trial comes to that the search would name; nan before there is one."""
     best = tuner.best()
     return float("nan") if best is None else table.values[tuple(best.values.values())][EPOCHS]
-
-
-def row(search: Search) -> str:
-    """Return the line of a search in the table."""
-    cells = [
-        f"{fmean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}"
-        for values in search.best_after.values()
-    ]
-    milliseconds = 1000 * sorted(search.ask_seconds)[len(search.ask_seconds) // 2]
-    return f"| {search.name} | {' | '.join(cells)} | {fmean(search.epochs):.0f} | {milliseconds:.1f} |"
 
 
 if __name__ == "__main__":
