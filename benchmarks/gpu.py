@@ -19,11 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-import yaml
 
 from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
-from parts.command import parser
+from parts.command import parser, write_study
 from parts.noise import noise_pack
 from parts.processes import CLR_HPC
 
@@ -31,21 +30,11 @@ FOLDER = Path(__file__).resolve().parent
 PARTS = ("tests", "profile", "step", "capture", "cohort", "pack", "precision", "study", "ddp")
 
 
-def write_study(output: Path, name: str, pack: str, networks: tuple[str, ...], **training: object) -> str:
+def study(output: Path, name: str, pack: str, networks: tuple[str, ...], **training: object) -> str:
     """Write a study of one run per network, at rates that suit each of them, and return its file."""
-    study = {
-        "name": name,
-        "pack": str(output / pack),
-        "pathologies": ["effusion"],
-        "architectures": list(networks),
-        "optimizers": ["adam"],
-        "rates": {"adam": {"lr_min": 0.00001, "lr_max": 0.0003}},
-        "stages": {"scratch": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}]}},
-        "training": training,
-    }
-    file = output / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(study))
-    return str(file)
+    stages = {"scratch": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}]}}
+    changes = {"architectures": list(networks), "optimizers": ["adam"], "stages": stages}
+    return str(write_study(output / f"{name}.yaml", output / pack, training, lr_max=0.0003, **changes))
 
 
 def benchmark(name: str, *options: str) -> list[str]:
@@ -56,15 +45,23 @@ def benchmark(name: str, *options: str) -> list[str]:
 def commands(output: Path, nih: Path | None, small: bool) -> dict[str, list[str]]:
     """Return the parts in order, by name, and write the studies that they need."""
     sizes = {"image_size": 64, "batch_size": 16} if small else {"image_size": 224, "batch_size": 256}
-    profiled = sizes if small else sizes | {"precision": "bfloat16"}
-    study = write_study(output, "profiled", "noise", ARCHITECTURES, epochs=1, **profiled)
+    sizes |= {} if small else {"precision": "bfloat16"}
+    profiled = study(output, "profiled", "noise", ARCHITECTURES, epochs=1, **sizes)
     once = ["--turns", "1", "--steps", "1", "--batch", "8"] if small else []
     precision = ["--results", str(output / "precision")]
     step = ["--sizes", "64", *once] if small else []
     step += ["--originals", str(nih / "originals")] if nih and find_spec("lightning") else ["--no-lightning"]
     made = {
         "tests": [sys.executable, "-m", "pytest", "-rs", str(FOLDER.parent / "tests" / "test_gpu.py")],
-        "profile": [*CLR_HPC, "run", study, "--profile", "--no-plan", "--results", str(output / "results")],
+        "profile": [
+            *CLR_HPC,
+            "run",
+            profiled,
+            "--profile",
+            "--no-plan",
+            "--results",
+            str(output / "results"),
+        ],
         "step": benchmark("step", *step),
         "capture": benchmark("capture", *(["--settings", "64x8xfloat32"] if small else [])),
         "cohort": benchmark("cohort", *(["--dry-run"] if small else [])),
@@ -74,7 +71,7 @@ def commands(output: Path, nih: Path | None, small: bool) -> dict[str, list[str]
     if small:  # a CPU takes 11 to 27 times as long for a step in bfloat16
         few = {"epochs": 1, "image_size": 64, "batch_size": 80}
         precision = [
-            write_study(output, "precision", "noise", ("mobilenet_v1",), **few),
+            study(output, "precision", "noise", ("mobilenet_v1",), **few),
             "--seeds",
             "1",
             *precision,
@@ -85,7 +82,7 @@ def commands(output: Path, nih: Path | None, small: bool) -> dict[str, list[str]
         split = ["--validation-fraction", "0.25", "--test-fraction", "0.25", "--output", str(output / "nih")]
         made["pack"] = [*CLR_HPC, "pack", "nih", *sources, *split]
         many = {"epochs": 10, "image_size": 64, "batch_size": 32}
-        precision = [write_study(output, "precision", "nih", ARCHITECTURES, **many), *precision]
+        precision = [study(output, "precision", "nih", ARCHITECTURES, **many), *precision]
     made["precision"] = benchmark("precision", *precision)
     if nih:  # enough epochs that starting up, which a real study does once as well, weighs little
         few_films = ["--films", "120", "--epochs", "1", "--of-14", "1"]

@@ -18,47 +18,28 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.config.network import ARCHITECTURES
-from parts.command import parser
+from parts import command
 from parts.noise import noise_pack
-from parts.processes import (
-    CLR_HPC,
-    POLL_SECONDS,
-    Memory,
-    RunTimes,
-    children,
-    proportional_bytes,
-    seconds_of,
-)  # fmt: skip
+from parts.processes import CLR_HPC, POLL_SECONDS, Memory, RunTimes, children, proportional_bytes, seconds_of
 
 HELP_SECONDS = 0.5
 BATCH, IMAGES, RUNS = 16, 120, 12
 STEP_AN_EPOCH = 90
 """Batch size at which the training images are one batch, or nearly."""
-OPTIMIZERS = {"sgd": 0.001, "adam": 0.0001, "rmsprop": 0.0001, "adagrad": 0.0001}
-"""With rates low enough for a few steps to stay finite."""
+OPTIMIZERS = ["sgd", "adam", "rmsprop", "adagrad"]
 CYCLES = {"name": "triangular", "half_cycle_epochs": 0.5}
 
 
-def write_study(folder: Path, name: str, size: int, batch: int = BATCH, **changes: object) -> Path:
+def write_study(
+    folder: Path, name: str, size: int, batch: int = BATCH, epochs: int = 2, **changes: object
+) -> Path:
     """Write a study of constant rates on the pack of ``size`` pixels, and return its file."""
-    study: dict[str, object] = {
-        "name": name,
-        "pack": str(folder / f"pack{size}"),
-        "pathologies": ["effusion"],
-        "optimizers": ["sgd"],
-        "rates": {optimizer: {"lr_min": rate / 10, "lr_max": rate} for optimizer, rate in OPTIMIZERS.items()},
-        "stages": {"baseline": {"policies": ["constant"]}},
-        "training": {"epochs": 2, "image_size": size, "batch_size": batch},
-    }
-    study |= changes
-    study["rates"] = {name: study["rates"][name] for name in study["optimizers"]}  # type: ignore[index]
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(study))
-    return folder / f"{name}.yaml"
+    training = {"epochs": epochs, "image_size": size, "batch_size": batch}
+    return command.write_study(folder / f"{name}.yaml", folder / f"pack{size}", training, lr_max=0.0001, **changes)
 
 
 class WatchedCommand(RunTimes):
@@ -107,8 +88,8 @@ def times(repeats: int, folder: Path, console: Console) -> None:
     commands = {"python": python, "help": [*CLR_HPC, "--help"], "torch": importing}
     taken: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(repeats + 1):  # in turns, so that a busy moment hits all; the first reads files from disk
-        for name, command in commands.items():
-            seconds = seconds_of(command)
+        for name, words in commands.items():
+            seconds = seconds_of(words)
             if turn > 0:
                 taken[name].append(seconds)
     of = {name: statistics.median(seconds) for name, seconds in taken.items()}
@@ -130,9 +111,7 @@ def times(repeats: int, folder: Path, console: Console) -> None:
         ratios = (memory.resident / bare.resident, memory.anonymous / bare.anonymous)
         table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
     console.print(table)
-    study = write_study(
-        folder, "together", 32, seeds=[0, 1], training={"epochs": 20, "image_size": 32, "batch_size": BATCH}
-    )
+    study = write_study(folder, "together", 32, epochs=20, seeds=[0, 1])
     first, second = (peak_together(study, processes) for processes in (1, 2))
     console.print(
         f"A second process of --on here adds {second / first - 1:.2f} of what command and first process take."
@@ -155,7 +134,7 @@ def disk(folder: Path, console: Console) -> None:
     for architecture in ARCHITECTURES:
         policies = {"constant": ("baseline", "constant", 2), "cyclical": ("scratch", CYCLES, 6)}
         for name, (stage, policy, epochs) in policies.items():
-            changes = {"architectures": [architecture], "optimizers": list(OPTIMIZERS)}
+            changes = {"architectures": [architecture], "optimizers": OPTIMIZERS}
             changes["stages"] = {stage: {"policies": [policy], "epochs": epochs}}
             study = write_study(folder, f"{architecture}-{name}", 64, STEP_AN_EPOCH, **changes)
             saving = ["--checkpoint-seconds", "0"]  # as a long run has it: two checkpoints, not the last alone
@@ -172,9 +151,9 @@ def disk(folder: Path, console: Console) -> None:
 
 def main() -> None:
     """Measure and print."""
-    command = parser(__doc__)
-    command.add_argument("--repeats", type=int, default=7, help="of each command that is timed")
-    options = command.parse_args()
+    parser = command.parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=7, help="of each command that is timed")
+    options = parser.parse_args()
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -25,7 +25,6 @@ from parts.command import parser
 from parts.studies import phantom_study, train_missing
 
 PRECISIONS = ("float32", "bfloat16")
-SPLITS = ("validation", "test")
 
 
 def main() -> None:
@@ -51,24 +50,21 @@ def main() -> None:
 
 def print_table(pairs: list[tuple[RunSpec, ...]], folder: StudyFolder) -> None:
     """Print AUROC of float32, its spread over seeds, and the differences of bfloat16 to it."""
-    groups: dict[tuple[str, ...], dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for pair in pairs:
-        results = [result_of(run, folder) for run in pair]
-        first = pair[0]
-        name = first.task.name, first.architecture, first.optimizer.name, first.policy.name
-        for split in SPLITS:
+        results, first = [result_of(run, folder) for run in pair], pair[0]
+        name = ", ".join((first.task.name, first.architecture, first.optimizer.name, first.policy.name))
+        for split in ("validation", "test"):
             both = [result["models"]["last"][split]["auroc"] for result in results]
             if None not in both:  # a split with one class has none
-                groups[name][split].append(both)
+                groups[name, split].append(both)
     print("| runs | split | AUROC, float32 | SD over seeds | bfloat16 − float32: mean | range |")
     print("|---|---|---|---|---|---|")
-    for name, by_split in groups.items():
-        for split, values in by_split.items():
-            table = np.array(values)
-            difference = table[:, 1] - table[:, 0]
-            spread = f"{table[:, 0].std(ddof=1):.3f}" if len(table) > 1 else ""
-            told = [", ".join(name), split, f"{table[:, 0].mean():.3f}", spread, f"{difference.mean():+.3f}"]
-            print(f"| {' | '.join(told)} | {difference.min():+.3f} to {difference.max():+.3f} |")
+    for (name, split), values in groups.items():
+        exact, short = np.array(values).T
+        spread, apart = f"{exact.std(ddof=1):.3f}" if len(exact) > 1 else "", short - exact
+        cells = f"{exact.mean():.3f} | {spread} | {apart.mean():+.3f} | {apart.min():+.3f} to {apart.max():+.3f}"
+        print(f"| {name} | {split} | {cells} |")
 
 
 def result_of(run: RunSpec, folder: StudyFolder) -> dict[str, Any]:

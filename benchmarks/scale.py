@@ -25,12 +25,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.config.expand import expand
-from parts.command import parser
+from parts.command import parser, write_study
 from parts.noise import noise_pack
 from parts.processes import CLR_HPC, OwnMemory, apart
 
@@ -135,22 +134,11 @@ class Studies:
 
     def write(self, seeds: int) -> Path:
         """Write the file of a study of so many seeds."""
+        wave = {"name": "triangular", "half_cycle_epochs": 0.5}
+        stages = {"baseline": {"policies": ["cosine"]}, "retrain": {"policies": [wave]}}
+        training = {"epochs": 1, "image_size": SIZE, "batch_size": BATCH}
         file = self.folder / f"seeds{seeds}.yaml"
-        study = {
-            "name": file.stem,
-            "pack": str(self.pack.folder),
-            "pathologies": ["effusion"],
-            "optimizers": ["sgd"],
-            "rates": {"sgd": {"lr_min": 0.0001, "lr_max": 0.001}},
-            "stages": {
-                "baseline": {"policies": ["cosine"]},
-                "retrain": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}]},
-            },
-            "seeds": list(range(seeds)),
-            "training": {"epochs": 1, "image_size": SIZE, "batch_size": BATCH},
-        }
-        file.write_text(yaml.safe_dump(study))
-        return file
+        return write_study(file, self.pack.folder, training, 0.001, stages=stages, seeds=list(range(seeds)))
 
     def with_folders(self, seeds: int) -> Path:
         """Write a study and leave the folders of all its runs, as if they had been trained."""

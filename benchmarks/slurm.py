@@ -25,7 +25,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from parts.command import parser
+from parts.command import parser, write_study
 from parts.processes import CLR_HPC
 from parts.studies import phantom_pack
 
@@ -34,14 +34,7 @@ DEV_CLUSTER = REPOSITORY / "slurm" / "dev-cluster"
 COMMANDS = 5
 WANTED_SECONDS = 2.0
 POLL_SECONDS = 0.02
-STUDY = {
-    "name": "bench",
-    "pathologies": ["cardiomegaly"],
-    "optimizers": ["sgd"],
-    "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.01}},
-    "stages": {"scratch": {"policies": ["constant"]}},
-    "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
-}
+TRAINING = {"epochs": 2, "image_size": 32, "batch_size": 16}
 
 
 @contextmanager
@@ -79,10 +72,10 @@ def measure_allocation(folder: Path) -> tuple[list[float], list[float], dict[str
     """Return the seconds of submitting, those of the status, and those of an allocation's parts."""
     shared = folder / "shared"
     phantom_pack(shared / "pack", 200, 64)
-    (shared / "study.yaml").write_text(yaml.safe_dump(STUDY | {"pack": str(shared / "pack")}))
+    write_study(shared / "bench.yaml", shared / "pack", TRAINING, 0.01, pathologies=["cardiomegaly"])
     site = {"cpus": 1, "memory_gb": 2, "time_limit_minutes": 30, "shared_folder": str(shared)}
     (shared / "site.yaml").write_text(yaml.safe_dump(site | {"python": sys.executable}))
-    study, bench = str(shared / "study.yaml"), shared / "results" / "bench"
+    study, bench = str(shared / "bench.yaml"), shared / "results" / "bench"
     options = ("--on", "slurm", "--site", str(shared / "site.yaml"), "--shape", "allocation", "--nodes", "2")
     submits = []
     for _ in range(COMMANDS - 1):

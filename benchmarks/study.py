@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -35,7 +34,7 @@ from torch.utils.data import DataLoader
 
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.data.build import usable_cores
-from parts.command import parser
+from parts.command import parser, write_study
 from parts.loops import LEARNING_RATE, Setting
 from parts.png_loops import Loader, PngFiles, sgd, train_plainly, train_with_lightning
 from parts.processes import CLR_HPC, seconds_of
@@ -67,19 +66,9 @@ def make_films(originals: list[Path], folder: Path, count: int) -> pd.DataFrame:
 
 def ours(folder: Path, epochs: int, cohort: int) -> tuple[float, float]:
     """Return the seconds of packing and those of the study."""
-    study = {
-        "name": "study",
-        "pack": str(folder / "pack"),
-        "pathologies": "all",
-        "optimizers": ["sgd"],
-        "rates": {"sgd": {"lr_min": LEARNING_RATE / 10, "lr_max": LEARNING_RATE}},
-        "stages": {"baseline": {"policies": ["constant"], "epochs": epochs}},
-        "training": {
-            "epochs": epochs, "batch_size": SETTING.batch, "image_size": SETTING.size,
-            "measure_training_split_every": epochs,
-        },
-    }  # fmt: skip
-    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    training = {"epochs": epochs, "batch_size": SETTING.batch, "image_size": SETTING.size}
+    training["measure_training_split_every"] = epochs
+    write_study(folder / "study.yaml", folder / "pack", training, LEARNING_RATE, pathologies="all")
     columns = ["--image-column", "image", "--patient-column", "patient", "--split-column", "split"]
     files = ["--images", f"{folder}/films", "--labels", f"{folder}/films.csv", "--output", f"{folder}/pack"]
     packing = seconds_of([*CLR_HPC, "pack", "table", *files, *columns, "--size", str(SETTING.size)])
