@@ -36,11 +36,14 @@ Overrides = Annotated[
 ]
 
 
-def on_a_place(options: type[SearchOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def on_a_place(
+    options: type[SearchOptions], check: Callable[["Place", Any], object] = lambda *_: None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator for ``command(study_file, options, place)``, which typer sees with all of the options.
 
     Args:
         options: the dataclass whose fields become parameters, and of which the command gets an instance.
+        check: called first with place and options; raises ``UserError`` where the place can't do this at all.
     """
     hints = get_type_hints(options, include_extras=True)
     taken = [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
@@ -52,7 +55,13 @@ def on_a_place(options: type[SearchOptions]) -> Callable[[Callable[..., None]], 
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         def command(ctx: typer.Context, study_file: Path, **values: Any) -> None:
-            function(study_file, options(**values), _chosen_place(ctx, of_a_place(options)))
+            from clr_hpc.places.base import find_place
+
+            given = options(**values)
+            place = find_place(given.on)
+            check(place, given)
+            _reject_options_of_others(ctx, place, of_a_place(options))
+            function(study_file, given, place)
 
         command.__name__, command.__doc__ = function.__name__, function.__doc__
         command.__signature__ = Signature(taken)  # type: ignore[attr-defined]
@@ -62,16 +71,15 @@ def on_a_place(options: type[SearchOptions]) -> Callable[[Callable[..., None]], 
     return decorate
 
 
-def _chosen_place(ctx: typer.Context, names: Set[str]) -> "Place":
-    """Return the place that ``--on`` names.
+def _reject_options_of_others(ctx: typer.Context, place: "Place", names: Set[str]) -> None:
+    """Look for an option on the command line that the place does not take.
 
     Raises:
-        UserError: there is none of that name, or an option was given that it does not take.
+        UserError: there is one.
     """
     from clr_hpc.config.base import UserError
-    from clr_hpc.places.base import all_places, find_place
+    from clr_hpc.places.base import all_places
 
-    place = find_place(ctx.params["on"])
     for option in ctx.command.params:
         name = str(option.name)
         source = ctx.get_parameter_source(name)
@@ -82,4 +90,3 @@ def _chosen_place(ctx: typer.Context, names: Set[str]) -> "Place":
         others = " and ".join(f"--on {other.name}" for other in all_places() if name in other.options)
         remedy = place.instead.get(name, "leave it out")
         raise UserError(f"{given} is for {others}; --on {place.name} does not take it: {remedy}")
-    return place

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-@on_a_place(SearchOptions)
+@on_a_place(SearchOptions, check=lambda place, options: place.trials(options))
 def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     """Search the batch size, learning rates and other settings that a study's tune section names."""
     from rich.console import Console

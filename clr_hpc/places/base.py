@@ -244,7 +244,7 @@ class Place(ABC):
             UserError: it can't.
         """
         raise UserError(
-            f"--on {self.name}: a search needs its own process from the first trial to the last; request an "
+            f"--on {self.name}: a search needs its own process from the first trial to the last; take an "
             "allocation and run the same command in it with --on here or --on ray: docs/how-to/tune-a-study.md"
         )
 

@@ -121,7 +121,7 @@ def test_a_dry_run_lists_the_range_tests_that_come_first(write_study: Write) -> 
 def test_the_former_name_of_throughput_is_known(write_study: Write) -> None:
     told = [invoke("run", write_study(), option, "nowhere.json", "--dry-run")[1] for option in FORMER]
     assert told[0] == told[1]
-    assert "nowhere.json can't be read" in told[0]
+    assert "no plan: nowhere.json " in told[0]
 
 
 FORMER = ("--throughput", "--rates")
