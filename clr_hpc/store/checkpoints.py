@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
-from clr_hpc.store.records import Count, Damaged, Epochs, Number, Rate, read_bytes, sha256_of, why
+from clr_hpc.store.records import Count, Damaged, Epochs, Number, PolicyRate, read_bytes, sha256_of, why
 
 FORMAT_VERSION = 1
 RATE_CUT = 3
@@ -31,7 +31,7 @@ class Divergence:
 
     samples: Count
     """Samples seen at that checkpoint."""
-    lr_max: Rate
+    lr_max: PolicyRate
     """The policy's highest rate from there on."""
 
 

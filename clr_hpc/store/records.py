@@ -106,7 +106,9 @@ Number = Annotated[float, Field(ge=-1e39, le=1e39)]
 """What float32 may hold."""
 Seconds = Annotated[float, Field(ge=0, le=1e10)]
 Epochs = Annotated[float, Field(ge=0, le=1e9)]
-Rate = Annotated[float, Field(ge=0, le=1e9)]
+Rate = Annotated[float, Field(ge=0, le=1e39)]
+PolicyRate = Annotated[float, Field(ge=0)]
+"""What a policy may hold, however far it is off: a diverged run resumes from a checkpoint that has it."""
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Time = Annotated[str, AfterValidator(_is_time)]

@@ -14,7 +14,7 @@ from clr_hpc.store.records import (
     Damaged,
     Epochs,
     Number,
-    Rate,
+    PolicyRate,
     Seconds,
     Sha256,
     Time,
@@ -94,7 +94,7 @@ class DivergenceEntry(TypedDict):
     """A return to a checkpoint with lower rates."""
 
     samples: Count
-    lr_max: Rate
+    lr_max: PolicyRate
 
 
 @record
