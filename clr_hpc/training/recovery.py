@@ -35,7 +35,8 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
         processes: number that train the run together.
 
     Raises:
-        UnrecoverableError: the rates were lowered three times, or the micro-batches are as small as they can be.
+        UnrecoverableError: the rates were lowered three times, the micro-batches are as small as they can be, or
+            what was written can't be read back.
     """
     checkpoints = Checkpoints(folder / layout.CHECKPOINTS)
     latest = checkpoints.latest()
@@ -44,7 +45,12 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
     else:
         progress = _with_smaller_micro_batches(latest.progress, batch_size, processes)
     Snapshots(folder / layout.SNAPSHOTS).forget_after(progress.samples)
-    checkpoints.save(latest.tensors, _with_best_on_disk(progress, folder / layout.BEST))
+    progress = _with_best_on_disk(progress, folder / layout.BEST)
+    checkpoints.save(latest.tensors, progress)
+    written = checkpoints.latest()
+    if written.progress != progress:  # resumed from another one, the run would come back here for ever
+        found = "; ".join(written.passed_over) or f"it holds {written.progress}"
+        raise UnrecoverableError(f"the checkpoint to resume from does not hold what was written: {found}")
 
 
 def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:

@@ -20,6 +20,7 @@ from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import Checkpoints, all_finite, load_tensors
 from clr_hpc.training.distributed import ProcessGroup
+from clr_hpc.training.recovery import UnrecoverableError, recover
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BackgroundWriter
 from clr_hpc.training.step import TrainingStep
@@ -128,6 +129,17 @@ def test_after_three_times_it_fails_with_its_reason_and_can_be_tried_again(
         assert "FloatingPointError: " in found["reason"]
         assert "lower lr_max; it was resumed 3 times" in found["reason"]
         assert "Traceback" in found["traceback"]
+
+
+def test_a_recovery_that_cannot_be_read_back_fails_the_run(
+    small_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed from an older checkpoint it would diverge there again, and never end."""
+    monkeypatch.setattr(Checkpoints, "save", lambda *_: "")
+    latest = Checkpoints(tmp_path / "checkpoints").latest()
+    assert latest.progress.samples == 0
+    with pytest.raises(UnrecoverableError, match="does not hold what was written"):
+        recover("diverged", tmp_path, make_spec(small_pack), BATCH_SIZE, processes=1)
 
 
 def test_the_best_model_is_the_one_on_disk_after_a_recovery(
