@@ -1,6 +1,7 @@
 """A small study that is run as a user would: the command in a process of its own, its folders, its results."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -48,10 +49,9 @@ class TrialStudy:
         start = [sys.executable, "-m", "clr_hpc", "run", str(self.file), "--on", on]
         return [*start, "--no-plan", "--results", str(self.file.parent / "results"), *options]
 
-    def run(self, *options: str, on: str = "here") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*options, on=on), capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
-        )
+    def run(self, *options: str, on: str = "here", **popen: Any) -> subprocess.CompletedProcess[str]:
+        command = self.command(*options, on=on)
+        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, **popen)
 
     def copied_to(self, folder: Path) -> "TrialStudy":
         """Return the same study in another folder, without results."""
@@ -70,6 +70,11 @@ class TrialStudy:
         """Return the checksum of each run's last checkpoint."""
         named = zip(self.folders(), self.results(), strict=True)
         return {folder.name: result["checkpoint_sha256"] for folder, result in named}
+
+
+def on_one_core() -> None:
+    """Have a command that is about to begin see a machine of one core: one process with one thread trains."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
