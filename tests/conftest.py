@@ -1,6 +1,7 @@
 """Fixtures that all tests share: where the real images are, and a small pack."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from invented_study import InventedStudy
-from thin_alexnet import use_thin_alexnet
 from trial_study import TrialStudy
 
 from clr_hpc.data.build import build_pack
@@ -17,6 +17,7 @@ from clr_hpc.data.sources.phantom import PhantomSource
 from clr_hpc.data.splits import SeededSplit
 
 # one thread a process: the tensors are small, and threads of several processes get in each other's way
+assert "torch" not in sys.modules, "torch reads the number of threads when it is imported; import it in fixtures"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # no deadline: a first example may also pay for torch's first step, some seconds
@@ -61,6 +62,8 @@ def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., TrialStudy]:
 @pytest.fixture
 def thin_alexnet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``alexnet`` name a network with few weights."""
+    from thin_alexnet import use_thin_alexnet
+
     use_thin_alexnet(monkeypatch)
 
 
