@@ -178,21 +178,21 @@ def with_memory_for(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_memory_halves_micro_batches_until_they_fit(
-    small_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch norm sees the parts, so the run is another one; the global batch and its rates are not."""
-    spec = make_spec(small_pack)
-    assert run(spec, small_pack, tmp_path / "whole") == "done"
+    spec = make_spec(tiny_pack)
+    assert run(spec, tiny_pack, tmp_path / "whole") == "done"
     with_memory_for(5, monkeypatch)
-    assert run(spec, small_pack, tmp_path / "parts", stop_after=3) == "stopped"
-    assert run(spec, small_pack, tmp_path / "parts") == "done"
+    assert run(spec, tiny_pack, tmp_path / "parts", stop_after=3) == "stopped"
+    assert run(spec, tiny_pack, tmp_path / "parts") == "done"
     whole, parts = result(tmp_path / "whole"), result(tmp_path / "parts")
     assert (whole["micro_batches"], parts["micro_batches"]) == (1, 4)
     assert whole["cost"]["steps"] == parts["cost"]["steps"]
     for name in ("samples", "lr"):
         assert [e[name] for e in steps(tmp_path / "whole")] == [e[name] for e in steps(tmp_path / "parts")]
     assert parts["divergences"] == []
-    assert run(spec, small_pack, tmp_path / "again") == "done"
+    assert run(spec, tiny_pack, tmp_path / "again") == "done"
     assert result(tmp_path / "again")["checkpoint_sha256"] == parts["checkpoint_sha256"]
 
 

@@ -214,23 +214,23 @@ def test_a_run_that_another_process_trains_is_not_touched(small_pack: Pack, tmp_
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_early_stop_ends_a_run_whose_validation_loss_stays(small_pack: Pack, tmp_path: Path) -> None:
-    training = {"epochs": 30, "image_size": 32, "batch_size": 64, "early_stop_epochs": 2}
-    spec = make_spec(small_pack, policy=Constant(lr_max=1e-12), training=training)
-    assert run(spec, small_pack, tmp_path / "run") == "done"
+def test_early_stop_ends_a_run_whose_validation_loss_stays(tiny_pack: Pack, tmp_path: Path) -> None:
+    training = {"epochs": 30, "image_size": 32, "batch_size": 16, "early_stop_epochs": 2}
+    spec = make_spec(tiny_pack, policy=Constant(lr_max=1e-12), training=training)
+    assert run(spec, tiny_pack, tmp_path / "run") == "done"
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["stopped_early"]
     assert result["epochs"] == result["best"]["progress"] + 2
 
 
 def test_the_training_split_may_be_measured_seldom_and_is_after_the_last_epoch(
-    small_pack: Pack, tmp_path: Path
+    tiny_pack: Pack, tmp_path: Path
 ) -> None:
     measured, digests = [], set()
     for every in (1, 2):
-        training = {"epochs": 3, "image_size": 32, "batch_size": 32, "measure_training_split_every": every}
+        training = {"epochs": 3, "image_size": 32, "batch_size": 16, "measure_training_split_every": every}
         folder = tmp_path / str(every)
-        assert run(make_spec(small_pack, training=training), small_pack, folder) == "done"
+        assert run(make_spec(tiny_pack, training=training), tiny_pack, folder) == "done"
         measured.append([entry["progress"] for entry in epochs(folder) if entry["split"] == "train"])
         digests.add(checkpoint_sha256(folder))
     assert measured == [[1, 2, 3], [2, 3]]
