@@ -180,7 +180,7 @@ def test_a_worker_a_node_and_the_command_are_killed_and_nothing_is_lost_or_done_
     victim, folder = next(iter(training.items()))
     os.kill(raylet_of(victim), signal.SIGKILL)
     wait_until(lambda: not is_alive(victim), "the node's worker to be gone")
-    wait_until(lambda: folder in holders(study).values(), "another lane to go on with the node's run")
+    wait_until(lambda: folder in holders(study).values(), "another lane to resume the node's run")
     command.kill()
     printed, _ = command.communicate(timeout=60)
     wait_until(lambda: not holders(study), "the workers to end with their command")

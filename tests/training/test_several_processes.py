@@ -170,7 +170,7 @@ def test_a_rank_that_raises_alone_ends_the_run_for_all(
     found = result(tmp_path / "run")
     assert found["reason"] == f"rank {guilty} of 2: ValueError: this rank alone found something wrong"
     assert "one_rank.py" in found["traceback"], "the traceback is that of the rank that raised"
-    # the same processes go on with the next run, which here is the same one, tried again
+    # the same processes continue with the next run, which here is the same one, tried again
     assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run")) == ["done", "done"]
 
 

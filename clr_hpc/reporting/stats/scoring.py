@@ -185,7 +185,7 @@ def _threshold(run: RunRecord, model: str, one_class: bool) -> float | None:
 
 
 def result_rows(runs: Iterable[ScoredRun]) -> tuple[ResultRow, ...]:
-    """Return one row a setting, in the study's order."""
+    """Return one row per setting, in the study's order."""
     groups: dict[Setting, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         groups[run.setting].append(run)

@@ -20,7 +20,7 @@ from clr_hpc.reporting.stats.subgroups import SliceRow
 
 
 def results_csv(rows: Iterable[ResultRow]) -> str:
-    """Return one row a task, model, stage and policy; binary and one-class."""
+    """Return one row per task, model, stage and policy; binary and one-class."""
     return _csv(
         {
             **_setting(row.setting),
@@ -150,7 +150,7 @@ def slices_csv(rows: Iterable[SliceRow]) -> str:
 
 
 def runs_csv(runs: Iterable[ScoredRun]) -> str:
-    """Return one row a run, with its state, its cost and what its last model measures."""
+    """Return one row per run, with its state, its cost and what its last model measures."""
     return _csv(
         {
             "run": run.record.spec.name,
@@ -189,7 +189,7 @@ def epochs_csv(runs: Iterable[ScoredRun]) -> str:
 
 
 def predicted_csv(prediction: Prediction) -> str:
-    """Return one row a run of the plan that is done: its lane, and its training time against the predicted one."""
+    """Return one row per finished run of the plan: its lane, and its training time against the predicted one."""
     return _csv(asdict(run) | {"ratio": run.ratio} for run in prediction.runs)
 
 
