@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from clr_hpc.config.base import UserError, unknown
+from clr_hpc.config.plugins import load_plugin, plugins
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.monitoring.status import RunStatus, State
@@ -33,6 +33,7 @@ BUILT_IN = {
     "ray": "clr_hpc.places.ray.place:Ray",
     "slurm": "clr_hpc.places.slurm.place:Slurm",
 }
+GROUP = "clr_hpc.places"
 log = logging.getLogger(__name__)
 
 
@@ -269,29 +270,28 @@ def find_place(name: str) -> Place:
     """Return the place of a name, as ``--on`` gives it.
 
     Raises:
-        UserError: there is none, or its package can't be imported.
+        UserError: there is none, or what a package gives for it can't be loaded or is no place.
     """
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         found = getattr(import_module(module), attribute)
     else:
-        added = {one.name: one for one in entry_points(group="clr_hpc.places")}
+        added = plugins(GROUP)
         if name not in added:
             raise UserError(f"--on {name}: {unknown('place', name, [*BUILT_IN, *added])}")
-        try:
-            found = added[name].load()
-        except (ImportError, AttributeError) as error:
-            raise UserError(
-                f"--on {name}: {added[name].value} can't be imported: {error}; reinstall the package"
-            ) from error
+        found = load_plugin(added[name], _is_place, "a subclass of Place")
     place: Place = found()
     return place
 
 
 def all_places() -> Iterator[Place]:
     """Yield every place, the built-in ones first; leave out, with a warning, what can't be imported."""
-    for name in [*BUILT_IN, *sorted(one.name for one in entry_points(group="clr_hpc.places"))]:
+    for name in [*BUILT_IN, *plugins(GROUP)]:
         try:
             yield find_place(name)
         except UserError as error:
             log.warning("%s", error)
+
+
+def _is_place(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, Place)

@@ -10,6 +10,7 @@ import pytest
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
 from clr_hpc.config.base import UserError
+from clr_hpc.config.plugins import plugins
 from clr_hpc.places.base import all_places, find_place
 
 PACKAGE = Path(__file__).parent / "third_party"
@@ -71,17 +72,30 @@ def test_a_job_is_cancelled(write_study: Callable[..., TrialStudy], clr_hpc: Run
     assert "cancelled as a whole" in clr_hpc("cancel", study, "constant").stderr
 
 
+@pytest.mark.parametrize(
+    ("leads_to", "message"),
+    [
+        ("nowhere_at_all:Moon", "can't be loaded: ModuleNotFoundError"),
+        ("raises_at_import:Moon", "can't be loaded: ZeroDivisionError"),
+        ("pathlib:Path", "it must be a subclass of Place"),
+    ],
+)
 def test_a_package_that_is_broken_is_named_and_stops_no_other_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leads_to: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken-1.0.dist-info"
     broken.mkdir()
-    (broken / "entry_points.txt").write_text("[clr_hpc.places]\nmoon = nowhere_at_all:Moon\n")
+    (broken / "entry_points.txt").write_text(f"[clr_hpc.places]\nmoon = {leads_to}\n")
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (tmp_path / "raises_at_import.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"--on moon: nowhere_at_all:Moon can't be imported"):
-        find_place("moon")
-    assert [place.name for place in all_places()] == ["here", "ray", "slurm"]
+    plugins.cache_clear()
+    try:
+        with pytest.raises(UserError, match=rf"{leads_to}, entry point moon .*of broken, .*{message}"):
+            find_place("moon")
+        assert [place.name for place in all_places()] == ["here", "ray", "slurm"]
+    finally:
+        plugins.cache_clear()
 
 
 def test_its_options_are_known_by_name(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
