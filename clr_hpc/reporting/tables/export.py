@@ -73,7 +73,7 @@ def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
 
 
 def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
-    """Return one row an arm of retraining and task: retraining minus control."""
+    """Return one row per arm of retraining and task: retraining minus control."""
     return _csv(
         {
             "retrained_with": contrast.arm,
@@ -95,7 +95,7 @@ def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
 
 
 def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
-    """Return one row an arm of retraining: the means over tasks that the first lines state."""
+    """Return one row per arm of retraining: the means over tasks that the first lines state."""
     return _csv(
         {
             "retrained_with": contrast.arm,
@@ -116,7 +116,7 @@ def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
 
 
 def costs_csv(costs: Iterable[ArmCost], savings: Iterable[tuple[ArmContrast, Saving]]) -> str:
-    """Return one row an arm: its mean cost, and of a retraining how it compares with its control."""
+    """Return one row per arm: its mean cost, and of a retraining how it compares with its control."""
     by_arm = {contrast.arm: against_control for contrast, against_control in savings}
     return _csv(
         asdict(cost) | {f"against_control_{key}": value for key, value in _saving(by_arm.get(cost.arm)).items()}
