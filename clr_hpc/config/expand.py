@@ -86,7 +86,10 @@ class _Expansion:
     def _run(
         self, task: Task, kind: Stage, policy: Policy, stage: StageOfStudy, start: WarmStart | None = None
     ) -> RunSpec:
-        training = self._study.training.model_copy(update={"epochs": self._epochs(stage)})
+        changes: dict[str, Any] = {"epochs": self._epochs(stage)}
+        if not stage.early_stop:
+            changes["early_stop_epochs"] = None
+        training = self._study.training.model_copy(update=changes)
         return RunSpec(task=task, stage=kind, policy=policy, training=training, start=start, **self._shared)
 
     def _policies(self, task: Task, stage: StageOfStudy) -> Iterator[Policy]:

@@ -4,7 +4,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from clr_hpc.config.base import FrozenSpec, unknown
 from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
@@ -36,6 +44,16 @@ class StageOfStudy(FrozenSpec):
     """``{name: ..., ...}``; rates and total_epochs may be left to the study."""
     epochs: PositiveInt | None = None
     """None: ``training.epochs``."""
+    early_stop: bool = True
+    """Whether ``training.early_stop_epochs``, if given, may end its runs; else all of them train equally long."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # studies from before there were any keep their bytes
+        values: dict[str, Any] = serialise(self)
+        if self.early_stop:
+            del values["early_stop"]
+        return values
 
     @field_validator("policies", mode="before")
     @classmethod
@@ -178,6 +196,17 @@ class Study(FrozenSpec):
                     "add it to pathologies, and stages.baseline"
                 )
         return self
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What somebody who plans this study should know of it, a sentence each."""
+        patience, retraining = self.training.early_stop_epochs, self.stages.retrain
+        if patience is None or retraining is None or not retraining.early_stop:
+            return ()
+        return (
+            f"training.early_stop_epochs={patience} may end a retraining sooner than its control, and the report "
+            "leaves such a pair out; set stages.retrain.early_stop: false so that both train for as long",
+        )
 
 
 def _named(value: Any, field: str, known: Mapping[str, type]) -> Any:

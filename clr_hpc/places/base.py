@@ -72,6 +72,8 @@ class TrainingJob:
         """Show how much of the study is done; return whether runs are missing."""
         runs, done = counted(len(self.runs), "run"), len(self.runs) - len(self.missing)
         events.say(f"{self.study.name}: {runs}, {done} done before; in {self.folder.path}")
+        for remark in self.study.remarks:
+            events.say(remark)
         return bool(self.missing)
 
     def prepare(self) -> None:

@@ -73,6 +73,13 @@ def test_a_dry_run_here_lists_the_runs_and_writes_nothing(write_study: Write) ->
     assert not (study.file.parent / "results").exists()
 
 
+def test_a_study_whose_pairs_may_differ_in_length_is_remarked_on(write_study: Write) -> None:
+    stages = {"baseline": {"policies": ["cosine"]}, "retrain": {"policies": ["triangular"]}}
+    training = {"epochs": 2, "image_size": 32, "batch_size": 16, "early_stop_epochs": 1}
+    _, told = invoke("run", write_study(stages=stages, training=training), "--dry-run")
+    assert "set stages.retrain.early_stop: false so that both train for as long" in told
+
+
 def test_a_dry_run_in_lanes_lists_them_and_starts_no_cluster(write_study: Write) -> None:
     study = write_study()
     status, told = invoke("run", study, "--on", "ray", "--lanes", "2", "--cpus", "4", "--dry-run", "--no-plan")

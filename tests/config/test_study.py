@@ -173,6 +173,32 @@ def test_the_control_differs_from_the_retraining_in_its_policy_alone(tmp_path: P
     assert control.policy == baseline.policy.model_copy(update={"total_epochs": 3})
 
 
+def stopping(**retrain: bool) -> dict[str, Any]:
+    stages = PROTOCOL["stages"] | {"retrain": PROTOCOL["stages"]["retrain"] | retrain}
+    return PROTOCOL | {"stages": stages, "training": PROTOCOL["training"] | {"early_stop_epochs": 2}}
+
+
+def test_a_stage_can_be_kept_from_stopping_early(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, stopping(early_stop=False)))
+    patience = {run.stage: run.training.early_stop_epochs for run in expand(study, "a" * 64)}
+    assert patience == {"baseline": 2, "control": None, "retrain": None, "scratch": 2, "fit": 2}
+
+
+def test_a_study_of_old_is_written_as_it_was(tmp_path: Path) -> None:
+    stages = load_study(write(tmp_path, stopping())).model_dump(mode="json")["stages"]
+    assert all("early_stop" not in stage for stage in stages.values() if isinstance(stage, dict))
+    stages = load_study(write(tmp_path, stopping(early_stop=False))).model_dump(mode="json")["stages"]
+    assert stages["retrain"]["early_stop"] is False
+
+
+def test_a_retraining_that_may_stop_before_its_control_is_remarked_on(tmp_path: Path) -> None:
+    (remark,) = load_study(write(tmp_path, stopping())).remarks
+    assert "early_stop_epochs=2" in remark
+    assert "set stages.retrain.early_stop: false" in remark
+    assert load_study(write(tmp_path, stopping(early_stop=False))).remarks == ()
+    assert load_study(write(tmp_path, PROTOCOL)).remarks == ()
+
+
 def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_path: Path) -> None:
     runs = expand(load_study(write(tmp_path, PROTOCOL)), "a" * 64)
     stages = {run.task.name: [] for run in runs}

@@ -141,6 +141,8 @@ def _gap(run: ScoredRun, control: ScoredRun | None) -> str:
         return "the study has no control of the same baseline"
     if run.note or control.note:
         return run.note or f"its control: {control.note}"
+    if run.steps != control.steps:
+        return f"trained for {run.steps:,} steps and its control for {control.steps:,}: early stopping ended one"
     if not np.array_equal(run.record.predictions["test"].images, control.record.predictions["test"].images):
         return "its control was tested on other images"
     return ""

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,18 @@ def test_a_control_on_other_images_is_no_control(make_study: StudyMaker) -> None
     contrast = only(against_control(scored(folder)))
     assert [task.task for task in contrast.tasks] == ["Pneumothorax"]
     assert "tested on other images" in contrast.left_out[0]
+
+
+def test_runs_that_trained_for_other_lengths_are_no_pair(make_study: StudyMaker) -> None:
+    folder = retrained(make_study)
+    file = next(folder.glob("runs/effusion.*.retrain.*")) / "result.json"
+    result = json.loads(file.read_text())
+    result["stopped_early"], result["cost"]["steps"] = True, 32
+    file.write_text(json.dumps(result))
+    contrast = only(against_control(scored(folder)))
+    assert [task.task for task in contrast.tasks] == ["Pneumothorax"]
+    (reason,) = contrast.left_out
+    assert reason.endswith("(trained for 32 steps and its control for 40: early stopping ended one)")
 
 
 def test_one_class_in_the_test_split_is_a_reason_and_no_number(make_study: StudyMaker) -> None:
