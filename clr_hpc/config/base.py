@@ -1,9 +1,18 @@
 """The one base of every spec: frozen, and an unknown key is an error that names the nearest known one."""
 
 import difflib
-from typing import Any, get_args
+import reprlib
+from functools import cache
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+LONGEST_VALUE, LONGEST_TEXT, MOST_MISTAKES = 80, 600, 8
+"""Characters of a value in an error, characters of an error about one value, and errors in one message."""
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_VALUE
 
 
 class UserError(Exception):
@@ -19,10 +28,30 @@ class FrozenSpec(BaseModel):
     @classmethod
     def _name_unknown_keys(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            for key in values:
+            for key, value in values.items():
                 if key not in cls.model_fields:
                     raise ValueError(unknown(f"key of {cls.__name__}", str(key), list(cls.model_fields)))
+                if _has_truth_value(value) and key in _numbers_of(cls):
+                    raise ValueError(f"{key}={shown(value)}: true and false are no numbers here; write the number")
         return values
+
+
+def _has_truth_value(value: Any) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value)
+    )
+
+
+@cache
+def _numbers_of(model: type[BaseModel]) -> frozenset[str]:
+    """Return the fields that take numbers and no truth values, for which pydantic would take true for 1."""
+    kinds = {name: _kinds_in(field.annotation) for name, field in model.model_fields.items()}
+    return frozenset(name for name, found in kinds.items() if found & {int, float} and bool not in found)
+
+
+def _kinds_in(annotation: Any) -> set[Any]:
+    inside = get_args(annotation)
+    return set().union(*map(_kinds_in, inside)) if inside else {annotation}
 
 
 def by_name(union: Any) -> dict[str, Any]:
@@ -30,19 +59,33 @@ def by_name(union: Any) -> dict[str, Any]:
     return {member.model_fields["name"].default: member for member in get_args(get_args(union)[0])}
 
 
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: its ``repr``, in some 80 characters however large it is."""
+    return shortened(_REPR.repr(value), 2 * LONGEST_VALUE)
+
+
+def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return a text of any length in one line of at most ``longest`` characters."""
+    line = " ".join(text[: 2 * longest].split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
 def unknown(what: str, value: str, known: list[str]) -> str:
     """Return an error text for ``value``, which names the nearest of ``known`` or lists them all."""
-    nearest = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(value[:LONGEST_VALUE], known, n=1, cutoff=0.6)
     remedy = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
-    return f"unknown {what}: {value!r}; {remedy}"
+    return f"unknown {what}: {shown(value)}; {remedy}"
 
 
 def explain(error: ValidationError) -> str:
     """Return one line for all mistakes: where each is and what is wrong, without pydantic's codes and links."""
     lines = []
-    for mistake in error.errors(include_url=False, include_context=False):
+    mistakes = error.errors(include_url=False, include_context=False)
+    for mistake in mistakes[:MOST_MISTAKES]:
         place = ".".join(str(part) for part in mistake["loc"])
         given = mistake["input"]
-        value = "" if isinstance(given, dict) or mistake["type"] == "value_error" else f" (it is {given!r})"
-        lines.append(f"{place + ': ' if place else ''}{mistake['msg'].removeprefix('Value error, ')}{value}")
-    return "; ".join(lines)
+        value = "" if isinstance(given, dict) or mistake["type"] == "value_error" else f" (it is {shown(given)})"
+        text = shortened(mistake["msg"].removeprefix("Value error, "))
+        lines.append(f"{shortened(place, LONGEST_VALUE) + ': ' if place else ''}{text}{value}")
+    more = len(mistakes) - len(lines)
+    return "; ".join([*lines, f"and {more:,} more"] if more else lines)

@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from clr_hpc.config.base import UserError, explain, unknown
+from clr_hpc.config.base import UserError, explain, shortened, unknown
 from clr_hpc.config.expand import expand, placeholders
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, check_tuning
+from clr_hpc.config.yaml_file import YamlError, parse_yaml, read_yaml
+
+MOST_RUNS = 100_000
+"""Of one study; status and report read a folder for each."""
 
 
 class StudyError(UserError):
@@ -38,20 +41,20 @@ def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
     except ValidationError as error:
         raise StudyError(f"{path}: " + explain(error)) from None
     except ValueError as error:
-        raise StudyError(f"{path}: {error}") from None
+        raise StudyError(f"{path}: {shortened(str(error))}") from None
     except (TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
-        raise StudyError(f"{path}: a value is of no use ({error!r}); jobs/ has examples") from error
+        raise StudyError(f"{path}: a value is of no use ({shortened(repr(error))}); jobs/ has examples") from error
 
 
 def _parse(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read_yaml(path)
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
     except OSError as error:
         raise StudyError(f"{path}: it can't be read: {error.strerror}; jobs/ has examples") from None
-    except Exception as error:  # PyYAML raises other kinds, too, where a text is damaged
-        raise StudyError(f"{path}: not YAML: {error}") from None
+    except (UserError, ValueError) as error:  # ValueError: the name holds a NUL
+        raise StudyError(f"{path}: {error}") from None
 
 
 def checked_study(values: dict[str, Any]) -> Study:
@@ -63,7 +66,13 @@ def checked_study(values: dict[str, Any]) -> Study:
     study = Study.model_validate(values)
     # each policy with each optimizer, also where a rate is still to be measured
     measured = (*study.measured, *placeholders(study))
-    expand(study.model_copy(update={"measured": measured}), CHECKSUM_OF_NO_PACK)
+    of_one_seed = expand(
+        study.model_copy(update={"measured": measured, "seeds": study.seeds[:1]}), CHECKSUM_OF_NO_PACK
+    )
+    if (runs := len(of_one_seed) * len(study.seeds)) > MOST_RUNS:
+        raise ValueError(
+            f"{runs:,} runs, of {len(study.seeds):,} seeds; a study has at most {MOST_RUNS:,}, so split it"
+        )
     if study.tune is not None:
         check_tuning(study)
     return study
@@ -80,9 +89,9 @@ def _override(values: dict[str, Any], override: str) -> None:
         known = [*Study.model_fields, *Training.model_fields]
         raise StudyError(f"--set {override}: " + unknown("key", path[0], known))
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"--set {override}: the value is not YAML: {error}") from None
+        value = parse_yaml(text)
+    except YamlError as error:
+        raise StudyError(f"--set {override}: the value is {error}") from None
     for name in path[:-1]:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):

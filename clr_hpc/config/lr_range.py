@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.base import FrozenSpec, unknown
+from clr_hpc.config.base import FrozenSpec, Seed, unknown
 from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
 from clr_hpc.config.pathologies import PATHOLOGIES, parse_pathology
@@ -36,7 +36,7 @@ class RangeTest(FrozenSpec):
     """Ranges by optimizer; the default is the ``lr_range`` of the optimizer's class."""
     epochs: PositiveInt = 6
     """The rate rises through the whole range in this time. A test needs some hundred steps."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1, max_length=1000)
     pathology: str | None = None
     """The pathology whose classifier represents all binary ones; None: the study's first."""
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.base import FrozenSpec, Seed
 from clr_hpc.config.network import Architecture, network
 from clr_hpc.config.optimizer import Optimizer
 from clr_hpc.config.policy import Policy, Ramp
@@ -138,7 +138,7 @@ class RunSpec(FrozenSpec):
     optimizer: Optimizer
     stage: Stage
     policy: Policy
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: Seed = 0
     training: Training
     start: WarmStart | None = None
     """The initial weights of a retrain, control or fit; they are part of the id."""

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from clr_hpc.config.base import FrozenSpec, unknown
+from clr_hpc.config.base import FrozenSpec, Seed, shown, unknown
 from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
 from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
@@ -142,7 +142,7 @@ class Study(FrozenSpec):
     rates: dict[str, Rates]
     """Rates by optimizer, since optimizers need different ones. A policy's own rates win."""
     stages: Stages
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     training: Training
     tune: Tuning | None = None
     """The search of ``clr-hpc tune``; the study's own runs don't depend on it."""
@@ -157,7 +157,7 @@ class Study(FrozenSpec):
         if value == "all":
             return PATHOLOGIES
         if not isinstance(value, list | tuple):
-            raise ValueError(f"pathologies={value!r} must be a list of names, or all")
+            raise ValueError(f"pathologies={shown(value)} must be a list of names, or all")
         names = [parse_pathology(str(name)) for name in value]
         for given, name in zip(value, names, strict=True):
             if name is None:
@@ -212,7 +212,7 @@ class Study(FrozenSpec):
 def _named(value: Any, field: str, known: Mapping[str, type]) -> Any:
     """Let a list hold bare names besides mappings with a name, and name the nearest for an unknown one."""
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{field}={value!r} must be a list")
+        raise ValueError(f"{field}={shown(value)} must be a list")
     entries = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", None)

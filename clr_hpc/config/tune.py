@@ -1,10 +1,10 @@
 """What a study's ``tune:`` section says: which settings are searched, how, and at what cost."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.base import FrozenSpec
+from clr_hpc.config.base import FrozenSpec, Seed
 
 SearchName = Literal["grid", "random", "optuna-tpe", "optuna-gp", "hyperopt-tpe", "smac-forest"]
 """``optuna-tpe`` and ``hyperopt-tpe``: tree-structured Parzen estimators (Bergstra et al. 2011). ``optuna-gp``: a
@@ -99,8 +99,8 @@ class Tuning(FrozenSpec):
     space: Space
     trials: PositiveInt | None = None
     """How many settings are tried; a grid search may leave it out and tries all of the grid."""
-    search_seed: int = Field(default=0, ge=0, lt=2**31)
-    seeds: tuple[int, ...] | None = None
+    search_seed: Seed = 0
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] | None = None
     """Each setting is trained with each of these; None: with the study's."""
     objective: Literal["auroc", "loss"] = "auroc"
     """Measured on the validation split at the end of training; the mean over the seeds."""

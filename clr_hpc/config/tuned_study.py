@@ -92,8 +92,10 @@ def check_tuning(study: Study) -> None:
             "a study with rates that are auto can't be tuned, since another batch size or weight decay would have "
             "other rates suggested; write the rates that 'clr-hpc range-test' prints into the study"
         )
-    for values in _corners(_tuning(study)):
-        trial_runs(study, values, CHECKSUM_OF_NO_PACK)
+    tuning = _tuning(study)
+    of_one_seed = {"seeds": study.seeds[:1], "tune": tuning.model_copy(update={"seeds": None})}
+    for values in _corners(tuning):
+        trial_runs(study.model_copy(update=of_one_seed), values, CHECKSUM_OF_NO_PACK)
 
 
 def _tuning(study: Study) -> Tuning:

@@ -4,13 +4,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.config.yaml_file import to_yaml
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.records import Damaged
@@ -54,7 +53,7 @@ class StudyFolder:
         """Write down the study as it will run, and its pack's manifest."""
         self.runs.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path / layout.STUDY) as temporary:
-            temporary.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+            temporary.write_text(to_yaml(study.model_dump(mode="json")), encoding="utf-8")
         with atomic_write(self.path / layout.PACK) as temporary:
             shutil.copyfile(pack_folder / "manifest.json", temporary)
 

@@ -7,11 +7,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-import yaml
 
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import Values, stage_of, trial_runs, tuned_study
+from clr_hpc.config.yaml_file import to_yaml
 from clr_hpc.tuning.space import Choice, Dimension, Dimensions
 from clr_hpc.tuning.trial_queue import cost_of
 from clr_hpc.tuning.tuner import Trial, Tuner
@@ -115,8 +115,7 @@ def best_study(study: Study, values: Values) -> str:
         for name, value in training.items()
         if name in ("epochs", "batch_size", "image_size") or value != plain.get(name)
     }
-    text: str = yaml.safe_dump({name: value for name, value in raw.items() if value != []}, sort_keys=False)
-    return text
+    return to_yaml({name: value for name, value in raw.items() if value != []})
 
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:

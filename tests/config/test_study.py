@@ -110,6 +110,12 @@ def test_training_fields_can_be_set_by_their_own_name(tmp_path: Path) -> None:
         ("one_class=[{methods: [one_class_svm]}]", "features_of: a pathology of the study"),
         ("one_class=[{methods: [one_class_svm], features_of: hernia}]", "needs a baseline of that pathology"),
         ("image_size=16", "raise it to 32"),
+        ("epochs=yes", r"training.epochs: .*valid integer.*it is 'yes'"),
+        ("epochs=true", "epochs=True: true and false are no numbers"),
+        ("epochs=1:30", "training.epochs: .*valid integer"),
+        ("seeds=[0, true]", "true and false are no numbers"),
+        ("seeds=[-1]", r"seeds.0: .*greater than or equal to 0"),
+        ("seeds=[0, 1, 0]", "seeds has 0 twice"),
         ("name=a/b", "name"),
     ],
 )
@@ -232,3 +238,10 @@ def test_every_study_in_jobs_is_valid(repository: Path) -> None:
     for path in studies:
         assert expand(load_study(path), "a" * 64)
         assert path.read_text().startswith("# "), f"{path} must open with its command, time and what to expect"
+
+
+def test_many_seeds_are_read_at_once_and_too_many_are_rejected(tmp_path: Path) -> None:
+    seeds = ", ".join(map(str, range(100_000)))
+    file = write(tmp_path, yaml.safe_dump(STUDY | {"seeds": []}).replace("seeds: []", f"seeds: [{seeds}]"))
+    with pytest.raises(StudyError, match="1,200,000 runs, of 100,000 seeds"):
+        load_study(file)

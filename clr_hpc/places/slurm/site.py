@@ -4,10 +4,10 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from clr_hpc.config.base import FrozenSpec, UserError, explain
+from clr_hpc.config.yaml_file import read_yaml
 
 DEFAULT_SITE_FILE = Path("~/.config/clr-hpc/site.yaml")
 
@@ -89,13 +89,13 @@ def load_site(path: Path | None) -> Site:
     """
     file = (path or DEFAULT_SITE_FILE).expanduser()
     try:
-        values = yaml.safe_load(file.read_text())
+        values = read_yaml(file)
     except OSError as error:
         raise SiteError(
             f"{file}: {error.strerror}; copy slurm/site.example.yaml there and fill it in, or give --site FILE"
         ) from None
-    except yaml.YAMLError as error:
-        raise SiteError(f"{file}: not YAML: {error}") from None
+    except (UserError, ValueError) as error:
+        raise SiteError(f"{file}: {error}") from None
     if not isinstance(values, dict):
         raise SiteError(
             f"{file}: a site is a mapping of keys such as partition, cpus; see slurm/site.example.yaml"
