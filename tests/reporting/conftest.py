@@ -39,6 +39,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
         retrained: Mapping[str, float] | None = None,
         one_class: tuple[str, ...] = (),
         positives: Mapping[str, int] = MappingProxyType({}),
+        imbalance: str | None = None,
     ) -> Path:
         """Make a study.
 
@@ -52,6 +53,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
                 that they are retrained with.
             one_class: methods that learn the images without a finding.
             positives: images in each split, of pathologies that have other numbers than usual.
+            imbalance: ``class_imbalance``, if it is not the default.
         """
         folder = tmp_path / "study"
         folder.mkdir()
@@ -71,6 +73,8 @@ def make_study(tmp_path: Path) -> StudyMaker:
             "seeds": list(seeds),
             "training": {"epochs": EPOCHS, "image_size": 64},
         }
+        if imbalance is not None:
+            study["training"]["class_imbalance"] = imbalance
         if one_class:
             study["one_class"] = [{"methods": list(one_class)}]
             if retrained is not None:

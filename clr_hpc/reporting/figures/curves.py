@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.reporting.figures.svg import MUTED, Styles, drawing_style, new_figure, to_svg
 from clr_hpc.reporting.read.predictions import Scores
+from clr_hpc.reporting.stats.calibration import corrected, positive_weight
 from clr_hpc.reporting.stats.metrics import CALIBRATION_BINS
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, always_no_accuracy
 
@@ -183,13 +184,20 @@ def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str)
 
 
 def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
-    """Draw the share of positives over the mean probability of each bin; ``runs`` share task and model."""
+    """Draw the share of positives over the mean probability of each bin; ``runs`` share task and model.
+
+    Thin lines show the models' own outputs, the others are corrected for the weight of positives in training.
+    """
     with mpl.rc_context(drawing_style()):
         figure, axes = _square()
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
         for run, scores in _drawable(runs):
-            mean, observed = _binned(scores)
-            style = styles[run.setting.arm]
+            style, weight = styles[run.setting.arm], positive_weight(run.record)
+            if weight != 1:
+                axes.plot(*_binned(scores.labels, scores.scores), color=style.colour, linewidth=0.8, alpha=0.45)
+            if np.isnan(weight):
+                continue
+            mean, observed = _binned(scores.labels, corrected(scores.scores, weight))
             axes.plot(
                 mean,
                 observed,
@@ -199,18 +207,20 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
                 markersize=5,
                 markeredgewidth=0,
             )
-        axes.set_title("Calibration (dotted: perfect)")
+        axes.set_title("Calibration (dotted: perfect; thin: raw outputs)")
         axes.set_xlabel("Mean predicted probability")
         axes.set_ylabel("Share of images with the finding")
         return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
 
 
-def _binned(scores: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _binned(
+    labels: NDArray[np.bool_], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean score and share of positives of those bins that hold enough images."""
-    bins = np.minimum((scores.scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     images, mean, observed = (
         np.bincount(bins, weights, CALIBRATION_BINS)
-        for weights in (np.ones(len(bins)), scores.scores, scores.labels.astype(np.float64))
+        for weights in (np.ones(len(bins)), scores, labels.astype(np.float64))
     )
     kept = images >= FEWEST_IN_A_BIN
     return mean[kept] / images[kept], observed[kept] / images[kept]

@@ -14,24 +14,32 @@ from numpy.typing import NDArray
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.bootstrap import LEVEL, Areas, Interval, defined_share, interval, resampled_areas
+from clr_hpc.reporting.stats.calibration import corrected
 
 CALIBRATION_BINS = 10
 """Of equal width, from 0 to 1."""
-Need = Literal["positives", "negatives", "threshold", "probabilities"]
+Need = Literal["positives", "negatives", "threshold", "probabilities", "weight"]
 
 
 class Resampled:
     """One model's scores on B draws of patients; what several measures share is computed once."""
 
-    def __init__(self, model: Scores, threshold: float | None, draws: NDArray[np.int32]) -> None:
+    def __init__(
+        self, model: Scores, threshold: float | None, draws: NDArray[np.int32], positive_weight: float = 1.0
+    ) -> None:
         """Take the draws as ``(P, B)``: how often each patient is in each."""
         self.model, self.draws = model, draws
-        self._threshold = threshold
+        self._threshold, self._positive_weight = threshold, positive_weight
 
     @cached_property
     def areas(self) -> Areas:
         """Areas under the ROC and the precision-recall curve."""
         return resampled_areas(self.model.labels, self.model.scores, self.model.patients, self.draws)
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """``(N,)`` the scores without the weight that positives had in training."""
+        return corrected(self.model.scores, self._positive_weight)
 
     @cached_property
     def confusion(self) -> NDArray[np.float64]:
@@ -95,24 +103,26 @@ def _balanced_accuracy(drawn: Resampled) -> NDArray[np.float64]:
     return (_sensitivity(drawn) + _specificity(drawn)) / 2
 
 
-def _brier(drawn: Resampled) -> NDArray[np.float64]:
-    """Return the Brier score (1950) of each draw."""
-    error = (drawn.model.scores - drawn.model.labels) ** 2
+def _brier(drawn: Resampled, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Brier score (1950) of each draw, of ``scores`` ``(N,)``."""
+    error = (scores - drawn.model.labels) ** 2
     squared, images = drawn.sums(np.column_stack([error, np.ones(len(error))]))
     return _share(squared, images)
 
 
-def _calibration_error(drawn: Resampled) -> NDArray[np.float64]:
-    """Return the expected calibration error (Naeini 2015, Guo 2017) of each draw."""
-    scores, labels = drawn.model.scores, drawn.model.labels
+def _calibration_error(drawn: Resampled, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the expected calibration error (Naeini 2015, Guo 2017) of each draw, of ``scores`` ``(N,)``."""
     bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     gaps = np.zeros((len(bins), CALIBRATION_BINS))
-    gaps[np.arange(len(bins)), bins] = labels - scores
+    gaps[np.arange(len(bins)), bins] = drawn.model.labels - scores
     images, *gap_sums = drawn.sums(np.column_stack([np.ones(len(bins)), gaps]))
     return _share(np.abs(gap_sums).sum(axis=0), images)
 
 
 BOTH: tuple[Need, ...] = ("positives", "negatives")
+CORRECTED: tuple[Need, ...] = ("probabilities", "weight")
+UNWEIGHTED = "corrected for the weight of positives in training"
+WEIGHTED = "which still holds the weight of positives in training"
 _MEASURES = (
     Measure("auroc", "AUROC", lambda drawn: drawn.areas.auroc, BOTH, "Test split; bootstrap over patients",
             shows_interval=True, for_one_class=True, in_paper=True),
@@ -127,10 +137,16 @@ _MEASURES = (
             share_of=lambda model: model.labels),
     Measure("specificity", "Specificity", _specificity, ("negatives", "threshold"),
             "Share of negative images below the threshold", share_of=lambda model: ~model.labels),
-    Measure("brier", "Brier score", _brier, ("probabilities",), "Mean squared error of the probability",
-            higher_is_better=False),
-    Measure("calibration_error", "Calibration error", _calibration_error, ("probabilities",),
-            "Expected calibration error, ten bins of equal width", higher_is_better=False),
+    Measure("brier_corrected", "Brier score", lambda drawn: _brier(drawn, drawn.probabilities), CORRECTED,
+            f"Mean squared error of the probability, {UNWEIGHTED}", higher_is_better=False),
+    Measure("brier", "Brier score, raw", lambda drawn: _brier(drawn, drawn.model.scores), ("probabilities",),
+            f"Mean squared error of the model's output, {WEIGHTED}", higher_is_better=False),
+    Measure("calibration_error_corrected", "Calibration error",
+            lambda drawn: _calibration_error(drawn, drawn.probabilities), CORRECTED,
+            f"Expected calibration error, ten bins of equal width, {UNWEIGHTED}", higher_is_better=False),
+    Measure("calibration_error", "Calibration error, raw",
+            lambda drawn: _calibration_error(drawn, drawn.model.scores), ("probabilities",),
+            f"Expected calibration error of the model's output, {WEIGHTED}", higher_is_better=False),
 )  # fmt: skip
 MEASURES = {each.key: each for each in _MEASURES}
 """Every measure by its key, in the order of the tables."""
@@ -168,7 +184,11 @@ def youden_threshold(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> 
 
 
 def measure(
-    model: Scores, threshold: float | None, draws: NDArray[np.int32], probabilities: bool
+    model: Scores,
+    threshold: float | None,
+    draws: NDArray[np.int32],
+    probabilities: bool,
+    positive_weight: float = 1.0,
 ) -> dict[str, Estimate]:
     """Return every one of ``MEASURES`` with its interval over draws of patients.
 
@@ -179,10 +199,13 @@ def measure(
         threshold: at or above which an image is called positive; None where there is none.
         draws: ``(P, B)`` how often each patient is in each draw.
         probabilities: whether scores are probabilities; else Brier score and calibration error aren't defined.
+        positive_weight: of training, that the corrected ones are without; NaN where it isn't known.
     """
     unmet = _unmet(model, threshold, probabilities)
-    once = Resampled(model, threshold, np.ones((len(draws), 1), dtype=np.int32))
-    drawn = Resampled(model, threshold, draws)
+    if np.isnan(positive_weight):
+        unmet["weight"] = "the weight of positives is not known: the run has not counted its training images"
+    once = Resampled(model, threshold, np.ones((len(draws), 1), dtype=np.int32), positive_weight)
+    drawn = Resampled(model, threshold, draws, positive_weight)
     undefined = np.full(draws.shape[1], np.nan)
     return {
         key: Estimate(float("nan"), None, undefined, reason)

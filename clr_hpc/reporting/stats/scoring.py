@@ -12,6 +12,7 @@ from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, interval, patient_draws
+from clr_hpc.reporting.stats.calibration import positive_weight
 from clr_hpc.reporting.stats.metrics import MEASURES, Estimate, measure, youden_threshold
 
 LAST = "last"
@@ -168,8 +169,9 @@ def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> Scored
     if "test" not in run.predictions:
         return ScoredRun(run, setting, {}, {}, "predictions.parquet is missing or holds no test image")
     thresholds = {model: _threshold(run, model, setting.one_class) for model in run.predictions["test"].by_model}
+    weight = positive_weight(run)
     models = {
-        model: measure(run.predictions["test"].of(model), threshold, drawn, probabilities=not setting.one_class)
+        model: measure(run.predictions["test"].of(model), threshold, drawn, not setting.one_class, weight)
         for model, threshold in thresholds.items()
     }
     return ScoredRun(run, setting, models, thresholds, "")

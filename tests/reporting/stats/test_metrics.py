@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.bootstrap import patient_draws
+from clr_hpc.reporting.stats.calibration import corrected
 from clr_hpc.reporting.stats.metrics import CALIBRATION_BINS, MEASURES, measure, youden_threshold
 
 
@@ -33,7 +34,8 @@ def test_measures_are_those_of_scikit_learn(seed: int) -> None:
     scored = model(seed)
     labels, scores = scored.labels, scored.scores
     found = {
-        name: estimate.value for name, estimate in measure(scored, 0.4, np.ones((40, 1), np.int32), True).items()
+        name: estimate.value
+        for name, estimate in measure(scored, 0.4, np.ones((40, 1), np.int32), True, 2.5).items()
     }
     called = scores >= 0.4
     shares, means = calibration_curve(labels, scores, n_bins=CALIBRATION_BINS, strategy="uniform")
@@ -48,7 +50,9 @@ def test_measures_are_those_of_scikit_learn(seed: int) -> None:
             "sensitivity": recall_score(labels, called),
             "specificity": recall_score(~labels, ~called),
             "brier": brier_score_loss(labels, scores),
+            "brier_corrected": brier_score_loss(labels, corrected(scores, 2.5)),
             "calibration_error": found["calibration_error"],
+            "calibration_error_corrected": found["calibration_error_corrected"],
         },
         abs=1e-12,
     )
@@ -88,7 +92,7 @@ def test_intervals_hold_their_values() -> None:
     for name, estimate in measure(model(8), 0.4, patient_draws(40, 400, np.random.default_rng(1)), True).items():
         assert estimate.reason == ""
         assert estimate.interval is not None, name
-        if name != "calibration_error":  # resampling adds to it: its interval may lie above
+        if not name.startswith("calibration_error"):  # resampling adds to it: its interval may lie above
             assert estimate.interval.low < estimate.value < estimate.interval.high
 
 
