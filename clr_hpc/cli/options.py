@@ -32,7 +32,7 @@ StudyFile = Annotated[Path, typer.Argument(help="Study file; jobs/ has examples.
 Results = Annotated[Path, typer.Option(help="Folder of all studies' results.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override of a key of the study: --set epochs=2", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Override of a key of the study: --set batch_size=8", metavar="KEY=VALUE"),
 ]
 
 

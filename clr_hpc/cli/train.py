@@ -57,7 +57,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
 
     console = Console()
-    tests = range_test_study(load_study(study_file, options.changes))
+    tests = range_test_study(load_study(study_file, options.changes, "range-test"))
     checksum = _checked_pack(console, tests, place)
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0

@@ -40,7 +40,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     console = Console()
     say = partial(console.print, highlight=False, soft_wrap=True)
     trial_place = place.trials(options)
-    study = load_study(study_file, options.changes)
+    study = load_study(study_file, options.changes, "tune")
     if study.tune is None:
         raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
     with console.status(f"checking {study.pack}"):

@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clr_hpc.config.base import UserError, explain, shortened, unknown
+from clr_hpc.config.base import UserError, explain, shortened
 from clr_hpc.config.expand import expand, placeholders
-from clr_hpc.config.run import Training
+from clr_hpc.config.overrides import OverrideError, Purpose, check_overrides, with_overrides
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, check_tuning
-from clr_hpc.config.yaml_file import YamlError, parse_yaml, read_yaml
+from clr_hpc.config.yaml_file import read_yaml
 
 MOST_RUNS = 100_000
 """Of one study; status and report read a folder for each."""
@@ -20,24 +20,27 @@ class StudyError(UserError):
     """A study file can't be used; the message names the file, each place in it, the rule and the remedy."""
 
 
-def load_study(path: Path, overrides: tuple[str, ...] = ()) -> Study:
+def load_study(path: Path, overrides: tuple[str, ...] = (), purpose: Purpose = "run") -> Study:
     """Read a study file.
 
     Args:
         path: the YAML file.
         overrides: ``key=value`` with a dotted key (``training.epochs=2``); a field of ``training`` also goes
             by its own name (``epochs=2``). The value is YAML.
+        purpose: the command that reads the study, which says what an override has to change.
 
     Raises:
-        StudyError: the file or an override can't be used.
+        StudyError: the file or an override can't be used, or an override changes nothing.
     """
     values = _parse(path)
     if not isinstance(values, dict):
         raise StudyError(f"{path}: a study is a mapping of keys such as name, pack, policies; jobs/ has examples")
-    for override in overrides:
-        _override(values, override)
     try:
-        return checked_study(values)
+        study = checked_study(with_overrides(values, overrides))
+        check_overrides(values, overrides, checked_study, purpose)
+        return study
+    except OverrideError as error:
+        raise StudyError(str(error)) from None
     except ValidationError as error:
         raise StudyError(f"{path}: " + explain(error)) from None
     except ValueError as error:
@@ -76,26 +79,3 @@ def checked_study(values: dict[str, Any]) -> Study:
     if study.tune is not None:
         check_tuning(study)
     return study
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise StudyError(f"--set {override}: must be key=value, such as --set epochs=2")
-    path = key.strip().split(".")
-    if len(path) == 1 and path[0] in Training.model_fields:
-        path.insert(0, "training")
-    if path[0] not in Study.model_fields:
-        known = [*Study.model_fields, *Training.model_fields]
-        raise StudyError(f"--set {override}: " + unknown("key", path[0], known))
-    try:
-        value = parse_yaml(text)
-    except YamlError as error:
-        raise StudyError(f"--set {override}: the value is {error}") from None
-    for name in path[:-1]:
-        values = values.setdefault(name, {})
-        if not isinstance(values, dict):
-            raise StudyError(
-                f"--set {override}: {name} is not a mapping, so it has no {path[-1]}; set {name} whole"
-            )
-    values[path[-1]] = value

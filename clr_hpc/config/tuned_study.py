@@ -94,7 +94,7 @@ def check_tuning(study: Study) -> None:
         )
     tuning = _tuning(study)
     of_one_seed = {"seeds": study.seeds[:1], "tune": tuning.model_copy(update={"seeds": None})}
-    for values in _corners(tuning):
+    for values in corners(tuning):
         trial_runs(study.model_copy(update=of_one_seed), values, CHECKSUM_OF_NO_PACK)
 
 
@@ -127,7 +127,7 @@ def _settings(values: Values, policy: dict[str, Any], rates: dict[str, float]) -
     return settings
 
 
-def _corners(tuning: Tuning) -> Iterator[Values]:
+def corners(tuning: Tuning) -> Iterator[Values]:
     """Yield the lowest values, the highest, and the pair of rates that lies closest: others lie between."""
     lowest, highest = {}, {}
     for name, values in tuning.space.named.items():

@@ -34,7 +34,7 @@ class SearchOptions:
     results: Annotated[Path, _option(STUDY, "Folder of all studies' results.")] = Path("results")
     overrides: Annotated[
         list[str] | None,
-        _option(STUDY, "Override of a key of the study: --set epochs=2", "--set", metavar="KEY=VALUE"),
+        _option(STUDY, "Override of a key of the study: --set batch_size=8", "--set", metavar="KEY=VALUE"),
     ] = None
     checkpoint_seconds: Annotated[float, _option(STUDY, "Age at which a checkpoint is renewed.", min=0)] = 60
     processes: Annotated[

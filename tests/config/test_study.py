@@ -1,15 +1,18 @@
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import StudyError, load_study
+from clr_hpc.config.overrides import EXAMPLE
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
+from clr_hpc.places.options import SearchOptions
 
 STUDY: dict[str, Any] = {
     "name": "trial",
@@ -238,6 +241,79 @@ def test_every_study_in_jobs_is_valid(repository: Path) -> None:
     for path in studies:
         assert expand(load_study(path), "a" * 64)
         assert path.read_text().startswith("# "), f"{path} must open with its command, time and what to expect"
+
+
+OWN_EPOCHS = {"stages": {"baseline": {"policies": ["constant"], "epochs": 5}}}
+
+
+@pytest.mark.parametrize(
+    ("study", "override", "acts"),
+    [
+        (
+            PROTOCOL | {"stages": {"baseline": {"policies": ["constant"], "epochs": 5}}},
+            "epochs=2",
+            "baseline.epochs",
+        ),
+        (
+            PROTOCOL | {"stages": {"baseline": {"policies": ["constant"], "epochs": 5}}},
+            "epochs=4",
+            "baseline.epochs",
+        ),
+        (STUDY, "rates.adagrad={lr_min: 0.1, lr_max: 1}", "set optimizers"),
+        (STUDY, "range_test.epochs=9", "clr-hpc range-test"),
+        (STUDY, "training.initialisation={weights: random}", None),
+        (STUDY, "batch_size=32", None),
+        (STUDY, "epochs=4", None),
+        (STUDY, "name=other", None),
+        (STUDY | {"rates": {"sgd": "auto", "adam": "auto"}}, "range_test.epochs=9", None),
+        (STUDY | {"rates": {"sgd": "auto", "adam": "auto"}}, "range_test.pathology=edema", None),
+    ],
+)
+def test_an_override_that_changes_nothing_names_what_would_act(
+    tmp_path: Path, study: Any, override: str, acts: str | None
+) -> None:
+    file = write(tmp_path, study | {"one_class": []})
+    if acts is None:
+        load_study(file, (override,))
+        return
+    with pytest.raises(StudyError, match=f"--set {re.escape(override)} changes nothing: .*{acts}"):
+        load_study(file, (override,))
+    with pytest.raises(StudyError, match="changes nothing"):
+        load_study(file, ("seeds=[3]", override, "batch_size=7"))
+
+
+def test_what_an_override_changes_depends_on_the_command(tmp_path: Path) -> None:
+    tune = {"trials": 2, "space": {"batch_size": [8, 16]}}
+    file = write(tmp_path, STUDY | {"tune": tune})
+    for override, purpose, acts in (
+        ("epochs=9", "range-test", "set range_test.epochs"),
+        ("batch_size=4", "tune", "set tune.space.batch_size"),
+        ("tune.trials=3", "run", "only clr-hpc tune"),
+    ):
+        with pytest.raises(StudyError, match=acts):
+            load_study(file, (override,), purpose)
+        for other in {"run", "range-test", "tune"} - {purpose} if override != "tune.trials=3" else {"tune"}:
+            load_study(file, (override,), other)
+    optimizers = (
+        "optimizers=[sgd, adagrad]",
+        "rates={sgd: {lr_min: 0, lr_max: 1}, adagrad: {lr_min: 0, lr_max: 1}}",
+    )
+    assert load_study(file, optimizers, "range-test").optimizers[1].name == "adagrad", "neither can stand alone"
+
+
+def test_the_example_of_the_help_acts_in_every_study_in_jobs(repository: Path) -> None:
+    for path in (repository / "jobs").glob("*.yaml"):
+        assert load_study(path, (EXAMPLE,)) != load_study(path)
+    assert EXAMPLE in str(get_type_hints(SearchOptions, include_extras=True)["overrides"].__metadata__[0].help)
+
+
+def test_an_override_of_a_shared_mapping_is_of_one_key(tmp_path: Path) -> None:
+    text = yaml.safe_dump(PROTOCOL | {"stages": {}}).replace(
+        "stages: {}", "stages: {baseline: &it {policies: [constant], epochs: 5}, scratch: *it}"
+    )
+    stages = load_study(write(tmp_path, text), ("stages.scratch.epochs=2",)).stages
+    assert stages.baseline is not None
+    assert stages.baseline.epochs == 5
 
 
 def test_many_seeds_are_read_at_once_and_too_many_are_rejected(tmp_path: Path) -> None:
