@@ -57,6 +57,10 @@ class _Policy(FrozenSpec):
         fixed = {"total_epochs": epochs} if "total_epochs" in type(self).model_fields else {}
         return self.model_copy(update=fixed)
 
+    def in_steps(self, step_epochs: float) -> Self:  # noqa: ARG002
+        """Return the policy for steps of this length in epochs, each trained with the rate at its beginning."""
+        return self
+
 
 class _Bounded(_Policy):
     lr_min: float = Field(ge=0)
@@ -257,6 +261,17 @@ class OneCycle(_Cyclical):
         if progress < peak:
             return 1 - _half_cosine(progress / peak)
         return _half_cosine((progress - peak) / (self.total_epochs * (1 - self.warmup_fraction)))
+
+    def in_steps(self, step_epochs: float) -> Self:
+        """Return the policy whose last step has the lowest rate, and whose last step of the rise the highest.
+
+        So does torch's ``OneCycleLR``. A policy of a single step stays as it is.
+        """
+        total = self.total_epochs - step_epochs
+        if total <= 0:
+            return self
+        peak = max(0.0, self.warmup_fraction * self.total_epochs - step_epochs)
+        return self.model_copy(update={"total_epochs": total, "warmup_fraction": peak / total})
 
 
 class Ramp(_Bounded):

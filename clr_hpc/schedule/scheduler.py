@@ -97,6 +97,7 @@ class PolicyScheduler(LRScheduler):
                 f"steps_per_epoch={steps_per_epoch} must be positive and finite; len(loader) is the usual value"
             )
         self.policy = policy
+        self._in_steps = policy.in_steps(1 / steps_per_epoch)
         self.steps_per_epoch = steps_per_epoch
         super().__init__(optimizer)
 
@@ -108,14 +109,14 @@ class PolicyScheduler(LRScheduler):
     def step(self) -> None:  # type: ignore[override]
         """Go one step on. Torch's deprecated argument ``epoch`` isn't taken."""
         self.last_epoch += 1
-        apply_policy(self.optimizer, self.policy, self.progress)
+        apply_policy(self.optimizer, self._in_steps, self.progress)
 
     def get_lr(self) -> list[float | Tensor]:
         """Set the optimizer to the present step and return the rate of every parameter group.
 
         It has this side effect, like ``CyclicLR``'s, since ``SequentialLR`` starts a scheduler by this call alone.
         """
-        apply_policy(self.optimizer, self.policy, self.progress)
+        apply_policy(self.optimizer, self._in_steps, self.progress)
         return self.get_last_lr()
 
     def get_last_lr(self) -> list[float | Tensor]:

@@ -73,6 +73,7 @@ class Trainer:
         self.data: TaskData = task_data(spec.task, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
+        self._policy = spec.policy.in_steps(self.batch_size / self.samples_per_epoch)
         self.model = _build_model(spec, self.data.training).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.optimizer = (
@@ -139,7 +140,7 @@ class Trainer:
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             group["lr_scale"] = self._lr_factor
-        _, momentum = apply_policy(self.optimizer, self.spec.policy, self.epochs(samples))
+        _, momentum = apply_policy(self.optimizer, self._policy, self.epochs(samples))
         return float(self.optimizer.param_groups[0]["lr"]), momentum
 
     def constant_prediction_loss(self) -> float | None:

@@ -120,7 +120,7 @@ def test_one_cycle_equals_torch(
     div_factor: float,
     final_div_factor: float,
 ) -> None:
-    """Torch's peak is one step before ``pct_start`` of its steps, and its last step already has the last rate."""
+    """The highest rate in the last step of the rise, and the last rate in the last step of all."""
     theirs = OneCycleLR(
         make(),
         max_lr=lr_max,
@@ -134,8 +134,8 @@ def test_one_cycle_equals_torch(
     policy = OneCycle(
         lr_min=lr_max / div_factor,
         lr_max=lr_max,
-        total_epochs=(total_steps - 1) / steps_per_epoch,
-        warmup_fraction=(pct_start * total_steps - 1) / (total_steps - 1),
+        total_epochs=total_steps / steps_per_epoch,
+        warmup_fraction=pct_start,
         final_divisor=final_div_factor,
         **MOMENTA,
     )

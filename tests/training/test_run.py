@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import tiny_run
 import torch
+from torch.optim.lr_scheduler import OneCycleLR
 
 from clr_hpc.config.optimizer import Adam
-from clr_hpc.config.policy import Constant, Triangular
+from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate, momentum
@@ -123,6 +124,24 @@ def test_rates_grow_with_the_batch_if_the_spec_says_so(small_pack: Pack, tmp_pat
     run(make_spec(small_pack, training=training), small_pack, tmp_path / "run")
     for number, entry in enumerate(steps(tmp_path / "run")):
         assert entry["lr"] == 2 * learning_rate(POLICY, number * 64 / entry["samples"] * entry["progress"])
+
+
+def test_one_cycle_ends_in_the_last_step_as_torchs_does(small_pack: Pack, tmp_path: Path) -> None:
+    policy = OneCycle(lr_min=1e-4, lr_max=1e-3, total_epochs=2, warmup_fraction=0.4)
+    training = {"epochs": 2, "image_size": 32, "batch_size": 16}
+    run(make_spec(small_pack, policy=policy, training=training), small_pack, tmp_path / "run")
+    rates = [entry["lr"] for entry in steps(tmp_path / "run")]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    theirs = OneCycleLR(
+        optimizer, 1e-3, total_steps=len(rates), pct_start=0.4, div_factor=10, cycle_momentum=False
+    )
+    expected = theirs.get_last_lr()
+    for _ in rates[1:]:
+        optimizer.step()
+        theirs.step()
+        expected += theirs.get_last_lr()
+    assert rates == pytest.approx(expected, rel=1e-9)
+    assert rates[-1] == pytest.approx(1e-4 / 1e4, rel=1e-6)
 
 
 def test_every_epoch_measures_all_images_of_both_splits(finished: Path, small_pack: Pack) -> None:
