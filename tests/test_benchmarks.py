@@ -23,6 +23,7 @@ WITH_OPTIONS = [
     "ddp",
     "evaluation",
     "gpu",
+    "lr_limit",
     "overhead",
     "pack",
     "plan",

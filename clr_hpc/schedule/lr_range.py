@@ -19,7 +19,7 @@ with the tricube K (Cleveland 1979). Rates, or their logarithms, must be evenly 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,10 @@ curves drawn with strong noise, two then pass."""
 LOWER_WITHOUT_CYCLE = 3.0
 """A cycle only touches its upper bound; what stays at a rate must keep away from where the loss turns. Smith 2017,
 section 3.3, takes a third or a quarter of the upper bound as the lower one of a narrow cycle."""
+STABLE_SHARE = 0.8
+"""Of the highest stable rate, which a loss that diverges allows to be estimated within some 20 %."""
+NOISE = 2.0
+"""Mean absolute differences of neighbouring losses, below which an excess over the floor is noise."""
 SURE_RISE = 3.0
 """Standard errors by which the loss must have risen again to have turned."""
 SMALLEST_FALL = 0.02
@@ -61,6 +65,8 @@ class Curve:
     diverged: bool = False
     constant_answer: float | None = None
     """The loss of the best constant prediction, where the task has one."""
+    steps_per_record: int = 1
+    """Optimizer steps whose mean loss is one of ``losses``."""
 
     @property
     def constant_level(self) -> float | None:
@@ -82,9 +88,10 @@ class Curve:
         return level, np.sqrt(weights**2 @ (quotients - level) ** 2)
 
 
-Then = Literal["loses half", "rises", "stays"]
-"""After its fall the loss may rise until half of the fall is lost; or less far, and ``lr_max`` is the last rate
-that has nine tenths of it; or stay low, and ``lr_max`` is the first such rate."""
+Then = Literal["loses half", "rises", "diverges", "stays"]
+"""After its fall the loss may rise until half of the fall is lost; or less far, or so abruptly that only the
+test's end shows it, and ``lr_max`` is the last rate that has nine tenths of it; or stay low, and ``lr_max`` is the
+first such rate. Where it diverges, ``lr_max`` is a stable rate, too."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +141,7 @@ def suggest(curve: Curve, then: Then | None = None) -> Suggestion | Refusal:
     share = max(STOPPED_AT_LEAST, STOPPED - 3 * error[lowest] / fall)
     low_enough = 1 - share * fall
     stopped = int(np.argmax(falling <= low_enough))
-    last_half, loses_half = _end_of_floor(level, error, lowest, turn, 1 - HELD * fall)
-    last_low, rises = _end_of_floor(level, error, lowest, turn, low_enough)
-    if then is None:
-        then = "loses half" if loses_half else "rises" if rises else "stays"
-    last = {"loses half": last_half, "rises": max(stopped, last_low), "stays": stopped}[then]
+    then, last = _end(curve, level, error, (lowest, turn), (1 - HELD * fall, low_enough), stopped, then)
     if begun == 0:
         return Refusal(
             f"the loss falls from the first rate on, {rates[0]:.2g}, so that where it begins to fall lies below; "
@@ -150,15 +153,21 @@ def suggest(curve: Curve, then: Then | None = None) -> Suggestion | Refusal:
             "raise lr_max in range_test.rates"
         )
     lr_min, lr_max = float(rates[begun]), float(rates[last])
+    stable = math.inf
+    if curve.diverged:
+        stable = STABLE_SHARE * _stable_rate(curve, float(level[lowest]), 1 - HELD * fall)
+    lr_max = min(lr_max, stable)
     if not lr_min < lr_max:
         return Refusal(f"the loss falls within one step of the test, at {lr_min:.2g}; raise range_test.epochs")
     end = {
-        "loses half": f"half is lost again above {lr_max:.2g}",
-        "rises": f"it rises above {lr_max:.2g}",
+        "loses half": f"half is lost again above {rates[last]:.2g}",
+        "rises": f"it rises above {rates[last]:.2g}",
+        "diverges": "it diverges",
         "stays": "it stays, so that higher rates may do, too",
     }[then]
-    if curve.diverged:
-        end = "it diverges" if then == "stays" else f"{end}, and it diverges"
+    if curve.diverged and then != "diverges":
+        end = f"{end}, and it diverges"
+    held = f", and steps are stable up to {stable:.2g}" if stable < rates[last] else ""
     of_frequency = _of_frequency(curve, float(level[lowest]), float(error[lowest]))
     return Suggestion(
         lr_min,
@@ -166,8 +175,8 @@ def suggest(curve: Curve, then: Then | None = None) -> Suggestion | Refusal:
         lr_max,
         float(fall),
         then,
-        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, {share:.0%} by {rates[stopped]:.2g}; "
-        f"then {end}{of_frequency}",
+        f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, {share:.0%} by {rates[stopped]:.2g}"
+        f"{held}; then {end}{of_frequency}",
     )
 
 
@@ -192,6 +201,7 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
     Args:
         curves: one per seed, tested with the same rates; the mean ends where the first of them does.
     """
+    curves = _of_one_length(curves)
     together = suggest(_mean(curves))
     if isinstance(together, Refusal):
         return together
@@ -213,14 +223,22 @@ def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
     return Agreement(together, low, high, refused)
 
 
-def _mean(curves: Sequence[Curve]) -> Curve:
-    """Return the curve of all seeds' batches together, up to the end of the shortest."""
+def _of_one_length(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the curves up to the end of the shortest."""
     count = min(len(curve.rates) for curve in curves)
+    return [
+        replace(one, rates=one.rates[:count], losses=one.losses[:count], untrained=one.untrained[:count])
+        for one in curves
+    ]
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """Return the curve of all seeds' batches together; all are equally long."""
     constants = [curve.constant_answer for curve in curves if curve.constant_answer is not None]
-    return Curve(
-        rates=curves[0].rates[:count],
-        losses=np.mean([curve.losses[:count] for curve in curves], axis=0),
-        untrained=np.mean([curve.untrained[:count] for curve in curves], axis=0),
+    return replace(
+        curves[0],
+        losses=np.mean([curve.losses for curve in curves], axis=0),
+        untrained=np.mean([curve.untrained for curve in curves], axis=0),
         diverged=any(curve.diverged for curve in curves),
         constant_answer=float(np.mean(constants)) if constants else None,
     )
@@ -266,6 +284,61 @@ def _end_of_floor(
     stays = int((-_falling(-level[lowest:until]) <= low_enough).sum())
     rise = (level - level[lowest]) / np.hypot(error, error[lowest])
     return lowest + stays - 1, lowest + stays < until and float(rise[lowest:].max()) > SURE_RISE
+
+
+def _end(
+    curve: Curve,
+    level: NDArray[np.float64],
+    error: NDArray[np.float64],
+    turning: tuple[int, int | None],
+    enough: tuple[float, float],
+    stopped: int,
+    then: Then | None,
+) -> tuple[Then, int]:
+    """Return what the loss does after its fall, and the place of the last rate that is good enough for that.
+
+    Args:
+        curve: of the test, with its smoothed ``level`` and the ``error`` of that.
+        turning: where it is lowest, and where it turns ragged.
+        enough: levels that keep half of the fall, and nine tenths.
+        stopped: the place where the fall reaches nine tenths.
+        then: what the loss does, where that is known already.
+    """
+    last_half, loses_half = _end_of_floor(level, error, *turning, enough[0])
+    last_low, rises = _end_of_floor(level, error, *turning, enough[1])
+    if then is None:
+        seen: Then = "diverges" if curve.diverged else "stays"
+        then = "loses half" if loses_half else "rises" if rises else seen
+    low = max(stopped, last_low)
+    return then, {"loses half": last_half, "rises": low, "diverges": low, "stays": stopped}[then]
+
+
+def _stable_rate(curve: Curve, floor: float, half: float) -> float:
+    """Return the highest rate at which steps would not have diverged, from how fast the loss grew when they did.
+
+    Near a minimum of curvature c, a step of gradient descent multiplies the distance from it by 1 - lr * c (LeCun
+    et al. 1998, "Efficient BackProp", section 4.3). Beyond the limit 2 / c the loss so grows by r² per step, with
+    r = lr * c - 1, and the limit is 2 * lr / (1 + r). When growth is seen says less: the deeper a loss had fallen,
+    the longer it takes to come back. A noiseless one is back at 12.6 times the limit, where the dilogarithm is
+    imaginary, whatever the curvature and the number of steps. With momentum m the limit is 2 * (1 + m) / c, and
+    the estimate 0.5 to 1 times that.
+
+    Args:
+        curve: of a test that diverged.
+        floor: the lowest level of its loss.
+        half: the level at which half of the fall is lost.
+    """
+    quotients, rates = curve.losses / curve.untrained, curve.rates
+    last = int(np.flatnonzero(quotients <= half)[-1])
+    noise = NOISE * float(np.abs(np.diff(quotients[: last + 1])).mean())
+    excess = np.maximum(quotients - floor, max(noise, 1e-12))
+    if last + 1 == len(quotients):  # the next loss was not finite, which says not how fast it grew
+        excess = np.append(np.maximum(excess, half - floor), FACTOR)
+    end = len(excess) - 1
+    first = last + 1 if last + 1 < end else last  # what is below half is near the noise
+    growth = math.log(excess[end] / excess[first]) / (end - first) / curve.steps_per_record
+    grew_at = math.exp(float(np.log(rates[first:end]).mean()))
+    return min(float(rates[last]), 2 * grew_at / (1 + math.exp(max(growth, 0.0) / 2)))
 
 
 def _is_sure(level: NDArray[np.float64], error: NDArray[np.float64], place: int) -> bool:

@@ -120,6 +120,14 @@ def test_numbers_stand_in_place_of_auto(measured: Measured) -> None:
     assert all(name.startswith("effusion.mobilenet_v1.sgd.range_test.ramp.seed") for name in found.tests)
 
 
+def test_records_of_several_steps_are_known_by_their_samples(measured: Measured) -> None:
+    study = measured.study(training={"epochs": 4, "image_size": 32, "batch_size": 8})
+    measured.invent(study)
+    tests = expand(range_test_study(study), CHECKSUM)
+    for learner in summarize_tests(tests, folder_of_tests(measured.results, study.name)):
+        assert {curve.steps_per_record for curve in learner.curves} == {4}
+
+
 def test_a_study_without_auto_is_left_alone(measured: Measured) -> None:
     study = measured.study(rates={"sgd": {"lr_min": 0.1, "lr_max": 1}, "adam": {"lr_min": 0.1, "lr_max": 1}})
     assert measured.resolve(study) is study

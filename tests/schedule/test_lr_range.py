@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parts.quadratics as quadratics
 from clr_hpc.schedule.lr_range import (
     WARM_RECORDS,
     Agreement,
@@ -258,6 +259,53 @@ def test_seeds_count_up_to_where_the_first_ends() -> None:
 def test_one_seed_has_no_spread() -> None:
     found = agreement([curve()])
     assert found.lowest == found.suggestion == found.highest
+
+
+QUADRATICS: list[tuple[float, ...]] = [(4.0,), (400.0,), (40000.0,), tuple(np.geomspace(0.04, 400, 40))]
+
+
+def share_of_limit(curvatures: Sequence[float], steps: int, **settings: float) -> float:
+    """Return the upper bound that three seeds suggest as a share of the highest stable rate."""
+    found = agreement([quadratics.range_test(curvatures, steps, seed=seed, **settings) for seed in range(3)])
+    return found.suggestion.lr_max / quadratics.limit(curvatures, settings.get("momentum", 0.0))
+
+
+@pytest.mark.parametrize("curvatures", QUADRATICS, ids=["low", "middle", "high", "four decades"])
+@pytest.mark.parametrize("settings", [{}, {"floor": 1.0}, {"noise": 0.01}, {"noise": 0.1, "floor": 1.0}])
+def test_the_upper_bound_is_below_the_limit_whatever_the_number_of_steps(
+    curvatures: tuple[float, ...], settings: dict[str, float]
+) -> None:
+    shares = [share_of_limit(curvatures, steps, **settings) for steps in (200, 400, 1000)]
+    assert min(shares) > 0.4
+    assert max(shares) < 0.9
+    assert max(shares) / min(shares) < 1.6
+
+
+@pytest.mark.parametrize("settings", [{}, {"noise": 0.01, "floor": 1.0}])
+def test_with_momentum_it_is_at_least_a_third_of_the_limit(settings: dict[str, float]) -> None:
+    shares = [share_of_limit((400.0,), steps, momentum=0.9, **settings) for steps in (200, 400, 1000)]
+    assert min(shares) > 1 / 3
+    assert max(shares) < 0.9
+
+
+@pytest.mark.parametrize("steps_per_record", [2, 4])
+def test_several_steps_of_a_record_are_told_from_fast_growth(steps_per_record: int) -> None:
+    each = quadratics.range_test((400.0,), 300 * steps_per_record, noise=0.01, floor=1.0)
+    count = len(each.rates) // steps_per_record * steps_per_record
+    rates, losses, untrained = (
+        values[:count].reshape(-1, steps_per_record).mean(axis=1)
+        for values in (each.rates, each.losses, each.untrained)
+    )
+    found = suggestion(Curve(rates, losses, untrained, diverged=True, steps_per_record=steps_per_record))
+    assert 0.4 < found.lr_max / quadratics.limit((400.0,)) < 0.9
+
+
+def test_a_loss_that_is_infinite_at_once_leaves_the_bound_well_below() -> None:
+    whole = curve(middle=1e-4, noise=0.02)
+    found = suggestion(Curve(whole.rates[:150], whole.losses[:150], whole.untrained[:150], diverged=True))
+    assert found.then == "diverges"
+    assert RATES[149] / 5 < found.lr_max < RATES[149] / 2
+    assert f"steps are stable up to {found.lr_max:.2g}; then it diverges" in found.reason
 
 
 losses = st.lists(st.floats(0.01, 1e6), min_size=0, max_size=60)
