@@ -7,7 +7,7 @@ of version 1 keep their bytes.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.records import Count, Damaged, Epochs, Number, PolicyRate, read_bytes, sha256_of, why
 
 FORMAT_VERSION = 1
+"""One more with every field that ``Progress`` gets; checkpoints of earlier versions stay readable."""
 RATE_CUT = 3
 """What every rate is divided by when training has diverged."""
 REMEDY = "training resumes from an older one, or from the beginning"
@@ -63,12 +64,20 @@ class Progress:
 _PROGRESS = TypeAdapter(Progress)
 
 
+def progress_metadata(progress: Progress) -> dict[str, Any]:
+    """Return the metadata of a checkpoint."""
+    version = {"format_version": FORMAT_VERSION} if FORMAT_VERSION > 1 else {}
+    return version | asdict(progress)
+
+
 def parse_progress(metadata: dict[str, Any], file: Path) -> Progress | Damaged:
     """Return the progress in a checkpoint's metadata."""
     values = dict(metadata)
-    version = values.pop("format_version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
-        return Damaged(file, f"it has format version {version}, and this clr_hpc reads {FORMAT_VERSION}", REMEDY)
+    version = values.pop("format_version", 1)
+    if version not in range(1, FORMAT_VERSION + 1):
+        return Damaged(
+            file, f"it has format version {version}, and this clr_hpc reads up to {FORMAT_VERSION}", REMEDY
+        )
     try:
         return _PROGRESS.validate_json(json.dumps(values))
     except ValidationError as error:

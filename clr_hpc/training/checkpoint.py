@@ -7,7 +7,7 @@ optimizer's state and the progress; order, augmentation and dropout are function
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from clr_hpc.store.checkpoints import (
     checksum_damage,
     drop,
     parse_progress,
+    progress_metadata,
     tensor_files,
     write_checksum,
 )
@@ -62,10 +63,10 @@ class Checkpoints:
         return self.folder / tensors_name(samples)
 
     def save(self, tensors: dict[str, Tensor], progress: Progress) -> str:
-        """Write a checkpoint of ``state_tensors``, delete all but the last two, and return its SHA-256."""
+        """Write a checkpoint of these tensors, delete all but the last two, and return its SHA-256."""
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
-        checksum = save_tensors(path, tensors, asdict(progress))
+        checksum = save_tensors(path, tensors, progress_metadata(progress))
         drop(self._newest_first()[KEPT:])
         return checksum
 

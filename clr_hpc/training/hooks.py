@@ -98,7 +98,7 @@ class Hooks:
                 raise FloatingPointError(
                     f"a weight is not finite after {progress.samples} samples: training diverged; lower lr_max"
                 )
-            return self._saver.save_checkpoint(self._trainer.model, self._trainer.optimizer, progress)
+            return self._saver.save_checkpoint(self._trainer.state(), progress)
 
     def result(self, progress: Progress) -> dict[str, Any]:
         """Return the run's result, when all that it saved is on disk."""

@@ -14,7 +14,6 @@ from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from clr_hpc.config.run import WarmStart
 from clr_hpc.store import layout
@@ -30,7 +29,6 @@ from clr_hpc.training.checkpoint import (
     load_tensors,
     model_tensors,
     save_tensors,
-    state_tensors,
 )
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.timeline import AnyTimeline, untimed
@@ -203,14 +201,10 @@ class Saver:
         samples = self.group.broadcast_from_rank0(lambda: list(kept))
         return {seen: self.group.broadcast_tensors_from_rank0(partial(kept.__getitem__, seen)) for seen in samples}
 
-    def save_checkpoint(
-        self, model: nn.Module, optimizer: Optimizer | None, progress: Progress
-    ) -> Future[str] | None:
-        """Save a checkpoint and return its SHA-256 to come, None in the processes that don't write."""
+    def save_checkpoint(self, tensors: dict[str, Tensor], progress: Progress) -> Future[str] | None:
+        """Save a trainer's state and return the SHA-256 to come, None in the processes that don't write."""
         self._saved_at = time.monotonic()
-        return self._save(
-            state_tensors(model, optimizer), lambda tensors: self._checkpoints.save(tensors, progress)
-        )
+        return self._save(tensors, lambda copies: self._checkpoints.save(copies, progress))
 
     def save_snapshot(self, model: nn.Module, samples: int) -> None:
         """Keep the model at the end of a cycle."""

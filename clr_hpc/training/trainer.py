@@ -97,11 +97,14 @@ class Trainer:
         with self.step.autocast():
             self.model.prepare(self.training_images, self.data.training_patients)
         if self.group.size > 1:
-            tensors = self.group.broadcast_tensors_from_rank0(lambda: state_tensors(self.model, self.optimizer))
-            self.restore(tensors)
+            self.restore(self.group.broadcast_tensors_from_rank0(self.state))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors of a checkpoint, not copied; ``restore`` takes them."""
+        return state_tensors(self.model, self.optimizer)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take the state of a checkpoint."""
+        """Take the tensors of a checkpoint."""
         self.model.load_state_dict(model_weights(tensors))
         if self.optimizer is not None:
             restore_optimizer(self.optimizer, tensors)
@@ -159,7 +162,7 @@ class Trainer:
 
     def state_is_finite(self) -> bool:
         """Say whether all that a checkpoint would hold is finite in all processes; waits for the device."""
-        (broken,) = self.group.any(not all_finite(state_tensors(self.model, self.optimizer).values()))
+        (broken,) = self.group.any(not all_finite(self.state().values()))
         return not broken
 
     def evaluate(self, *splits: SplitName) -> dict[SplitName, Evaluation]:

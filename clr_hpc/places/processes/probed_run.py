@@ -153,11 +153,10 @@ class _Probe:
     def _saving_seconds(self) -> float:
         from clr_hpc.store import layout
         from clr_hpc.store.checkpoints import Progress
-        from clr_hpc.training.checkpoint import Checkpoints, state_tensors
+        from clr_hpc.training.checkpoint import Checkpoints
 
         with tempfile.TemporaryDirectory(dir=self._disk) as folder, self._timed() as taken:
-            tensors = state_tensors(self._run.model, self._run.optimizer)
-            Checkpoints(Path(folder) / layout.CHECKPOINTS).save(tensors, Progress())
+            Checkpoints(Path(folder) / layout.CHECKPOINTS).save(self._run.state(), Progress())
         return taken[0]
 
     def _memory_bytes(self) -> int:
