@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.data.splits import Split, SplitName
+from clr_hpc.store.records import Damaged, read_record, why
 
 
 class LabelCounts(FrozenSpec):
@@ -118,13 +119,12 @@ def read_manifest(folder: Path) -> Manifest:
         PackError: ``folder`` isn't a pack, is of another format version, or its manifest was changed.
     """
     path = folder / MANIFEST
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PackError(f"{folder} is not a pack: it has no {MANIFEST}; make one with 'clr-hpc pack'") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PackError(f"{path} is damaged: {error}; {_REMEDY}") from error
-    version = values.get("format_version") if isinstance(values, dict) else None
+    values = read_record(path, _VALUES, _REMEDY)
+    if values is None:
+        raise PackError(f"{folder} is not a pack: it has no {MANIFEST}; make one with 'clr-hpc pack'")
+    if isinstance(values, Damaged):
+        raise PackError(str(values))
+    version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise PackError(
             f"{path} has format version {version}, this clr_hpc reads version {FORMAT_VERSION}; "
@@ -134,7 +134,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
-        raise PackError(f"{path} is damaged: {error}; {_REMEDY}") from error
+        raise PackError(f"{path} is damaged: {why(error)}; {_REMEDY}") from error
     if manifest.checksum != checksum:
         raise PackError(f"{path} was changed: its checksum is {manifest.checksum}, not {checksum}; {_REMEDY}")
     return manifest
@@ -173,4 +173,5 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_VALUES = TypeAdapter(dict[str, Any])
 _REMEDY = "copy the pack again from a whole one, or delete it and make it again with 'clr-hpc pack'"

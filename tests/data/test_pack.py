@@ -120,6 +120,13 @@ def test_a_changed_manifest_is_refused(pack_folder: Path) -> None:
         Pack.open(pack_folder)
 
 
+@pytest.mark.parametrize("content", [b"[" * 5000, b"\xff", b"[]", b'{"size": ' + b"9" * 5000 + b"}"])
+def test_a_manifest_that_is_no_json_is_named(pack_folder: Path, content: bytes) -> None:
+    (pack_folder / "manifest.json").write_bytes(content)
+    with pytest.raises(PackError, match=r"manifest\.json.*'clr-hpc pack'|manifest\.json has format version"):
+        Pack.open(pack_folder)
+
+
 def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackError, match=r"is not a pack: it has no manifest.json; make one"):
         Pack.open(tmp_path)

@@ -4,7 +4,6 @@ SLURM is queried for states at most every ``POLL_SECONDS``, for all commands and
 in the study's folder. Where it does not answer, the jobs' records and the leases in the run folders remain.
 """
 
-import json
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -13,6 +12,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.base import JobState, JobStatus
 from clr_hpc.places.slurm.commands import Job, SlurmError, cancel_jobs, jobs_in_accounting, jobs_in_queue
@@ -20,6 +22,7 @@ from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Submission
 from clr_hpc.places.slurm.sbatch import log_files
 from clr_hpc.places.slurm.submit import queued_runs, settle
 from clr_hpc.store.atomic import write_json
+from clr_hpc.store.records import Damaged, read_record, record
 from clr_hpc.store.study_folder import StudyFolder
 
 POLL_SECONDS = 30.0
@@ -82,7 +85,7 @@ def job_of_run(ledger: Ledger, spec: RunSpec) -> str | None:
     for submission in ledger.submissions():
         for index in range(len(submission.elements)):
             record = ledger.record(submission.token, index)
-            if spec.name in record.trained and record.starts[-1].time >= found[0]:
+            if record.starts and spec.name in record.trained and record.starts[-1].time >= found[0]:
                 found = record.starts[-1].time, record.starts[-1].job
     return found[1]
 
@@ -146,16 +149,28 @@ def _state(
     return replace(job_state, log=tuple(tail_of_job(ledger, job_id, TAIL_LINES))) if went_wrong else job_state
 
 
+@record
+class _Answer(TypedDict):
+    """``queue.json``: what SLURM last said."""
+
+    asked: float
+    names: list[str]
+    jobs: list[Job]
+    silence: str | None
+
+
+_ANSWER: TypeAdapter[_Answer] = TypeAdapter(_Answer)
+
+
 def _known_jobs(ledger: Ledger, submissions: Sequence[Submission]) -> tuple[list[Job], str | None]:
     """Query SLURM, or return its last answer if that is recent."""
     path = ledger.folder / "queue.json"
     names = [submission.name for submission in submissions]
-    try:
-        kept = json.loads(path.read_text())
-        if kept["names"] == names and 0 <= time.time() - kept["asked"] < POLL_SECONDS:
-            return [Job(**job) for job in kept["jobs"]], kept["silence"]
-    except (OSError, ValueError, TypeError, KeyError):
-        pass  # never queried, or by another version
+    kept = read_record(path, _ANSWER, "it is queried again")
+    if kept is not None and not isinstance(kept, Damaged) and kept["names"] == names:
+        is_recent = 0 <= time.time() - kept["asked"] < POLL_SECONDS
+        if is_recent:
+            return kept["jobs"], kept["silence"]
     asked = time.time()
     jobs, silence = _ask(submissions, names)
     if ledger.is_mine:

@@ -18,7 +18,6 @@ the same.
 """
 
 import fcntl
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -26,12 +25,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import uuid4
+
+from pydantic import BeforeValidator, TypeAdapter
+from typing_extensions import TypedDict
 
 from clr_hpc.config.base import UserError
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
+from clr_hpc.store.records import Damaged, Time, read_record, record
 from clr_hpc.training.run import RunSettings
 
 Shape = Literal["array", "allocation"]
@@ -45,7 +48,7 @@ class Submission:
     token: str
     name: str
     """Of the job; no other job has it."""
-    made: str
+    made: Time
     state: Literal["intended", "submitted", "abandoned"]
     elements: tuple[tuple[str, ...], ...]
     """(array tasks,) the names of the runs of each, in the order of training."""
@@ -209,13 +212,10 @@ class Ledger:
             LedgerError: it isn't there or can't be read.
         """
         path = self.folder / "submissions" / f"{token}.json"
-        try:
-            values = json.loads(path.read_text())
-            values["elements"] = tuple(tuple(runs) for runs in values["elements"])
-            known = [field.name for field in fields(RunSettings) if field.name in values]
-            return Submission(settings=RunSettings(**{name: values.pop(name) for name in known}), **values)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise LedgerError(f"{path}: {error}; cancel the job, remove the file and submit again") from error
+        found = _read(path, _SUBMISSION, "cancel the job, remove the file and submit again")
+        if found is None:
+            raise LedgerError(f"{path} does not exist; submit again")
+        return found
 
     def submissions(self) -> list[Submission]:
         """Return all submissions, the oldest first.
@@ -227,10 +227,15 @@ class Ledger:
         return sorted((self.read(token) for token in tokens), key=lambda one: (one.made, one.token))
 
     def record(self, token: str, index: int) -> JobRecord:
-        """Return the record of an array task; an empty one if it never started."""
-        values = _read(self._record_path(token, index)) or {}
-        starts = tuple(Start(**start) for start in values.pop("starts", ()))
-        return JobRecord(starts, tuple(values.pop("trained", ())), **values)
+        """Return the record of an array task; an empty one if it never started.
+
+        Raises:
+            LedgerError: it can't be read.
+        """
+        return (
+            _read(self._record_path(token, index), _JOB_RECORD, "remove it; the starts in it are forgotten")
+            or JobRecord()
+        )
 
     def write_record(self, token: str, index: int, record: JobRecord) -> None:
         """Write the record of an array task."""
@@ -271,17 +276,44 @@ class Ledger:
         write_json(self.folder / "excluded" / node, {"reason": reason, "time": now()})
 
     def excluded(self) -> dict[str, str]:
-        """Return the excluded nodes, and why."""
-        found = {path.name: _read(path) for path in sorted((self.folder / "excluded").glob("[!.]*"))}
-        return {node: str(values["reason"]) for node, values in found.items() if values is not None}
+        """Return the excluded nodes, and why.
+
+        Raises:
+            LedgerError: a file of one can't be read.
+        """
+        files = sorted((self.folder / "excluded").glob("[!.]*"))
+        found = {file.name: _read(file, _EXCLUSION, "remove it to use the node again") for file in files}
+        return {node: exclusion["reason"] for node, exclusion in found.items() if exclusion is not None}
 
 
 FOLDERS = ("submissions", "elements", "cancelled", "faults", "excluded", "allocations", "logs")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return values
+T = TypeVar("T")
+
+
+@record
+class _Exclusion(TypedDict):
+    reason: str
+
+
+def _with_settings(values: Any) -> Any:
+    """Put the settings of runs, which stand among the rest in the file, into one value."""
+    if not isinstance(values, dict):
+        return values
+    names = {setting.name for setting in fields(RunSettings)}
+    rest = {name: value for name, value in values.items() if name not in names}
+    return rest | {"settings": {name: value for name, value in values.items() if name in names}}
+
+
+_SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Annotated[Submission, BeforeValidator(_with_settings)])
+_JOB_RECORD = TypeAdapter(JobRecord)
+_EXCLUSION: TypeAdapter[_Exclusion] = TypeAdapter(_Exclusion)
+
+
+def _read(path: Path, kind: TypeAdapter[T], remedy: str) -> T | None:
+    """Return the record of a file; None where there is no such file."""
+    found = read_record(path, kind, remedy)
+    if isinstance(found, Damaged):
+        raise LedgerError(str(found))
+    return found

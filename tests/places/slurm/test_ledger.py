@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from mutation import damage_of
 
+from clr_hpc.config.base import UserError
+from clr_hpc.places.slurm.allocation.rendezvous import Head, Rendezvous
+from clr_hpc.places.slurm.jobs import read_slurm_status
 from clr_hpc.places.slurm.ledger import (
     JobRecord,
     Ledger,
@@ -141,3 +146,42 @@ def test_its_owner_alone_reads_it(ledger: Ledger) -> None:
 def test_an_excluded_node_is_named_with_its_reason(ledger: Ledger) -> None:
     ledger.exclude("node1", "2 runs failed")
     assert ledger.excluded() == {"node1": "2 runs failed"}
+
+
+@pytest.mark.parametrize("name", ["submissions/{}.json", "elements/{}.0.json", "excluded/node7", "queue.json"])
+def test_a_damaged_file_is_an_error_that_names_it(
+    name: str, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no SLURM
+    sent = with_job(submission(("a", "b"), ("c",)), 7)
+    ledger.write(sent)
+    ledger.write_record(sent.token, 0, JobRecord((Start("2026-01-01", "node7", "7_0", 0, 1, 64),), ("a",)))
+    ledger.exclude("node7", "its disk is full")
+    read_slurm_status(ledger)
+    file = ledger.folder / name.format(sent.token)
+    sound = file.read_bytes()
+    assert len(read_slurm_status(ledger).jobs) == 2
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    @given(damage_of(file.suffix or ".json")(sound))
+    def check(content: bytes) -> None:
+        file.write_bytes(content)
+        error = None
+        try:
+            read_slurm_status(ledger)
+        except LedgerError as raised:
+            error = raised
+        assert error is None or (str(file) in str(error) and file.name != "queue.json")
+
+    check()
+
+
+def test_a_damaged_rendezvous_is_an_error_that_names_it(tmp_path: Path) -> None:
+    rendezvous = Rendezvous(tmp_path)
+    assert rendezvous.read() is None
+    rendezvous.announce(Head("here:1", "here", 1, 30.0))
+    assert rendezvous.read() == Head("here:1", "here", 1, 30.0)
+    for content in (b"", b"{}", b"[1]", b"\xff", b'{"address": 1}'):
+        (tmp_path / "cluster.json").write_bytes(content)
+        with pytest.raises(UserError, match=r"cluster\.json"):
+            rendezvous.read()

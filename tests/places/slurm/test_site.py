@@ -45,6 +45,15 @@ def test_mistakes_are_named(tmp_path: Path, values: dict[str, object], message: 
         load_site(write(tmp_path, **values))
 
 
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"[" * 5000, b"cpus: !!int ''", b"\x00"], ids=["bytes", "deep", "int", "nul"]
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "site.yaml").write_bytes(content)
+    with pytest.raises(SiteError, match=r"site\.yaml: "):
+        load_site(tmp_path / "site.yaml")
+
+
 def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(SiteError, match=r"copy slurm/site\.example\.yaml"):
         load_site(tmp_path / "none.yaml")

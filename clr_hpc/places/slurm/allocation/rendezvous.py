@@ -9,7 +9,6 @@
 Each start of a job has a new folder, so that no start reads what an earlier one left.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -18,8 +17,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from clr_hpc.places.slurm.ledger import Ledger
 from clr_hpc.store.atomic import atomic_write, write_json
+from clr_hpc.store.records import read_record, required
 
 POLL_SECONDS = 0.5
 
@@ -36,6 +38,9 @@ class Head:
     kill_wait_seconds: float
     """From SIGTERM to SIGKILL at this site."""
     has_ended: bool = False
+
+
+_HEAD = TypeAdapter(Head)
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,13 @@ class Rendezvous:
         shutil.rmtree(self.lanes, ignore_errors=True)
 
     def read(self) -> Head | None:
-        """Return the announced head; None before that."""
-        try:
-            return Head(**json.loads((self.folder / "cluster.json").read_text()))
-        except FileNotFoundError:
-            return None
+        """Return the announced head; None before that.
+
+        Raises:
+            DamagedError: its file can't be read.
+        """
+        found = read_record(self.folder / "cluster.json", _HEAD, "cancel the job and submit again")
+        return required(found)
 
     def wait(self, give_up: Callable[[], bool]) -> Head | None:
         """Wait until the head is up; None where it has ended, or ``give_up`` returns True."""
