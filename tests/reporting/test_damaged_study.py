@@ -112,6 +112,10 @@ def test_damaged_lines_of_a_run_from_before_there_were_checksums_are_said(folder
     assert record.reason is not None
     assert "1 damaged line is left out" in record.reason
     assert "line 1 can&#39;t be read" in write_report(folder).read_text()
+    (run / layout.RESULT).unlink()
+    record = next(record for record in read_study(folder).runs if record.spec.name == run.name)
+    assert record.status == "unfinished"
+    assert str(record.reason).startswith("no result.json: running or interrupted; 1 damaged line is left out: ")
 
 
 def test_a_study_from_before_there_were_checksums_reads_as_before(make_study: StudyMaker) -> None:

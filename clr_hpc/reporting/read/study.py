@@ -146,9 +146,9 @@ def _read_started_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunR
     speeds = [line["images_per_second"] for line in steps if line["images_per_second"]]
     status: Status = result["status"] if result else "unfinished"
     reason = result.get("reason") if result else f"no {layout.RESULT}: running or interrupted"
-    if metrics.damaged and reason is None:
+    if metrics.damaged:
         count = "1 damaged line is" if len(metrics.damaged) == 1 else f"{len(metrics.damaged)} damaged lines are"
-        reason = f"{count} left out: {metrics.damaged[0]}"
+        reason = "; ".join(filter(None, (reason, f"{count} left out: {metrics.damaged[0]}")))
     predictions: Mapping[str, SplitScores] = {}
     if result and result["status"] == "done":
         predictions = _read_predictions(folder, spec, result, numbering)
