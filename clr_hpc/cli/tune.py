@@ -112,14 +112,15 @@ def _write_outcome(
     from rich.markup import escape
 
     from clr_hpc.reporting.page.tuning import best_in_words, cost_in_words, write_tuning_page
-    from clr_hpc.store.atomic import atomic_write, write_json
+    from clr_hpc.store.atomic import atomic_write
+    from clr_hpc.store.outcome import write_outcome
     from clr_hpc.tuning.outcome import best_study, outcome_of
 
     if not tuner.trials:
         return
-    outcome = outcome_of(tuner, folder.study, dimensions, folder.pack_checksum, folder.runs, place.processors)
-    outcome["processor"] = place.processor
-    write_json(folder.path / layout.OUTCOME, outcome)
+    used = place.processor, place.processors
+    outcome = outcome_of(tuner, folder.study, dimensions, folder.pack_checksum, folder.runs, *used)
+    write_outcome(folder.path, outcome)
     best = tuner.best()
     if best is None:
         failures = [trial.failure for trial in tuner.trials if trial.failure]

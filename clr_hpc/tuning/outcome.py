@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +12,16 @@ from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import Values, stage_of, trial_runs, tuned_study
 from clr_hpc.config.yaml_file import to_yaml
+from clr_hpc.store.outcome import (
+    BestTrial,
+    ChoiceRecord,
+    Importance,
+    IntervalRecord,
+    Measurement,
+    Outcome,
+    SearchCost,
+    TrialRecord,
+)
 from clr_hpc.tuning.space import Choice, Dimension, Dimensions
 from clr_hpc.tuning.trial_queue import cost_of
 from clr_hpc.tuning.tuner import Trial, Tuner
@@ -21,7 +31,7 @@ TREES = 200
 SHUFFLES = 20
 
 
-def importance_of(tuner: Tuner, dimensions: Dimensions) -> dict[str, Any] | None:
+def importance_of(tuner: Tuner, dimensions: Dimensions) -> Importance | None:
     """Return the importance of each setting, by a random forest of the trials that were trained to the end.
 
     ``settings`` has for each setting the fall of the forest's R² where its values are shuffled among trials
@@ -66,8 +76,14 @@ CONFIDENCE = 0.95
 
 
 def outcome_of(
-    tuner: Tuner, study: Study, dimensions: Dimensions, pack_checksum: str, runs_folder: Path, processors: float
-) -> dict[str, Any]:
+    tuner: Tuner,
+    study: Study,
+    dimensions: Dimensions,
+    pack_checksum: str,
+    runs_folder: Path,
+    processor: str,
+    processors: float,
+) -> Outcome:
     """Return ``outcome.json``, also for a search that has not ended.
 
     Args:
@@ -76,6 +92,7 @@ def outcome_of(
         dimensions: that were searched.
         pack_checksum: of the study's pack.
         runs_folder: holds the trials' runs.
+        processor: ``CPU`` or ``GPU``.
         processors: CPU threads or GPUs per run; a fraction of a GPU where runs share it.
     """
     tuning = study.tune
@@ -101,6 +118,7 @@ def outcome_of(
         "best": None if best is None else _best(best, tuner.plan.epochs),
         "importance": importance_of(tuner, dimensions),
         "cost": _cost(tuner, study, pack_checksum, runs_folder, processors),
+        "processor": processor,
     }
 
 
@@ -132,13 +150,14 @@ def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
     return fmean(values) - half, fmean(values) + half
 
 
-def _described(dimension: Dimension) -> dict[str, Any]:
+def _described(dimension: Dimension) -> ChoiceRecord | IntervalRecord:
     if isinstance(dimension, Choice):
         return {"values": list(dimension.values)}
     return {"low": dimension.low, "high": dimension.high, "scale": "log" if dimension.is_log else "linear"}
 
 
-def _trial(trial: Trial, tuner: Tuner) -> dict[str, Any]:
+def _trial(trial: Trial, tuner: Tuner) -> TrialRecord:
+    status: Literal["done", "stopped early", "under way", "failed"]
     if trial.failure is not None:
         status = "failed"
     elif tuner.plan.epochs in trial.measured:
@@ -156,20 +175,22 @@ def _trial(trial: Trial, tuner: Tuner) -> dict[str, Any]:
     }
 
 
-def _history(tuner: Tuner, seeds: int) -> list[dict[str, Any]]:
+def _history(tuner: Tuner, seeds: int) -> list[Measurement]:
     """Return every measurement with the epochs spent so far."""
     spent = 0
     reached: dict[int, int] = {}
-    history = []
+    history: list[Measurement] = []
     for number, epochs, value in tuner.history:
         spent += (epochs - reached.get(number, 0)) * seeds
         reached[number] = epochs
-        entry = {"trial": number, "epochs": epochs, "value": value, "epochs_spent": spent}
-        history.append(entry | {"is_whole": epochs == tuner.plan.epochs})
+        is_whole = epochs == tuner.plan.epochs
+        history.append(
+            {"trial": number, "epochs": epochs, "value": value, "epochs_spent": spent, "is_whole": is_whole}
+        )
     return history
 
 
-def _best(best: Trial, epochs: int) -> dict[str, Any]:
+def _best(best: Trial, epochs: int) -> BestTrial:
     by_seed = best.by_seed[epochs]
     return {
         "trial": best.number,
@@ -180,9 +201,7 @@ def _best(best: Trial, epochs: int) -> dict[str, Any]:
     }
 
 
-def _cost(
-    tuner: Tuner, study: Study, pack_checksum: str, runs_folder: Path, processors: float
-) -> dict[str, float]:
+def _cost(tuner: Tuner, study: Study, pack_checksum: str, runs_folder: Path, processors: float) -> SearchCost:
     trained = seconds = 0.0
     runs = 0
     for trial in tuner.trials:

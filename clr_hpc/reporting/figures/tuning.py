@@ -1,6 +1,7 @@
 """Figures of a search: its trials, the objective over time, and the importance of the settings."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -19,11 +20,11 @@ from clr_hpc.reporting.figures.svg import (
     new_figure,
     to_svg,
 )
+from clr_hpc.store.outcome import ChoiceRecord, IntervalRecord, Outcome
 
 BEST = arm_styles({"other": "other", "best": "best"})["best"].colour
 OBJECTIVES = {"auroc": "Validation AUROC", "loss": "Validation loss"}
 WIDTH = 760
-Outcome = dict[str, Any]
 SETTING_TITLES = {
     "batch_size": "Batch size",
     "lr_max": "lr_max",
@@ -34,19 +35,24 @@ SETTING_TITLES = {
 }
 
 
+def setting_title(name: str) -> str:
+    """Return what a setting is called in tables and figures."""
+    return SETTING_TITLES.get(name, name)
+
+
 def parallel_coordinates(outcome: Outcome) -> Markup:
     """Draw one line per trial over one axis per setting and one for the objective; the best trial stands out."""
     names = [*outcome["dimensions"], "value"]
-    trials = [trial for trial in outcome["trials"] if trial["value"] is not None]
+    measured = [(trial, trial["value"]) for trial in outcome["trials"] if trial["value"] is not None]
     best = outcome["best"]["trial"] if outcome["best"] else None
-    values = [trial["value"] for trial in trials]
+    values = [value for _, value in measured]
     low, high = min(values), max(values)
     ranks = _ranks(values, outcome["objective"])
     with mpl.rc_context(drawing_style()):
         figure, axes = new_figure(WIDTH, 330, bottom=40, left=16)
-        for trial, rank in sorted(zip(trials, ranks, strict=True), key=lambda pair: pair[1]):
+        for (trial, value), rank in sorted(zip(measured, ranks, strict=True), key=lambda pair: pair[1]):
             places = [_place(outcome["dimensions"][name], trial["values"][name]) for name in names[:-1]]
-            places.append((trial["value"] - low) / ((high - low) or 1.0))
+            places.append((value - low) / ((high - low) or 1.0))
             is_best, is_whole = trial["trial"] == best, trial["status"] == "done"
             axes.plot(
                 range(len(names)),
@@ -62,7 +68,7 @@ def parallel_coordinates(outcome: Outcome) -> Markup:
             marks = _marks(outcome["dimensions"][name]) if name != "value" else _ends(low, high)
             _write_marks(axes, position, marks, is_last=name == "value")
         axes.set_xticks(
-            range(len(names)), [*(SETTING_TITLES[name] for name in names[:-1]), OBJECTIVES[outcome["objective"]]]
+            range(len(names)), [*(setting_title(name) for name in names[:-1]), OBJECTIVES[outcome["objective"]]]
         )
         axes.set_xlim(-0.12, len(names) - 1 + 0.25)
         axes.set_ylim(-0.04, 1.06)
@@ -70,7 +76,7 @@ def parallel_coordinates(outcome: Outcome) -> Markup:
         axes.tick_params(length=0)
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.set_title("Trials: settings and objective")
-        described = f"Parallel coordinates of {len(trials)} trials; the numbers are in the table below"
+        described = f"Parallel coordinates of {len(measured)} trials; the numbers are in the table below"
         return to_svg(figure, "parallel", described)
 
 
@@ -104,11 +110,10 @@ def over_time(outcome: Outcome) -> Markup:
         return to_svg(figure, "over time", f"{len(history)} measurements over the epochs spent")
 
 
-def importance(outcome: Outcome) -> Markup:
+def importance(shares: Mapping[str, float]) -> Markup:
     """Draw one bar per setting: its share in what a random forest explains."""
-    shares = outcome["importance"]["settings"]
     ranked = sorted(shares.items(), key=lambda item: -item[1])
-    names = [SETTING_TITLES[name] for name, _ in ranked]
+    names = [setting_title(name) for name, _ in ranked]
     with mpl.rc_context(drawing_style()):
         left = 16 + LETTER * max(map(len, names))
         figure, axes = new_figure(WIDTH, 40 + 28 * len(names), bottom=8, left=left)
@@ -123,7 +128,7 @@ def importance(outcome: Outcome) -> Markup:
         return to_svg(figure, "importance", f"Bar chart of importance: {described}")
 
 
-def _place(dimension: dict[str, Any], value: float) -> float:
+def _place(dimension: ChoiceRecord | IntervalRecord, value: float) -> float:
     """Return where a value stands on its axis, from 0 to 1."""
     if "values" in dimension:
         return float(dimension["values"].index(value)) / max(len(dimension["values"]) - 1, 1)
@@ -133,7 +138,7 @@ def _place(dimension: dict[str, Any], value: float) -> float:
     return float((value - low) / (high - low))
 
 
-def _marks(dimension: dict[str, Any]) -> list[tuple[float, str]]:
+def _marks(dimension: ChoiceRecord | IntervalRecord) -> list[tuple[float, str]]:
     if "values" in dimension:
         return [(_place(dimension, value), f"{value:g}") for value in dimension["values"]]
     return [(0.0, f"{dimension['low']:g}"), (1.0, f"{dimension['high']:g}")]

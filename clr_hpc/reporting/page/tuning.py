@@ -1,36 +1,42 @@
 """The page of a search: ``tuning.html`` next to its source ``outcome.json``."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from clr_hpc.reporting.figures import tuning
-from clr_hpc.reporting.figures.tuning import SETTING_TITLES
+from clr_hpc.reporting.figures.tuning import setting_title
 from clr_hpc.reporting.page.template import render_page, write_text
+from clr_hpc.reporting.read.study import ReportError
 from clr_hpc.reporting.tables.table import Column, Table, tabulate
 from clr_hpc.reporting.wording import count, number
 from clr_hpc.store import layout
+from clr_hpc.store.outcome import Outcome, TrialRecord, read_outcome
+from clr_hpc.store.records import required
 
-Outcome = dict[str, Any]
 OBJECTIVES = {"auroc": "validation AUROC", "loss": "validation loss"}
 FEW_SEEDS = 5
 
 
 def write_tuning_page(folder: Path) -> Path:
-    """Write the page of a search into its folder, from what ``clr-hpc tune`` left there, and return its path."""
-    outcome: Outcome = json.loads((folder / layout.OUTCOME).read_text())
+    """Write the page of a search into its folder, from what ``clr-hpc tune`` left there, and return its path.
+
+    Raises:
+        UserError: its outcome is missing or damaged.
+    """
+    outcome = required(read_outcome(folder))
+    if outcome is None:
+        raise ReportError(f"{folder} has no {layout.OUTCOME}; 'clr-hpc tune' writes it")
     has_values = any(trial["value"] is not None for trial in outcome["trials"])
     page = render_page(
         "tuning.html.jinja",
         heading=f"{outcome['study']}: tuning",
         summary=_summary(outcome),
         outcome=outcome,
-        titles=SETTING_TITLES,
+        titles={name: setting_title(name) for name in outcome["dimensions"]},
         best=best_in_words(outcome),
         cost=cost_in_words(outcome),
         parallel=tuning.parallel_coordinates(outcome) if has_values else None,
         over_time=tuning.over_time(outcome) if outcome["history"] else None,
-        importance=tuning.importance(outcome) if outcome["importance"] else None,
+        importance=tuning.importance(outcome["importance"]["settings"]) if outcome["importance"] else None,
         importance_note=_importance_note(outcome),
         best_yaml=(folder / layout.BEST_STUDY).read_text() if outcome["best"] else "",
         trials=_trial_table(outcome),
@@ -41,7 +47,7 @@ def write_tuning_page(folder: Path) -> Path:
 def _trial_table(outcome: Outcome) -> Table:
     columns = [
         Column("Trial", "trial", str),
-        *(Column(SETTING_TITLES[name], f"values.{name}", "{:g}".format) for name in outcome["dimensions"]),
+        *(Column(setting_title(name), f"values.{name}", "{:g}".format) for name in outcome["dimensions"]),
         Column("Epochs", "epochs", str),
         Column(OBJECTIVES[outcome["objective"]], "value", lambda value: number(value, 4)),
         Column("Status", lambda trial: ": ".join(filter(None, (trial["status"], trial["reason"])))),
@@ -102,11 +108,11 @@ def _importance_note(outcome: Outcome) -> str:
     )
 
 
-def _ranked(outcome: Outcome) -> list[dict[str, Any]]:
+def _ranked(outcome: Outcome) -> list[TrialRecord]:
     """Return the trials, those trained longest first, the best first among these."""
     sign = -1 if outcome["objective"] == "auroc" else 1
 
-    def key(trial: dict[str, Any]) -> tuple[float, float]:
+    def key(trial: TrialRecord) -> tuple[float, float]:
         return -trial["epochs"], float("inf") if trial["value"] is None else sign * trial["value"]
 
     return sorted(outcome["trials"], key=key)

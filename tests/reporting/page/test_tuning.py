@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from mutation import damaged_json
 
+from clr_hpc.config.base import UserError
 from clr_hpc.reporting.page.tuning import best_in_words, cost_in_words, write_tuning_page
+from clr_hpc.store.outcome import read_outcome
+from clr_hpc.store.records import Damaged
 
 
 def outcome(trials: int = 9, seeds: int = 3, **changes: Any) -> dict[str, Any]:
@@ -99,6 +104,26 @@ def test_a_search_that_has_not_come_far_has_a_page_too(tmp_path: Path, objective
     assert "No trial was trained to the end" in page
     assert "it &lt;diverged&gt;" in page
     assert "too little to estimate importance" in page
+
+
+def test_a_damaged_outcome_is_an_error_that_names_it(tmp_path: Path) -> None:
+    page_of(tmp_path, outcome())
+    file = tmp_path / "outcome.json"
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    @given(damaged_json(file.read_bytes()))
+    def check(content: bytes) -> None:
+        file.write_bytes(content)
+        if isinstance(read_outcome(tmp_path), Damaged):
+            with pytest.raises(UserError, match=r"outcome\.json.*clr-hpc tune"):
+                write_tuning_page(tmp_path)
+        else:
+            write_tuning_page(tmp_path)
+
+    check()
+    file.unlink()
+    with pytest.raises(UserError, match="'clr-hpc tune' writes it"):
+        write_tuning_page(tmp_path)
 
 
 def test_words_say_how_sure_the_best_is() -> None:
