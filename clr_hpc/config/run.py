@@ -24,7 +24,8 @@ from clr_hpc.config.task import Task
 class Augmentation(FrozenSpec):
     """Random transforms of a training image, drawn each time it is seen. All zero: none."""
 
-    flip_probability: float = Field(default=0.5, ge=0, le=1)
+    flip_probability: float = Field(default=0.0, ge=0, le=1)
+    """Of being mirrored, which exchanges left and right: a chest film becomes that of another patient."""
     rotation_degrees: float = Field(default=7.0, ge=0, le=45)
     """Largest angle; drawn uniformly from ± this."""
     shift_fraction: float = Field(default=0.05, ge=0, le=0.5)

@@ -28,7 +28,14 @@ def test_id_survives_a_trip_through_json() -> None:
 
 def test_id_is_the_same_on_every_machine() -> None:
     # run folders made earlier must be found again: a change of this value is a change of format
-    assert spec().run_id == "86f56a8cd4"
+    before = spec(training=Training(epochs=2, image_size=64, augmentation={"flip_probability": 0.5}))
+    assert before.run_id == "86f56a8cd4"
+
+
+def test_films_are_not_mirrored_unless_the_study_says_so() -> None:
+    training = Training(epochs=2, image_size=64)
+    assert training.augmentation.flip_probability == 0
+    assert training.model_dump()["augmentation"]["flip_probability"] == 0, "or a later default would change it"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_flip_mirrors_left_and_right(pixels: torch.Tensor) -> None:
 
 
 def test_half_are_flipped() -> None:
-    drawn = draw_transforms(Augmentation(), 4000, np.random.default_rng(0))
+    drawn = draw_transforms(Augmentation(flip_probability=0.5), 4000, np.random.default_rng(0))
     assert drawn is not None
     flipped = drawn[:, 0] < 0
     assert 0.45 < flipped.float().mean() < 0.55
