@@ -12,8 +12,9 @@ from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.jobs import cancel, logs
-from clr_hpc.cli.options import Command, Results, StudyFile
+from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
+from clr_hpc.cli.study import find_folder
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.watch import status, tensorboard
@@ -94,9 +95,8 @@ app.command()(tensorboard)
 
 
 @app.command()
-def report(study_file: StudyFile, results: Results = Path("results")) -> None:
+def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overrides = None) -> None:
     """Write a study's report from the runs that have ended so far."""
-    from clr_hpc.config.load import load_study
     from clr_hpc.reporting.report import write_report
 
-    typer.echo(f"report: {write_report(results / load_study(study_file).name)}")
+    typer.echo(f"report: {write_report(find_folder(study, results, overrides).path)}")

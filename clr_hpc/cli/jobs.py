@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli.options import Results, StudyFile
+from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
+from clr_hpc.cli.study import find_folder
 
 if TYPE_CHECKING:
     from clr_hpc.places.base import Place
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 Runs = Annotated[list[str] | None, typer.Argument(help="Names or ids of runs, or parts of them (default: all).")]
 
 
-def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("results")) -> None:
+def cancel(
+    study: StudyOrFolder, runs: Runs = None, results: ResultsOfFile = None, overrides: Overrides = None
+) -> None:
     """Cancel a study's submitted jobs, or only some of its runs. Progress is checkpointed first."""
     from clr_hpc.monitoring.status import find_runs
 
-    folder, places = _submitted(study_file, results)
+    folder, places = _submitted(study, results, overrides)
     chosen = find_runs(folder, folder.started().runs, runs) if runs else None
     for place in places:
         for line in place.cancel(folder, chosen):
@@ -26,15 +29,16 @@ def cancel(study_file: StudyFile, runs: Runs = None, results: Results = Path("re
 
 
 def logs(
-    study_file: StudyFile,
+    study: StudyOrFolder,
     run: Annotated[str, typer.Argument(help="Name or id of a run, or part of it.")],
-    results: Results = Path("results"),
+    results: ResultsOfFile = None,
+    overrides: Overrides = None,
     lines: Annotated[int, typer.Option(min=1, help="Lines from the end of each file.")] = 50,
 ) -> None:
     """Show the log of the job that trained a run, and the traceback of a run that failed."""
     from clr_hpc.monitoring.status import find_runs
 
-    folder, places = _submitted(study_file, results)
+    folder, places = _submitted(study, results, overrides)
     (spec,) = find_runs(folder, folder.started().runs, [run], only_one=True)
     for place in places:
         for line in place.logs(folder, spec, lines):
@@ -46,13 +50,14 @@ def logs(
             typer.echo(line)
 
 
-def _submitted(study_file: Path, results: Path) -> "tuple[StudyFolder, list[Place]]":
+def _submitted(
+    study: Path, results: Path | None, overrides: list[str] | None
+) -> "tuple[StudyFolder, list[Place]]":
     """Return a study's folder and the places that have jobs of it."""
-    from clr_hpc.config.load import load_study
     from clr_hpc.places.base import all_places
-    from clr_hpc.store.study_folder import NothingThereError, StudyFolder
+    from clr_hpc.store.study_folder import NothingThereError
 
-    folder = StudyFolder(results / load_study(study_file).name)
+    folder = find_folder(study, results, overrides)
     folder.started()
     places = list(all_places())
     if found := [place for place in places if place.has_jobs(folder)]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from clr_hpc.cli.options import Overrides, Results, StudyFile
+from clr_hpc.cli.study import note_change
 from clr_hpc.places.options import THROUGHPUT, TrainingOptions
 
 
@@ -42,8 +43,10 @@ def plan(
     study = load_study(study_file, tuple(overrides or ()))
     checksum = open_manifest(Path(study.pack), verify=False).checksum
     study = with_measured(study, checksum, results)
+    folder = StudyFolder.of(results, study.name)
+    note_change(study_file, folder, study, checksum)
     options = TrainingOptions(results=results, throughput=throughput)
-    job = TrainingJob(study, checksum, StudyFolder(results / study.name), expand(study, checksum), options)
+    job = TrainingJob(study, checksum, folder, expand(study, checksum), options)
     resources = resources_of(gpus, cpus, nodes)
     display = RunDisplay(Console(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
     job.show(display)

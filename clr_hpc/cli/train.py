@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from clr_hpc.cli.options import on_a_place
+from clr_hpc.cli.study import command, make_way
 from clr_hpc.places.options import TrainingOptions
-from clr_hpc.store import layout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,18 +27,27 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     from rich.console import Console
 
     from clr_hpc.config.load import load_study
+    from clr_hpc.data.manifest import read_manifest
+    from clr_hpc.places.base import counted
     from clr_hpc.store.study_folder import StudyFolder
 
     console = Console()
     study = load_study(study_file, options.changes)
+    folder = StudyFolder.of(options.results, study.name)
+    # before anything takes its time
+    change = None if options.replace else folder.check(study, read_manifest(Path(study.pack)).checksum)
+    if change is not None:
+        _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
     checksum = _checked_pack(console, study, place)
     numbered = _with_auto_rates(console, study, checksum, place, options)
     if numbered is None:
         return
-    job = _job(numbered, checksum, StudyFolder(options.results / study.name), options)
-    failed = _train(console, job, place, study_file)
+    job = _job(numbered, checksum, folder, options)
+    if (line := make_way(job)) is not None:
+        _say(console, line)
+    failed = _train(console, job, place)
     if failed is not None:
-        _say(console, f"report: {_command('report', study_file, options.results)}")
+        _say(console, f"report: {command('report', folder.path)}")
     if failed:
         raise typer.Exit(1)
 
@@ -52,17 +61,20 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     """
     from rich.console import Console
 
+    from clr_hpc.config.base import UserError
     from clr_hpc.config.expand import range_test_study
     from clr_hpc.config.load import load_study
     from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
 
+    if options.replace:
+        raise UserError("--replace: LR range tests replace nothing, studies share them; leave it out")
     console = Console()
     tests = range_test_study(load_study(study_file, options.changes, "range-test"))
     checksum = _checked_pack(console, tests, place)
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0
     if job.missing or place.waits:
-        failed = _train(console, job, place, job.folder.path / layout.STUDY)
+        failed = _train(console, job, place)
     if failed is None:
         if not options.dry_run:
             _say(console, "when they have ended, the same command shows the ranges")
@@ -88,7 +100,7 @@ def _job(study: "Study", pack_checksum: str, folder: "StudyFolder", options: Tra
     return TrainingJob(study, pack_checksum, folder, expand(study, pack_checksum), options)
 
 
-def _train(console: "Console", job: "TrainingJob", place: "Place", study_file: Path) -> int | None:
+def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None:
     """Return how many runs failed; None where nothing is trained by now: in a dry run, or after submitting."""
     from rich.markup import escape
 
@@ -105,7 +117,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place", study_file: P
             return None
         ended = place.run(job, display)
     if isinstance(ended, Submitted):
-        _say(console, f"watch: {_command('status', study_file, job.folder.path.parent)}")
+        _say(console, f"watch: {command('status', job.folder.path)}")
         return None
     if job.options.profile:
         show_profiles(console, [job.folder.runs / spec.name for spec in missing])
@@ -138,7 +150,7 @@ def _with_auto_rates(
         names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
         first = f"{counted(len(job.missing), 'range test')} first" if job.missing else "measured before"
         _say(console, f"rates of {names} are auto: {first}")
-        failed = _train(console, job, place, folder.path / layout.STUDY) if job.missing else 0
+        failed = _train(console, job, place) if job.missing else 0
         if failed is None:
             _say(console, "then the study's own runs, with the rates that these tests find")
             return None
@@ -166,11 +178,7 @@ def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedL
     for line in (*reasons(learners), *pasteable(learners)):
         _say(console, line)
     _say(console, f"curves of {job.study.name}: {page}")
-    _say(console, f"in TensorBoard: {_command('tensorboard', folder / layout.STUDY, folder.parent)}")
-
-
-def _command(name: str, study_file: Path, results: Path) -> str:
-    return shlex.join(["clr-hpc", name, str(study_file), "--results", str(results)])
+    _say(console, f"in TensorBoard: {command('tensorboard', folder)}")
 
 
 def _say(console: "Console", line: str) -> None:

@@ -34,6 +34,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     from clr_hpc.data.manifest import open_manifest
     from clr_hpc.places.base import settings_of
     from clr_hpc.places.job import WorkerTask
+    from clr_hpc.store.study_folder import StudyFolder
     from clr_hpc.tuning.trial_queue import TrialQueue
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
@@ -45,7 +46,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
         raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
     with console.status(f"checking {study.pack}"):
         checksum = open_manifest(Path(study.pack), verify=True).checksum
-    folder = TuningFolder(options.results / study.name, study, checksum)
+    folder = TuningFolder(StudyFolder.of(options.results, study.name).path, study, checksum)
     with folder.opened(), trial_place as trials:
         tuner, dimensions = _open_search(say, folder, trials.sharing)
         queue = TrialQueue(tuner, study, checksum, folder.runs, lambda trial: say(_line(trial, tuner)))

@@ -7,12 +7,12 @@ import json
 import platform
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clr_hpc.cli.options import Results, StudyFile
+from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
+from clr_hpc.cli.study import find_folder
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -23,8 +23,9 @@ REFRESH_SECONDS = 5
 
 
 def status(
-    study_file: StudyFile,
-    results: Results = Path("results"),
+    study: StudyOrFolder,
+    results: ResultsOfFile = None,
+    overrides: Overrides = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until all runs have ended.")] = False,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two refreshes of --watch.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="JSON output, for programs.")] = False,
@@ -34,12 +35,10 @@ def status(
     from rich.live import Live
 
     from clr_hpc.config.base import UserError
-    from clr_hpc.config.load import load_study
-    from clr_hpc.store.study_folder import StudyFolder
 
     if watch and as_json:
         raise UserError("--watch draws for people and --json writes once for programs; give one of them")
-    view = _View(StudyFolder(results / load_study(study_file).name))
+    view = _View(find_folder(study, results, overrides))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a file or a pipe has no width that lines should be cut to
@@ -101,17 +100,16 @@ class _View:
 
 
 def tensorboard(
-    study_file: StudyFile,
-    results: Results = Path("results"),
+    study: StudyOrFolder,
+    results: ResultsOfFile = None,
+    overrides: Overrides = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 6006,
     host: Annotated[str, typer.Option(help="Address to listen on (default: this machine only).")] = "127.0.0.1",
 ) -> None:
     """Show a study in TensorBoard until Ctrl-C: its runs by pathology, architecture, optimizer and policy."""
-    from clr_hpc.config.load import load_study
     from clr_hpc.monitoring.tensorboard import TensorBoardView, serve
-    from clr_hpc.store.study_folder import StudyFolder
 
-    view = TensorBoardView(StudyFolder(results / load_study(study_file).name))
+    view = TensorBoardView(find_folder(study, results, overrides))
     view.refresh()
     address = serve(view.path, host, port)
     typer.echo(f"TensorBoard: {address} (Ctrl-C ends it)")

@@ -77,9 +77,15 @@ class TrainingJob:
         return bool(self.missing)
 
     def prepare(self) -> None:
-        """Write the study, its pack's manifest and the LR range tests that its rates are from into its folder."""
+        """Write the study, its pack's manifest and the LR range tests that its rates are from into its folder.
+
+        Raises:
+            StudyError: the folder is another study's.
+        """
         from clr_hpc.planning.lr_range import record_measured
 
+        if not self.study.stages.range_test:  # whose folder is a view of tests that studies share
+            self.folder.check(self.study, self.pack_checksum)
         self.folder.prepare(self.study, self.pack_folder)
         record_measured(self.study, self.pack_checksum, self.options.results)
 

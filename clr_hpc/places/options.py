@@ -72,6 +72,9 @@ class TrainingOptions(SearchOptions):
     dry_run: Annotated[bool, _option(STUDY, "List of what would be trained, without training.", "--dry-run")] = (
         False
     )
+    replace: Annotated[
+        bool, _option(STUDY, "Start of a study whose name another one has; its folder is kept aside.", "--replace")
+    ] = False
     cohort: Annotated[
         int, _option(MACHINE, "Runs per process, trained side by side; docs/how-to/train-side-by-side.md.", min=1)
     ] = 1

@@ -1,6 +1,8 @@
 """Names of what lies in ``results/``, spelled here alone. docs/architecture.md says what each file holds."""
 
 import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 # results/
@@ -8,6 +10,8 @@ RATES = "rates"
 """Folder: throughput of this hardware, for plans."""
 RANGE_TESTS = "range-tests"
 """Folder: the range tests of all studies, in ``runs/``, and a study's folder for each in ``studies/``."""
+OF_NO_STUDY = frozenset({RATES, RANGE_TESTS})
+"""Names that no study can have."""
 
 # results/<study>/
 STUDY = "study.yaml"
@@ -49,6 +53,12 @@ TENSORS = re.compile(r"[0-9]{12}\.safetensors")
 def tensors_name(samples: int) -> str:
     """Return the name of a checkpoint or snapshot after so many samples."""
     return f"{samples:012d}.safetensors"
+
+
+def asides_of(study_folder: Path) -> Iterator[Path]:
+    """Yield names for the folder of a replaced study, which no study can have: a dot is in them."""
+    for number in count(1):
+        yield study_folder.with_name(f"{study_folder.name}.replaced-{number}")
 
 
 def checksum_of(file: Path) -> Path:

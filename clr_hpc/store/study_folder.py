@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.expand import expand
+from clr_hpc.config.compare import differences
+from clr_hpc.config.expand import expand, placeholders
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
@@ -41,6 +42,21 @@ class Remaining:
     """Results that don't count, since they or a file that they name are damaged."""
 
 
+@dataclass(frozen=True)
+class Change:
+    """How the runs of a study differ from those that a folder of this name holds."""
+
+    differences: tuple[str, ...]
+    new: int
+    """Runs of the study that the folder's study lacks."""
+    lost: int
+    """Runs of the folder's study that the study lacks."""
+
+    def __str__(self) -> str:
+        """Return the differences in one line."""
+        return "; ".join(self.differences)
+
+
 class StudyFolder:
     """``results/<study>/``."""
 
@@ -48,6 +64,63 @@ class StudyFolder:
         """Name the folder, which ``prepare`` makes."""
         self.path = path
         self.runs = path / layout.RUNS
+
+    @classmethod
+    def of(cls, results: Path, name: str) -> "StudyFolder":
+        """Return the folder of a study among all results.
+
+        Raises:
+            StudyError: the name is that of a folder which belongs to no study.
+        """
+        if name.lower() in layout.OF_NO_STUDY:
+            raise StudyError(f"name: {name} is what clr-hpc calls a folder of its own in {results}; take another")
+        return cls(results / name)
+
+    def change_to(self, study: Study, pack_checksum: str | None = None) -> Change | None:
+        """Compare a study with the one that was started here, by their runs.
+
+        A rate that is ``auto`` counts as the number that stands in the folder for it.
+
+        Args:
+            study: of the folder's name.
+            pack_checksum: of its pack; None: as in the folder.
+
+        Returns:
+            None where both have the same runs, where none was started, and where the folder's can't be read.
+        """
+        try:
+            started = self.started()
+        except (NothingThereError, StudyError):
+            return None
+        before = started.pack["checksum"]
+        after = pack_checksum or before
+        rates = (*study.measured, *started.study.measured, *placeholders(study))
+        wanted = {spec.name for spec in expand(study.model_copy(update={"measured": rates}), after)}
+        there = {spec.name for spec in started.runs}
+        if wanted == there:
+            return None
+        packs = [f"pack: other images, with checksum {before[:8]}… → {after[:8]}…"] if before != after else []
+        found = [*packs, *differences(started.study, study)] or ["the rates measured for auto"]
+        return Change(tuple(found), len(wanted - there), len(there - wanted))
+
+    def check(self, study: Study, pack_checksum: str) -> Change | None:
+        """Return the change to a study that has all runs of this folder, and perhaps more.
+
+        Raises:
+            StudyError: it lacks some of them, so it is another study.
+        """
+        change = self.change_to(study, pack_checksum)
+        if change is not None and change.lost:
+            raise StudyError(
+                f"{self.path} holds another study of this name: {change}; give this one another name "
+                f"(--set name={study.name}-2) or another --results, or add --replace, which keeps that folder as "
+                f"{self.free_name_aside().name}"
+            )
+        return change
+
+    def free_name_aside(self) -> Path:
+        """Return where this folder can be kept when another study takes its name."""
+        return next(path for path in layout.asides_of(self.path) if not path.exists())
 
     def prepare(self, study: Study, pack_folder: Path) -> None:
         """Write down the study as it will run, and its pack's manifest."""

@@ -1,6 +1,5 @@
 """What every command has in common: errors that a user can set right, and ``--verbose``."""
 
-import json
 import subprocess
 import sys
 import time
@@ -42,9 +41,8 @@ def test_what_is_no_mistake_of_a_user_keeps_its_traceback(tmp_path: Path, monkey
         raise KeyError("a mistake of ours")
 
     monkeypatch.setattr("clr_hpc.reporting.report.write_report", broken)
-    (tmp_path / "study.yaml").write_text(json.dumps({"name": "any", "pack": "any"}))
-    monkeypatch.setattr("clr_hpc.config.load.load_study", lambda _file: type("Study", (), {"name": "any"}))
-    assert isinstance(CliRunner().invoke(app, ["report", str(tmp_path / "study.yaml")]).exception, KeyError)
+    (tmp_path / "study.yaml").touch()
+    assert isinstance(CliRunner().invoke(app, ["report", str(tmp_path)]).exception, KeyError)
 
 
 def test_help_answers_at_once() -> None:
