@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from clr_hpc.config.grid import grid_images, is_measured_on_grid, points_per_epoch
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import DeepSvdd
 from clr_hpc.data.manifest import Counts
@@ -38,7 +39,7 @@ class Load:
     training_images: int
     """Images seen in training, over all epochs."""
     evaluated_images: int
-    """Images evaluated at the ends of epochs."""
+    """Images evaluated at the ends of epochs and on the grid of steps."""
     final_images: int
     """Images evaluated after the last step, so that each model that the run ends with is, on all splits."""
 
@@ -86,9 +87,20 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
         kind=kind,
         epochs=training.epochs,
         training_images=learned // batch * batch * training.epochs + learned * pretraining_epochs,
-        evaluated_images=comes_to_a_model * evaluated + learned * first_passes,
+        evaluated_images=comes_to_a_model * evaluated + learned * first_passes + _on_grid(spec, counts, learned),
         final_images=comes_to_a_model * _final_images(spec, on_the_way, sum(known.values()), learned),
     )
+
+
+def _on_grid(spec: RunSpec, counts: Counts, learned: int) -> int:
+    """Count the images evaluated on the grid of steps, and at the beginning where there is a target."""
+    if not is_measured_on_grid(spec):
+        return 0
+    validation = _known_images(spec, counts, "validation")
+    if spec.task.kind == "one_class":
+        validation = counts.splits["validation"].labels[spec.task.normal].positive
+    points = points_per_epoch(learned // (min(spec.training.batch_size, learned) or 1) or 1)
+    return grid_images(validation, learned) * (points * spec.training.epochs + (spec.start is not None))
 
 
 def _before_the_first_step(spec: RunSpec) -> tuple[int, int]:

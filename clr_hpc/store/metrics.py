@@ -49,9 +49,21 @@ class EpochLine(TypedDict):
     elapsed_seconds: Seconds
 
 
+@record
+class GridLine(TypedDict):
+    """The validation loss at a point of the grid, estimated from a sample; None where it is not finite."""
+
+    kind: Literal["grid"]
+    samples: Count
+    progress: Epochs
+    loss: Number | None
+    images: Count
+    elapsed_seconds: Seconds
+
+
 Line = dict[str, Any]
-"""What is in a line: the keys of ``StepLine`` or ``EpochLine``."""
-_LINE: TypeAdapter[Any] = TypeAdapter(Annotated[StepLine | EpochLine, Field(discriminator="kind")])
+"""What is in a line: the keys of ``StepLine``, ``EpochLine`` or ``GridLine``."""
+_LINE: TypeAdapter[Any] = TypeAdapter(Annotated[StepLine | EpochLine | GridLine, Field(discriminator="kind")])
 
 
 @dataclass(frozen=True)
@@ -112,8 +124,8 @@ def latest_metrics(folder: Path) -> dict[str, Line]:
 
 
 def newest(entries: Iterable[Line]) -> dict[str, Line]:
-    """Return the last step (key ``step``) and the last metrics of each split (key: its name)."""
-    return {entry.get("split", "step"): entry for entry in entries}
+    """Return the last step (key ``step``), point of the grid (``grid``) and metrics of each split (its name)."""
+    return {str(entry.get("split", entry["kind"])): entry for entry in entries}
 
 
 def _readable(texts: Iterable[bytes]) -> Iterator[Line]:

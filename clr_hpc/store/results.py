@@ -82,6 +82,17 @@ class Target(TypedDict):
 
 
 @record
+class OnGrid(TypedDict):
+    """The validation loss on the grid of steps, estimated from a sample of the split."""
+
+    images: Count
+    points_per_epoch: Count
+    best_loss: Number | None
+    target: Target | None
+    """As ``DoneResult.target``, measured on the grid; None where there is no baseline that was."""
+
+
+@record
 class Best(TypedDict):
     """The lowest validation loss, and after how many epochs."""
 
@@ -121,6 +132,8 @@ class DoneResult(TypedDict):
     threshold: NotRequired[Number | None]
     cost: NotRequired[Cost]
     target: NotRequired[Target | None]
+    on_grid: NotRequired[OnGrid | None]
+    """Results from before there was a grid have no such key."""
     seconds: Seconds
     diverged: NotRequired[bool]
     constant_answer_loss: NotRequired[Number | None]

@@ -136,6 +136,15 @@ class RunFolder:
         if self._events is not None:
             self._events.epoch(samples, split, metrics)
 
+    def record_grid(self, samples: int, progress: float, loss: float | None, images: int, elapsed: float) -> None:
+        """Append the validation loss at a point of the grid, from a sample of so many images.
+
+        Raises:
+            LeaseLostError: see ``confirm_lease``.
+        """
+        position = {"kind": "grid", "samples": samples, "progress": progress}
+        self._append({**position, "loss": loss, "images": images, "elapsed_seconds": elapsed})
+
     def record_inputs(self, images: "NDArray[np.float32]", samples: int) -> None:
         """Show a few training images ``(N, H, W)`` in [0, 1], as the model sees them, in TensorBoard."""
         if self._events is not None:

@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from clr_hpc.config.grid import is_measured_on_grid
 from clr_hpc.data.splits import SplitName
 from clr_hpc.schedule.lr_range import has_diverged
 from clr_hpc.store.checkpoints import Progress
 from clr_hpc.store.run_folder import read_metrics
+from clr_hpc.training.grid import ValidationGrid
 from clr_hpc.training.metrics import Evaluation
 from clr_hpc.training.recorder import RECORDS_PER_EPOCH, StepRecorder
 from clr_hpc.training.results import evaluate_run
@@ -31,14 +33,18 @@ class Hooks:
         )
         self._measured: tuple[int, dict[SplitName, Evaluation]] = (-1, {})
         """Samples seen at the last evaluation, and its results where the model is still the same."""
+        grid = ValidationGrid(trainer) if is_measured_on_grid(trainer.spec) else None
+        self._grid = grid if grid is not None and grid.images else None
 
     @property
     def is_over(self) -> bool:
         """Whether the run ends before its last epoch, as this process sees it; read once per step."""
         return False
 
-    def begin(self) -> None:
-        """Prepare for the first step since the run was started or resumed."""
+    def begin(self, samples: int) -> None:
+        """Prepare for the first step since the run was started, or resumed after ``samples`` seen."""
+        if self._grid is not None and samples == 0 and self._trainer.spec.start is not None:
+            self._measure_on_grid(self._grid, samples)
         self._recorder.restart_window()
 
     def after_step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> None:
@@ -49,6 +55,19 @@ class Hooks:
         """
         with self._trainer.timeline("logging"):
             self._recorder.step(samples, loss, lr, momentum)
+        if self._grid is not None and self._grid.has(samples):
+            self._measure_on_grid(self._grid, samples)
+
+    def _measure_on_grid(self, grid: ValidationGrid, samples: int) -> None:
+        trainer, folder = self._trainer, self._saver.folder
+        with self._recorder.paused():
+            loss = grid.loss()
+        # a run that was killed before its first checkpoint has the line of its beginning
+        known = samples == 0 and any(line["kind"] == "grid" for line in read_metrics(folder.path))
+        if trainer.group.is_rank0 and not known:
+            with trainer.timeline("logging"):
+                epochs, elapsed = trainer.epochs(samples), self._recorder.elapsed_seconds
+                folder.record_grid(samples, epochs, loss, grid.images, elapsed)
 
     def after_epoch(self, progress: Progress) -> Progress:
         """Measure, record what was measured, and keep the weights if they are the best so far."""

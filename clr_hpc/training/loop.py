@@ -88,5 +88,5 @@ def _resume(spec: RunSpec, pack: Pack, saver: Saver) -> tuple[Trainer, Hooks, Ch
                 write_json(saver.path / layout.ARCHITECTURE, layers)
                 saver.folder.record_inputs(trainer.first_inputs(SHOWN_INPUTS), samples=0)
         trainer.wrap_model(progress.rate_factor)
-        hooks.begin()
+        hooks.begin(progress.samples)
     return trainer, hooks, checkpoint

@@ -43,7 +43,6 @@ class Evaluation:
     """(N,) in the order of the split's rows."""
 
 
-@torch.inference_mode()
 def evaluate(
     model: TaskModel,
     split: LabelledRows,
@@ -71,6 +70,22 @@ def evaluate(
         FloatingPointError: a score is not finite.
     """
     start = time.perf_counter()
+    losses, scores = losses_and_scores(model, split, load, group, batch_size, fills_batches)
+    losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
+    metrics = compute_metrics(scores, split, decision, losses, time.perf_counter() - start)
+    return Evaluation(metrics, scores)
+
+
+@torch.inference_mode()
+def losses_and_scores(
+    model: TaskModel,
+    split: LabelledRows,
+    load: Callable[[NDArray[np.int64]], Tensor],
+    group: ProcessGroup,
+    batch_size: int = 256,
+    fills_batches: bool = False,
+) -> NDArray[np.float32]:
+    """Return ``(2, N)``: the loss and the score of each image; for the arguments see ``evaluate``."""
     was_training = model.training
     model.eval()
     share = group.share(len(split))
@@ -88,10 +103,8 @@ def evaluate(
         batches.append(both.float()[:, :count])
     model.train(was_training)
     own = torch.cat(batches, dim=1).cpu().numpy() if batches else np.empty((2, 0), np.float32)
-    losses, scores = np.concatenate(group.all_gather(own), axis=1)
-    losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
-    metrics = compute_metrics(scores, split, decision, losses, time.perf_counter() - start)
-    return Evaluation(metrics, scores)
+    everyones: NDArray[np.float32] = np.concatenate(group.all_gather(own), axis=1)
+    return everyones
 
 
 def compute_metrics(

@@ -1,6 +1,8 @@
 """Records of training steps in ``metrics.jsonl``, written without waiting for the device at each step."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +64,14 @@ class StepRecorder:
         self._loss_sum: Tensor | None = None
         self._steps = 0
         self._window_started = own_seconds()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Write the record that is due; what the context takes doesn't count as training time."""
+        self.write_due()
+        began = own_seconds()
+        yield
+        self._window_started += own_seconds() - began
 
     def step(self, samples: int, loss: Tensor, lr: float, momentum: float | None) -> float | None:
         """Count a step that ended at ``samples`` samples seen.

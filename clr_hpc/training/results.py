@@ -1,6 +1,6 @@
 """The result of a run: its models, their scores on the test and validation images, its cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from clr_hpc.config.grid import points_per_epoch
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.one_class.base import threshold
@@ -24,6 +25,8 @@ from clr_hpc.training.trainer import Trainer
 PREDICTION_COLUMNS = ["image", "patient", "split", "view", "age_years", "sex"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Evaluations = dict[SplitName, Evaluation]
+ROUNDING = 1e-6
+"""Of a loss on the grid: a run starts at its baseline's loss, which other hardware rounds in another way."""
 
 
 def evaluate_run(
@@ -58,6 +61,7 @@ def evaluate_run(
         "threshold": models["last"]["threshold"],
         "cost": _cost(trainer, progress.samples, seconds),
         "target": _target(trainer, saver.path) if trainer.group.is_rank0 else None,
+        "on_grid": _on_grid(trainer, saver.path) if trainer.group.is_rank0 else None,
         "seconds": seconds,
     }
 
@@ -146,14 +150,38 @@ def _cost(trainer: Trainer, samples: int, seconds: float) -> dict[str, float]:
 
 
 def _target(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
-    """Return when this run first reached the best validation loss of its baseline."""
+    """Return when this run first reached the best validation loss of its baseline, at the end of an epoch."""
     if trainer.spec.start is None or not trainer.model.takes_steps:
         return None
     wanted = baseline_result(trainer.spec.start, folder.parent).get("best", {}).get("validation_loss")
-    if wanted is None:
+    measured = (line for line in read_metrics(folder) if line.get("split") == "validation")
+    return None if wanted is None else _first_at(trainer, wanted, measured)
+
+
+def _on_grid(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
+    """Return the best loss on the grid, and when this run first reached that of its baseline."""
+    lines = [line for line in read_metrics(folder) if line["kind"] == "grid"]
+    trained = [line for line in lines if line["samples"]]
+    if not trained:
         return None
-    measured = (entry for entry in read_metrics(folder) if entry.get("split") == "validation")
-    reached = next((entry for entry in measured if entry["loss"] is not None and entry["loss"] <= wanted), None)
+    wanted = None
+    if trainer.spec.start is not None:
+        of_baseline = baseline_result(trainer.spec.start, folder.parent).get("on_grid")
+        wanted = None if of_baseline is None else of_baseline["best_loss"]
+    return {
+        "images": lines[0]["images"],
+        "points_per_epoch": points_per_epoch(trainer.samples_per_epoch // trainer.batch_size),
+        "best_loss": min((line["loss"] for line in trained if line["loss"] is not None), default=None),
+        "target": None if wanted is None else _first_at(trainer, wanted, lines, ROUNDING),
+    }
+
+
+def _first_at(
+    trainer: Trainer, wanted: float, lines: Iterable[dict[str, Any]], rounding: float = 0.0
+) -> dict[str, Any]:
+    """Return at which of these lines of the metrics the loss was first as low as ``wanted``."""
+    limit = wanted + rounding * abs(wanted)
+    reached = next((line for line in lines if line["loss"] is not None and line["loss"] <= limit), None)
     if reached is None:
         return {"validation_loss": wanted, "reached_at": None}
     samples = reached["samples"]

@@ -21,7 +21,7 @@ from clr_hpc.store.checkpoints import Progress
 from clr_hpc.training.checkpoint import all_finite, is_cycle_end, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.data import LabelledRows, TaskData, make_sampler, task_data
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.metrics import Evaluation, evaluate
+from clr_hpc.training.metrics import Evaluation, evaluate, losses_and_scores
 from clr_hpc.training.optimizers import build_optimizer
 from clr_hpc.training.step import TrainingStep
 from clr_hpc.training.timeline import AnyTimeline, untimed
@@ -180,6 +180,13 @@ class Trainer:
                 )
                 for split in splits
             }
+
+    def losses_and_scores(self, rows: LabelledRows) -> NDArray[np.float32]:
+        """Return ``(2, N)``: the loss and the score of some rows of the pack, as ``evaluate`` has them."""
+        with self.timeline("evaluation"), self.step.autocast():
+            return losses_and_scores(
+                self.model, rows, self.step.load, self.group, self._evaluation_batch, self.device.type == "cuda"
+            )
 
     def end_epoch(self, training: Evaluation) -> None:
         """Let the model learn what changes once an epoch, from its scores on the images that it is trained on."""

@@ -41,6 +41,8 @@ def make(pack: Pack, **changes: Any) -> RunSpec:
     "changes",
     [
         {"policy": TRIANGULAR, "stage": "scratch"},
+        {"stage": "baseline"},
+        {"stage": "baseline", "task": {"kind": "one_class", "method": {"name": "autoencoder"}}},
         {"policy": TRIANGULAR.model_copy(update={"half_cycle_epochs": 0.4}), "stage": "scratch"},
         {"training": {"epochs": 3, "image_size": 32, "batch_size": 16, "measure_training_split_every": 2}},
         {"task": {"kind": "one_class", "method": {"name": "deep_svdd"}}, "stage": "scratch"},
@@ -80,7 +82,8 @@ def test_images_are_counted_as_a_run_counts_them(
     learned = len(prepared.data.training)
     assert item.load.training_images == seen["trained"]
     first_look = learned if spec.task.name.endswith("deep_svdd") else 0
-    assert item.load.evaluated_images == seen["on the way"] + first_look
+    on_grid = sum(entry["images"] for entry in entries if entry["kind"] == "grid")
+    assert item.load.evaluated_images == seen["on the way"] + on_grid + first_look
     average = learned if "swa" in result["models"] else 0
     assert item.load.final_images == seen["evaluated"] - seen["on the way"] + average
 
