@@ -1,6 +1,6 @@
 """What the weight of positives does to calibration, and what its correction leaves of that.
 
-    python benchmarks/calibration.py [--seeds 3] [--epochs 6] [--images 2000] [--results FOLDER]
+    python benchmarks/calibration.py [--seeds 3] [--epochs 4] [--images 2000] [--results FOLDER]
 
 Trains the same network on the phantom without a weight, with pos_weight and with balanced sampling, and prints the
 test AUROC, Brier score and calibration error, raw and corrected for the weight, as the report has them: means over
@@ -32,7 +32,7 @@ def main() -> None:
     """Train what is missing and print the tables."""
     command = parser(__doc__)
     command.add_argument("--seeds", type=int, default=3)
-    command.add_argument("--epochs", type=int, default=6)
+    command.add_argument("--epochs", type=int, default=4)
     command.add_argument("--images", type=int, default=2000)
     command.add_argument("--results", type=Path, default=Path("results"))
     asked = command.parse_args()
@@ -47,7 +47,7 @@ def main() -> None:
             "rates": {"adam": {"lr_min": 0.0001, "lr_max": 0.001}},
             "stages": {"scratch": {"policies": ["cosine"], "epochs": asked.epochs}},
             "seeds": list(range(asked.seeds)),
-            "training": STUDY["training"] | {"class_imbalance": imbalance},
+            "training": STUDY["training"] | {"class_imbalance": imbalance, "measure_training_split_every": 100},
         }
         file.write_text(yaml.safe_dump(STUDY | values))
         found[imbalance] = trained(file, asked.results)

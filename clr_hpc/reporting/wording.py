@@ -140,6 +140,12 @@ def signed(value: float | None, digits: int = 3) -> str:
     return plus + number(value, digits)
 
 
+def steps_apart(value: float | None) -> str:
+    """Write ``+12`` or ``−1,200``."""
+    plus = "+" if value is not None and round(value) > 0 else ""
+    return plus + ("–" if value is None or math.isnan(value) else f"{round(value):,}".replace("-", "−"))
+
+
 def p_value(value: float | None) -> str:
     """Write ``0.034``, or ``< 0.001``."""
     return "< 0.001" if value is not None and value < 0.001 else number(value)

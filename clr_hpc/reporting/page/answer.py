@@ -68,15 +68,19 @@ def _line(contrast: ArmContrast, noun: str) -> str:
 
 
 def _cost(cost: Saving, noun: str) -> str:
-    target = "the baseline's best validation loss"
-    reached = f"{cost.reached} of {cost.pairs} runs and {cost.control_reached} of their controls reached {target}"
     if not cost.tasks:
-        return f"Cost: {reached}; the steps to it cannot be compared, since on no {noun} did both."
-    ratio = wording.ratio(cost.ratio)
-    interval = f" ({wording.between(cost.interval, wording.ratio)})" if cost.interval else ""
+        return f"Cost: on no {noun} is there a target to compare by."
+    target = f"the baseline's best validation loss (measured {cost.measured})"
+    reached = f"{cost.reached} of {cost.pairs} runs and {cost.control_reached} of their controls reached {target}"
+    if not cost.reached + cost.control_reached:
+        return f"Cost: {reached}, so the steps to it cannot be compared."
+    at_start = f" {wording.count(cost.at_start, 'pair')} started at it." if cost.at_start else ""
     return (
-        f"Cost: {reached}. Where both did ({wording.count(cost.tasks, noun)}), the retraining took "
-        f"{ratio}{interval} times the control's steps."
+        f"Cost: {reached}.{at_start} Restricted mean steps to it, where others count with their whole length: "
+        f"{wording.whole(cost.restricted_steps)}, of the control {wording.whole(cost.control_restricted_steps)}, "
+        f"of {wording.whole(cost.steps_of_training)} steps of training; difference "
+        f"{wording.steps_apart(cost.steps_difference)} "
+        f"(95 % CI over training runs {wording.between(cost.interval, wording.steps_apart)})."
     )
 
 

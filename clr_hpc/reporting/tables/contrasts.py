@@ -4,8 +4,18 @@ from collections.abc import Sequence
 
 from clr_hpc.reporting.stats.contrast import ArmContrast
 from clr_hpc.reporting.stats.cost import ArmCost, Saving
-from clr_hpc.reporting.tables.table import MISSING, UNDEFINED_ORDER, Cell, Column, Table, bounded, part, tabulate
-from clr_hpc.reporting.wording import duration, listed, number, p_value, ratio, signed, whole
+from clr_hpc.reporting.tables.table import (
+    MISSING,
+    UNDEFINED_ORDER,
+    Cell,
+    Column,
+    Table,
+    bounded,
+    order,
+    part,
+    tabulate,
+)
+from clr_hpc.reporting.wording import duration, listed, number, p_value, ratio, signed, steps_apart, whole
 
 
 def contrast_table(contrasts: Sequence[ArmContrast], key: str = "contrasts") -> Table:
@@ -39,9 +49,19 @@ def cost_table(costs: Sequence[ArmCost]) -> Table:
         Column("CPU hours", "cpu_hours", number),
         Column("GPU hours", "gpu_hours", number),
         Column("Target reached", _reached, number, "Runs that reached the baseline's best validation loss"),
-        Column("Steps to the target", "steps_to_target", whole, "Mean over the runs that reached it"),
+        Column("Steps to the target", _to_target, whole, RESTRICTED),
     ]
     return tabulate("costs", "Mean cost of a run", columns, costs)
+
+
+RESTRICTED = "Restricted mean: a run that does not reach it counts with its whole length"
+
+
+def _to_target(cost: ArmCost) -> Cell:
+    steps = cost.restricted_steps_to_target
+    if cost.with_target and steps != steps:
+        return Cell("not defined", UNDEFINED_ORDER, "early stopping ended a run before it reached the target")
+    return Cell(whole(steps), order(steps), f"Measured {cost.target_measured}") if cost.with_target else MISSING
 
 
 def _reached(cost: ArmCost) -> Cell:
@@ -52,18 +72,22 @@ def saving_table(savings: Sequence[tuple[ArmContrast, Saving]]) -> Table:
     """Return one row per arm of retraining: how much sooner it reaches the target than its control."""
     columns = [
         Column("Retrained with", "policy"),
-        Column("Steps to the target / the control's (95 % CI)", _ratio, ratio, "Geometric mean over pathologies"),
-        Column("Pathologies", "cost.tasks", str, "On which both reach it"),
+        Column("Steps to the target", "cost.restricted_steps", whole, RESTRICTED),
+        Column("Of the control", "cost.control_restricted_steps", whole, RESTRICTED),
+        Column("Difference (95 % CI)", _difference, whole, "CI over training runs: Student's over pathologies"),
+        Column("Steps of training", "cost.steps_of_training", whole, "Which no steps to the target exceed"),
         Column("Reached", lambda row: part(row["cost"].reached, row["cost"].pairs), str, "Of all pairs"),
         Column("Reached by the control", lambda row: part(row["cost"].control_reached, row["cost"].pairs), str),
+        Column("At the start", "cost.at_start", str, "Pairs whose initial weights are at the target already"),
+        Column("Measured", "cost.measured", hint="Ends of epochs see waves at their feet or peaks only"),
         Column("Wall time / the control's", "cost.seconds_ratio", ratio, "Of complete runs"),
     ]
     rows = [{"policy": contrast.policy, "cost": cost} for contrast, cost in savings]
     return tabulate("savings", "Until the baseline's best validation loss is first reached again", columns, rows)
 
 
-def _ratio(row: dict[str, Saving]) -> Cell:
+def _difference(row: dict[str, Saving]) -> Cell:
     cost = row["cost"]
-    if not cost.tasks:
-        return Cell("not defined", UNDEFINED_ORDER, "on no pathology did both reach the target")
-    return bounded(cost.ratio, cost.interval, ratio)
+    if cost.steps_difference != cost.steps_difference:
+        return Cell("not defined", UNDEFINED_ORDER, "neither a run nor a control reached the target")
+    return bounded(cost.steps_difference, cost.interval, steps_apart)

@@ -129,7 +129,7 @@ def _saving(saving: Saving | None) -> dict[str, object]:
         return {}
     values = asdict(saving)
     values.pop("interval")
-    return values | _bounds("ratio", saving.interval)
+    return values | _bounds("steps_difference", saving.interval)
 
 
 def slices_csv(rows: Iterable[SliceRow]) -> str:

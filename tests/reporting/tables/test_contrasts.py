@@ -36,6 +36,10 @@ def test_costs_of_arms_and_of_cyclical_against_control(evaluation: Evaluation) -
     costs = contrasts.cost_table(evaluation.binary.costs)
     assert column(costs, "Target reached") == ["–", "0 of 4", "4 of 4", "0 of 4"]
     savings = contrasts.saving_table(evaluation.binary.savings)
-    cells = column(savings, "Steps to the target / the control's (95 % CI)")
-    assert cells == ["not defined", "not defined"]  # the control of so poor a skill never reaches it
+    # the control of so poor a skill never reaches the target, so that it counts with all its 40 steps
+    assert column(savings, "Steps to the target") == ["21", "40"]
+    assert column(savings, "Of the control") == ["40", "40"]
+    assert column(savings, "Difference (95 % CI)") == ["−19 (no interval)", "not defined"], "all pairs are alike"
     assert column(savings, "Reached") == ["4 of 4", "0 of 4"]
+    assert column(savings, "Measured") == ["at ends of epochs"] * 2
+    assert column(costs, "Steps to the target") == ["–", "40", "21", "40"]

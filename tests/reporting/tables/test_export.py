@@ -94,8 +94,9 @@ def test_contrasts_and_costs_hold_what_the_report_says(make_study: StudyMaker) -
     (verdict,) = parsed(export.verdicts_csv(binary.contrasts))
     assert float(verdict["auroc_difference"]) == binary.contrasts[0].difference
     costs = {line["arm"]: line for line in parsed(export.costs_csv(binary.costs, binary.savings))}
-    assert float(costs["Triangular, retrained"]["against_control_ratio"]) == 25 / 30
-    assert costs["Cosine decay, control"]["against_control_ratio"] == ""
+    assert float(costs["Triangular, retrained"]["against_control_steps_difference"]) == 25 - 30
+    assert costs["Triangular, retrained"]["against_control_measured"] == "at ends of epochs"
+    assert costs["Cosine decay, control"]["against_control_steps_difference"] == ""
 
 
 def test_slices_csv_has_a_line_a_slice_and_arm(make_study: StudyMaker) -> None:
