@@ -14,11 +14,12 @@ from clr_hpc.places.options import SearchOptions
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:
+    from clr_hpc.config.tune import Range, UpToWhatFits
     from clr_hpc.config.tuned_study import Values
     from clr_hpc.places.base import Place, TrialPlace
     from clr_hpc.places.machine import Processes
     from clr_hpc.tuning.space import Dimensions
-    from clr_hpc.tuning.tuner import Trial, Tuner
+    from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
     Say = Callable[[str], None]
@@ -47,6 +48,9 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     with console.status(f"checking {study.pack}"):
         checksum = open_manifest(Path(study.pack), verify=True).checksum
     folder = TuningFolder(StudyFolder.of(options.results, study.name).path, study, checksum)
+    if options.dry_run:
+        _describe(say, folder, place)
+        return
     with folder.opened(), trial_place as trials:
         tuner, dimensions = _open_search(say, folder, trials.sharing)
         queue = TrialQueue(tuner, study, checksum, folder.runs, lambda trial: say(_line(trial, tuner)))
@@ -60,34 +64,74 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
         raise typer.Exit(1)
 
 
+def _describe(say: "Say", folder: "TuningFolder", place: "Place") -> None:
+    """Show what a search would try and where; train, measure and write nothing."""
+    from clr_hpc.places.base import counted
+    from clr_hpc.tuning.search import make_search
+    from clr_hpc.tuning.space import dimensions_of
+
+    tuning, plan = folder.tuning, _plan(folder)
+    dimensions = dimensions_of(tuning.space, folder.batch_sizes_that_fit() or (1,))
+    make_search(tuning.search, dimensions, tuning.search_seed)  # its library is there
+    say(_opening(folder, sum(event["event"] == "asked" for event in folder.journal.read())))
+    for name, values in tuning.space.named.items():
+        say(f"  {name}: {_searched(values)}")
+    *pauses, epochs = plan.rungs
+    rungs = f", with pauses after {', '.join(map(str, pauses))}" if pauses else ""
+    seeds = counted(len(tuning.seeds or folder.study.seeds), "seed")
+    say(f"would train each for {counted(epochs, 'epoch')}{rungs}, with {seeds}, --on {place.name}")
+    say(f"the best has the {'highest' if plan.higher_is_better else 'lowest'} {_objective(plan)}")
+
+
+def _searched(values: "tuple[float, ...] | Range | UpToWhatFits") -> str:
+    if isinstance(values, tuple):
+        return ", ".join(f"{value:g}" for value in values)
+    if values.high == "fits":
+        return f"{values.low}, doubled up to what fits into memory, which is measured first"
+    return f"{values.low:g} to {values.high:g}, {values.scale}"
+
+
+def _opening(folder: "TuningFolder", known: int) -> str:
+    tuning = folder.tuning
+    wanted = "all of the grid" if tuning.trials is None else f"{tuning.trials} trials"
+    before = f", {known} known from before" if known else ""
+    searched = ", ".join(tuning.space.named)
+    return f"{folder.study.name}: {tuning.search} over {searched}: {wanted}{before}; in {folder.path}"
+
+
+def _objective(plan: "TrialPlan") -> str:
+    return f"validation {'AUROC' if plan.higher_is_better else 'loss'}"
+
+
+def _plan(folder: "TuningFolder") -> "TrialPlan":
+    from clr_hpc.config.tuned_study import stage_of
+    from clr_hpc.tuning.tuner import TrialPlan
+
+    study, tuning = folder.study, folder.tuning
+    return TrialPlan(
+        trials=tuning.trials,
+        epochs=getattr(study.stages, stage_of(study)).epochs or study.training.epochs,
+        early_stopping=tuning.early_stopping,
+        higher_is_better=tuning.objective == "auroc",
+    )
+
+
 def _open_search(say: "Say", folder: "TuningFolder", sharing: "Processes") -> "tuple[Tuner, Dimensions]":
     """Return the search as its journal left it, or a new one."""
-    from clr_hpc.config.tuned_study import stage_of
     from clr_hpc.tuning.batch_size import batch_sizes_that_fit
     from clr_hpc.tuning.search import Proposals, make_search
     from clr_hpc.tuning.space import dimensions_of
-    from clr_hpc.tuning.tuner import TrialPlan, Tuner
+    from clr_hpc.tuning.tuner import Tuner
 
-    study = folder.study
-    tuning = study.tune
-    assert tuning is not None
+    study, tuning = folder.study, folder.tuning
     fitting = folder.batch_sizes_that_fit()
     if fitting is None:
         fitting = batch_sizes_that_fit(study, folder.pack_checksum, sharing, say)
         folder.write_config(fitting)
     dimensions = dimensions_of(tuning.space, fitting)
     search = make_search(tuning.search, dimensions, tuning.search_seed)
-    stage = getattr(study.stages, stage_of(study))
-    plan = TrialPlan(
-        trials=tuning.trials,
-        epochs=stage.epochs or study.training.epochs,
-        early_stopping=tuning.early_stopping,
-        higher_is_better=tuning.objective == "auroc",
-    )
-    tuner = Tuner(plan, Proposals(search, dimensions, tuning.search_seed), folder.journal)
-    known = f", {len(tuner.trials)} known from before" if tuner.trials else ""
-    wanted = "all of the grid" if tuning.trials is None else f"{tuning.trials} trials"
-    say(f"{study.name}: {tuning.search} over {', '.join(dimensions)}: {wanted}{known}; in {folder.path}")
+    tuner = Tuner(_plan(folder), Proposals(search, dimensions, tuning.search_seed), folder.journal)
+    say(_opening(folder, len(tuner.trials)))
     return tuner, dimensions
 
 
@@ -97,9 +141,8 @@ def _line(trial: "Trial", tuner: "Tuner") -> str:
     if trial.failure is not None:
         return f"[red]failed[/]  {opening}  {trial.failure}"
     epochs = max(trial.measured)
-    name = "AUROC" if tuner.plan.higher_is_better else "loss"
     where = "" if epochs == tuner.plan.epochs else f" after {epochs} of {tuner.plan.epochs} epochs"
-    return f"{opening}  validation {name} {trial.measured[epochs]:.4f}{where}"
+    return f"{opening}  {_objective(tuner.plan)} {trial.measured[epochs]:.4f}{where}"
 
 
 def _shown(values: "Values") -> str:

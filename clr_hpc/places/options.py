@@ -36,6 +36,9 @@ class SearchOptions:
         list[str] | None,
         _option(STUDY, "Override of a key of the study: --set batch_size=8", "--set", metavar="KEY=VALUE"),
     ] = None
+    dry_run: Annotated[bool, _option(STUDY, "List of what would be trained, without training.", "--dry-run")] = (
+        False
+    )
     checkpoint_seconds: Annotated[float, _option(STUDY, "Age at which a checkpoint is renewed.", min=0)] = 60
     processes: Annotated[
         int | None, _option(MACHINE, "Number of processes (default: one per GPU, else per core).", min=1)
@@ -69,9 +72,6 @@ class TrainingOptions(SearchOptions):
         bool, _option(STUDY, "Plan of the runs before training; measures this machine.", "--plan/--no-plan")
     ] = True
     throughput: Annotated[Path | None, _option(STUDY, THROUGHPUT)] = None
-    dry_run: Annotated[bool, _option(STUDY, "List of what would be trained, without training.", "--dry-run")] = (
-        False
-    )
     replace: Annotated[
         bool, _option(STUDY, "Start of a study whose name another one has; its folder is kept aside.", "--replace")
     ] = False

@@ -144,7 +144,7 @@ class TuningFolder:
     def __init__(self, study_folder: Path, study: Study, pack_checksum: str) -> None:
         """Name the folder after all that determines the trials; their number may change."""
         assert study.tune is not None
-        self.study, self.pack_checksum = study, pack_checksum
+        self.study, self.tuning, self.pack_checksum = study, study.tune, pack_checksum
         self._asked = study.model_dump(mode="json") | {"pack_checksum": pack_checksum}
         del self._asked["tune"]["trials"]
         decides = {name: value for name, value in self._asked.items() if name != "pack"}  # its path may change

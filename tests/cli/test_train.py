@@ -125,6 +125,25 @@ def test_a_dry_run_lists_the_range_tests_that_come_first(write_study: Write) -> 
     assert not list((study.file.parent / "results").glob("range-tests/runs/*"))
 
 
+@pytest.mark.parametrize("place", ["here", "ray"])
+def test_a_dry_run_of_a_search_shows_what_it_would_try_and_writes_nothing(place: str, write_study: Write) -> None:
+    space = {
+        "batch_size": {"low": 8, "high": "fits"},
+        "lr_max": {"low": 0.01, "high": 0.1},
+        "weight_decay": [0, 0.1],
+    }
+    tuning = {"trials": 5, "seeds": [0, 1], "space": space, "early_stopping": {"min_epochs": 1}}
+    study = write_study(tune=tuning)
+    status, told = invoke("tune", study, "--dry-run", "--on", place)
+    assert status == 0, told
+    assert "trial: random over batch_size, lr_max, weight_decay: 5 trials; in" in told
+    assert "batch_size: 8, doubled up to what fits into memory, which is measured first" in told
+    assert "lr_max: 0.01 to 0.1, linear weight_decay: 0, 0.1" in told
+    assert f"train each for 2 epochs, with pauses after 1, with 2 seeds, --on {place}" in told
+    assert "highest validation AUROC" in told
+    assert not (study.file.parent / "results").exists()
+
+
 def test_the_former_name_of_throughput_is_known(write_study: Write) -> None:
     told = [invoke("run", write_study(), option, "nowhere.json", "--dry-run")[1] for option in FORMER]
     assert told[0] == told[1]
