@@ -56,13 +56,16 @@ def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
     write_study: Callable[..., TrialStudy],
     ended: Ended,
     small_pack: Pack,
+    tmp_path: Path,
 ) -> None:
     study = write_study(training=TRAINING)
+    (tmp_path / "t").mkdir()
     samples_per_epoch = len(small_pack.rows_of("train")) // 16 * 16
     process = subprocess.Popen(
         study.command("--checkpoint-seconds", "0.2"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(tmp_path / "t")},
         preexec_fn=on_one_core,
     )
     wait_until(lambda: in_mid_epoch(study, samples_per_epoch), "a checkpoint from within an epoch")
@@ -71,6 +74,7 @@ def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
     process.kill()
     process.wait()
     wait_until(lambda: not any(map(is_alive, workers)), "the workers to die with their parent")
+    assert not list((tmp_path / "t").glob("pymp-*")), "the socket that processes are forked through goes, too"
     results = [folder / "result.json" for folder in study.folders()]
     assert not all(result.exists() for result in results), "killed too late to show a thing"
 
