@@ -38,6 +38,11 @@ class _Policy(FrozenSpec):
         return None
 
     @property
+    def rise_epochs(self) -> float:
+        """Epochs from the lowest rate to the first peak; 0 where the rate only falls."""
+        return 0.0
+
+    @property
     def cycles_momentum(self) -> bool:
         """Whether ``momentum`` gives a value."""
         return False
@@ -121,6 +126,10 @@ class _Wave(_Cyclical):
     @property
     def cycle_epochs(self) -> float:
         return 2 * self.half_cycle_epochs
+
+    @property
+    def rise_epochs(self) -> float:
+        return self.half_cycle_epochs
 
     @classmethod
     def defaults(cls, epochs: int) -> dict[str, float]:
@@ -261,6 +270,10 @@ class OneCycle(_Cyclical):
         if progress < peak:
             return 1 - _half_cosine(progress / peak)
         return _half_cosine((progress - peak) / (self.total_epochs * (1 - self.warmup_fraction)))
+
+    @property
+    def rise_epochs(self) -> float:
+        return self.warmup_fraction * self.total_epochs
 
     def in_steps(self, step_epochs: float) -> Self:
         """Return the policy whose last step has the lowest rate, and whose last step of the rise the highest.

@@ -58,7 +58,7 @@ class Initialisation(FrozenSpec):
 
 
 class RateScaling(FrozenSpec):
-    """Rates that grow with the batch: every rate is multiplied by batch_size / reference_batch_size.
+    """Rates that grow with the batch: every rate is multiplied by its images / reference_batch_size.
 
     The linear scaling rule of Goyal et al. 2017 (arXiv:1706.02677).
     """
@@ -91,10 +91,13 @@ class Training(FrozenSpec):
     rate_scaling: RateScaling | None = None
     """None: the policy's rates are taken as they are, whatever the batch size."""
 
-    @property
-    def rate_scale(self) -> float:
-        """What every rate of the policy is multiplied by."""
-        return 1.0 if self.rate_scaling is None else self.batch_size / self.rate_scaling.reference_batch_size
+    def rate_scale(self, batch_size: int) -> float:
+        """Return what every rate of the policy is multiplied by.
+
+        Args:
+            batch_size: the one in force, which is smaller than the field where there are fewer training images.
+        """
+        return 1.0 if self.rate_scaling is None else batch_size / self.rate_scaling.reference_batch_size
 
     @model_serializer(mode="wrap")
     def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -72,9 +72,21 @@ class TrainingJob:
         """Show how much of the study is done; return whether runs are missing."""
         runs, done = counted(len(self.runs), "run"), len(self.runs) - len(self.missing)
         events.say(f"{self.study.name}: {runs}, {done} done before; in {self.folder.path}")
-        for remark in self.study.remarks:
+        for remark in self.remarks:
             events.say(remark)
         return bool(self.missing)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What somebody who plans the study on its pack should know, a sentence each."""
+        from clr_hpc.config.steps import step_remarks
+        from clr_hpc.data.manifest import MANIFEST
+        from clr_hpc.store.study_files import read_pack, training_images
+
+        pack = read_pack(self.pack_folder, MANIFEST)
+        if pack is None or isinstance(pack, Damaged):
+            return list(self.study.remarks)
+        return [*self.study.remarks, *step_remarks(self.runs, lambda spec: training_images(pack, spec))]
 
     def prepare(self) -> None:
         """Write the study, its pack's manifest and the LR range tests that its rates are from into its folder.

@@ -128,8 +128,11 @@ def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
     entries = [entry for entry in read_metrics(folder.runs / test.name) if entry["samples"] in untrained]
     result: Mapping[str, object] = folder.result(test) or {}
     constant = result.get("constant_answer_loss")
+    # results without it are from when rates were scaled by what the study says, whatever the batch in force
+    batch_size = result.get("batch_size", test.training.batch_size)
+    assert isinstance(batch_size, int)
     return Curve(
-        rates=np.array([entry["lr"] for entry in entries]) / test.training.rate_scale,
+        rates=np.array([entry["lr"] for entry in entries]) / test.training.rate_scale(batch_size),
         losses=np.array([entry["loss"] for entry in entries]),
         untrained=np.array([untrained[entry["samples"]] for entry in entries]),
         diverged=bool(result.get("diverged")),

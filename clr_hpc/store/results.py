@@ -138,6 +138,8 @@ class DoneResult(TypedDict):
     diverged: NotRequired[bool]
     constant_answer_loss: NotRequired[Number | None]
     divergences: NotRequired[list[DivergenceEntry]]
+    batch_size: NotRequired[Annotated[int, Field(ge=1, le=2**31)]]
+    """In force: no more than there are training images."""
     micro_batches: NotRequired[Annotated[int, Field(ge=1, le=2**31)]]
     damaged_checkpoints: NotRequired[list[str]]
     checkpoint_sha256: NotRequired[str | None]

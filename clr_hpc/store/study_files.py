@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from clr_hpc.config.run import RunSpec
 from clr_hpc.store import layout
 from clr_hpc.store.records import Count, Damaged, Rate, Seconds, Sha256, Time, read_record, record
 
@@ -143,9 +144,20 @@ _RANGE_TESTS: TypeAdapter[RangeTestsRecord] = TypeAdapter(
 )
 
 
-def read_pack(study_folder: Path) -> PackRecord | Damaged | None:
+def read_pack(folder: Path, name: str = layout.PACK) -> PackRecord | Damaged | None:
     """Return the manifest of a study's pack; None where the study was never started."""
-    return read_record(study_folder / layout.PACK, _PACK, "copy manifest.json of the pack there")
+    return read_record(folder / name, _PACK, "copy manifest.json of the pack there")
+
+
+def training_images(pack: PackRecord, spec: RunSpec) -> int | None:
+    """Return how many images of a pack a run is trained on; None where the pack's record doesn't say."""
+    task = spec.task
+    label = task.pathology if task.kind == "binary" else task.normal
+    split = pack.get("counts", {"splits": {}})["splits"].get("train")
+    counts = None if split is None else split.get("labels", {}).get(label)
+    if counts is None:
+        return None
+    return counts.get("positive", 0) + (counts.get("negative", 0) if task.kind == "binary" else 0)
 
 
 def read_plan(study_folder: Path) -> PlanRecord | Damaged | None:

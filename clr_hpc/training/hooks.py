@@ -123,6 +123,7 @@ class Hooks:
         """Return the run's result, when all that it saved is on disk."""
         return self._result(progress) | {
             "divergences": [asdict(divergence) for divergence in progress.divergences],
+            "batch_size": self._trainer.batch_size,
             "micro_batches": progress.micro_batches,
         }
 

@@ -41,7 +41,7 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
     checkpoints = Checkpoints(folder / layout.CHECKPOINTS)
     latest = checkpoints.latest()
     if kind == "diverged":
-        progress = _with_lower_rates(latest.progress, spec)
+        progress = _with_lower_rates(latest.progress, spec, batch_size)
     else:
         progress = _with_smaller_micro_batches(latest.progress, batch_size, processes)
     Snapshots(folder / layout.SNAPSHOTS).forget_after(progress.samples)
@@ -53,12 +53,13 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
         raise UnrecoverableError(f"the checkpoint to resume from does not hold what was written: {found}")
 
 
-def _with_lower_rates(progress: Progress, spec: RunSpec) -> Progress:
+def _with_lower_rates(progress: Progress, spec: RunSpec, batch_size: int) -> Progress:
     if len(progress.divergences) == MOST_DIVERGENCES:
         raise UnrecoverableError(
             f"it was resumed {MOST_DIVERGENCES} times, with its rates divided by {RATE_CUT} each time"
         )
-    lr_max = spec.policy.lr_max * spec.training.rate_scale * progress.rate_factor / RATE_CUT
+    scale = spec.training.rate_scale(batch_size)
+    lr_max = spec.policy.lr_max * scale * progress.rate_factor / RATE_CUT
     return replace(progress, divergences=(*progress.divergences, Divergence(progress.samples, lr_max)))
 
 

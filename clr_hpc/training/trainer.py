@@ -116,7 +116,7 @@ class Trainer:
             lr_factor: multiplies the policy's rates, besides the scaling that the spec asks for.
         """
         if self.optimizer is not None:
-            self._lr_factor = lr_factor * self.spec.training.rate_scale
+            self._lr_factor = lr_factor * self.spec.training.rate_scale(self.batch_size)
             self.step.wrap_model()
 
     def epochs(self, samples: int) -> float:

@@ -174,3 +174,24 @@ def test_the_command_that_run_prints_last_is_of_the_study_that_ran(write_study: 
     assert invoke(*printed[1:])[0] == 0
     ran = yaml.safe_load((tmp_path / "results" / "second" / "study.yaml").read_text())
     assert ran["training"]["epochs"] == 1
+
+
+def test_what_steps_cannot_follow_is_said_before_and_after(write_study: Write, tmp_path: Path) -> None:
+    wave = {"name": "triangular", "half_cycle_epochs": 0.5}
+    training = {"epochs": 2, "image_size": 32, "batch_size": 500}
+    study = write_study(stages={"scratch": {"policies": [wave]}}, training=training)
+    results = ("--results", tmp_path / "results")
+    remarks = (
+        "training images, so a batch has 12",
+        "a rise of 0.5 epochs is 0.5 steps, and the rate never leaves 0.001",
+    )
+    for command in (("run", study.file, *results, "--dry-run"), ("run", study.file, *results, "--no-plan")):
+        status, told = invoke(*command)
+        assert status == 0, told
+        assert all(remark in told for remark in remarks)
+    assert invoke("report", tmp_path / "results" / "trial")[0] == 0
+    page = (tmp_path / "results" / "trial" / "report" / "report.html").read_text()
+    assert all(remark in page for remark in remarks)
+    (tmp_path / "throughput.json").write_text("{}")
+    planned = invoke("plan", study.file, *results, "--throughput", tmp_path / "throughput.json")[1]
+    assert all(remark in planned for remark in remarks)

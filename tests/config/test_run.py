@@ -127,8 +127,8 @@ def test_momenta_are_those_of_the_last_weights() -> None:
 
 
 def test_rates_scale_with_the_batch_over_the_reference() -> None:
-    assert Training(epochs=1, batch_size=256).rate_scale == 1
-    assert Training(epochs=1, batch_size=256, rate_scaling={"reference_batch_size": 32}).rate_scale == 8
+    assert Training(epochs=1, batch_size=256).rate_scale(256) == 1
+    assert Training(epochs=1, batch_size=256, rate_scaling={"reference_batch_size": 32}).rate_scale(256) == 8
     with pytest.raises(ValidationError, match="greater than 0"):
         Training(epochs=1, rate_scaling={"rule": "linear", "reference_batch_size": 0})
     with pytest.raises(ValidationError, match="linear"):

@@ -91,7 +91,7 @@ def _entries(spec: RunSpec, middle: float | None) -> list[dict[str, Any]]:
     batches = np.random.default_rng(spec.seed).gamma(4.0, 0.25, STEPS)
     entries = []
     for step, batch in enumerate(batches):
-        rate = learning_rate(spec.policy, 6 * step / STEPS) * spec.training.rate_scale
+        rate = learning_rate(spec.policy, 6 * step / STEPS) * spec.training.rate_scale(spec.training.batch_size)
         falls = middle is not None and not is_reference(spec)
         level = 1 - 0.5 / (1 + np.exp(-4 * np.log10(rate / middle))) if falls and middle else 1.0
         entries.append(step_line(32 * (step + 1), lr=rate, loss=float(batch * level)))

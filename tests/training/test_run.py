@@ -126,6 +126,18 @@ def test_rates_grow_with_the_batch_if_the_spec_says_so(small_pack: Pack, tmp_pat
         assert entry["lr"] == 2 * learning_rate(POLICY, number * 64 / entry["samples"] * entry["progress"])
 
 
+def test_a_batch_larger_than_the_training_set_scales_rates_as_the_batch_in_force(
+    small_pack: Pack, tmp_path: Path
+) -> None:
+    scaling = {"rule": "linear", "reference_batch_size": 32}
+    training = {"epochs": 1, "image_size": 32, "batch_size": 1000, "rate_scaling": scaling}
+    run(make_spec(small_pack, training=training), small_pack, tmp_path / "run")
+    (entry,) = steps(tmp_path / "run")
+    in_force = json.loads((tmp_path / "run" / "result.json").read_text())["batch_size"]
+    assert in_force == entry["samples"] < 200
+    assert entry["lr"] == pytest.approx(in_force / 32 * learning_rate(POLICY, 0))
+
+
 def test_one_cycle_ends_in_the_last_step_as_torchs_does(small_pack: Pack, tmp_path: Path) -> None:
     policy = OneCycle(lr_min=1e-4, lr_max=1e-3, total_epochs=2, warmup_fraction=0.4)
     training = {"epochs": 2, "image_size": 32, "batch_size": 16}

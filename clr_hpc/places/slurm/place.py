@@ -164,7 +164,7 @@ def _draft(job: TrainingJob, ledger: Ledger, jobs: Sequence[Job], site: Site, ev
     elsewhere = f", {left.running} trained elsewhere" if left.running else ""
     queued = f"{left.done} done, {left.queued} queued or running{elsewhere}"
     events.say(f"{job.study.name}: {counted(len(job.runs), 'run')}, {queued}; in {folder.path.absolute()}")
-    for remark in job.study.remarks:
+    for remark in job.remarks:
         events.say(remark)
     if not left.runs:
         events.say("nothing to submit")

@@ -3,8 +3,9 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
+from clr_hpc.config.steps import step_remarks
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.figures import dots, select
 from clr_hpc.reporting.figures.svg import arm_styles, legend
@@ -17,6 +18,7 @@ from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
 from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
 from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
+from clr_hpc.store.study_files import PackRecord, training_images
 
 MOST_VALUES_SHOWN = 4
 """Of one entry of the runs' environments; start times, for instance, differ in every run."""
@@ -70,7 +72,8 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         counts=answer.run_counts(study),
         answers=_answers(evaluation),
         caveats=answer.contrast_caveats(binary.contrasts + one_class.contrasts)
-        + answer.caveats(binary.comparison if binary.runs else one_class.comparison),
+        + answer.caveats(binary.comparison if binary.runs else one_class.comparison)
+        + _step_caveats(study),
         left_out=[reason for contrast in binary.contrasts for reason in contrast.left_out],
         legend=lambda section, kind="binary": legend(used[kind], section),
         arm_table=tables.arm_table(binary.comparison, evaluation.frequent, evaluation.frequent_name),
@@ -105,6 +108,12 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
             {key: value for key, value in study.pack.items() if key not in ("counts", "shards")}, indent=2
         ),
     )
+
+
+def _step_caveats(study: StudyRecord) -> list[str]:
+    """Return which settings of the study its steps could not follow."""
+    pack = cast(PackRecord, study.pack)
+    return step_remarks((run.spec for run in study.runs), lambda spec: training_images(pack, spec))
 
 
 def _answers(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
