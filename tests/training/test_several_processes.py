@@ -99,6 +99,22 @@ def test_processes_equal_one_in_double_precision(
         assert measured[0] == pytest.approx(measured[1], abs=1e-6)
 
 
+def test_processes_measure_on_the_grid_as_one_does(
+    ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path
+) -> None:
+    """Three processes share each point's sample; in double precision, see above."""
+    spec = make_spec(tiny_pack, architecture="densenet121", stage="baseline")
+    one = alone(spec, double=True)
+    assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run", 3, double=True)) == ["done"] * 3
+    found, expected = (
+        {line["samples"]: line["loss"] for line in read_metrics(folder) if line["kind"] == "grid"}
+        for folder in (tmp_path / "run", one)
+    )
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert list(found) == [17, 34, 51], "every step of so short an epoch"
+    assert result(tmp_path / "run")["on_grid"]["best_loss"] == min(found.values())
+
+
 @pytest.mark.parametrize(
     ("architecture", "optimizer", "image_size", "tolerance"),
     [("mobilenet_v1", Sgd(), 32, 2e-3), ("densenet121", Sgd(), 32, 2e-3), ("alexnet", Adam(), 64, 1e-4)],
