@@ -36,7 +36,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     from clr_hpc.places.base import settings_of
     from clr_hpc.places.job import WorkerTask
     from clr_hpc.store.study_folder import StudyFolder
-    from clr_hpc.tuning.trial_queue import TrialQueue
+    from clr_hpc.tuning.trial_queue import TrialQueue, check_objective
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
     console = Console()
@@ -46,7 +46,9 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     if study.tune is None:
         raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
     with console.status(f"checking {study.pack}"):
-        checksum = open_manifest(Path(study.pack), verify=True).checksum
+        manifest = open_manifest(Path(study.pack), verify=True)
+    check_objective(study, manifest.counts)
+    checksum = manifest.checksum
     folder = TuningFolder(StudyFolder.of(options.results, study.name).path, study, checksum)
     if options.dry_run:
         _describe(say, folder, place)

@@ -202,17 +202,20 @@ def _best(best: Trial, epochs: int) -> BestTrial:
 
 
 def _cost(tuner: Tuner, study: Study, pack_checksum: str, runs_folder: Path, processors: float) -> SearchCost:
-    trained = seconds = 0.0
-    runs = 0
+    trained = seconds = whole = 0.0
     for trial in tuner.trials:
-        if trial.failure is None or trial.measured:
-            for spec in trial_runs(study, trial.values, pack_checksum):
-                epochs, taken = cost_of(runs_folder / spec.name)
-                trained, seconds, runs = trained + epochs, seconds + taken, runs + 1
-    whole = runs * tuner.plan.epochs
+        try:
+            runs = trial_runs(study, trial.values, pack_checksum)
+        except ValueError:
+            continue  # settings of which no run can be made
+        for spec in runs:
+            epochs, taken = cost_of(runs_folder / spec.name)
+            trained, seconds = trained + epochs, seconds + taken
+            # one that failed would not have been trained for longer
+            whole += tuner.plan.epochs if trial.failure is None or trial.measured else epochs
     return {
         "epochs_trained": round(trained, 2),
-        "epochs_without_early_stopping": whole,
+        "epochs_without_early_stopping": round(whole, 2),
         "processor_hours": round(seconds * processors / 3600, 4),
         "ask_seconds": round(sum(trial.ask_seconds for trial in tuner.trials), 3),
     }

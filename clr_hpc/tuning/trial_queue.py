@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.tuned_study import trial_runs
+from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, corners, trial_runs
+from clr_hpc.data.manifest import Counts, LabelCounts
 from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.store.records import Damaged
@@ -48,6 +50,31 @@ def value_after(folder: Path, epochs: float, objective: str) -> float | None:
             "pack with a larger validation split, or take objective: loss"
         )
     return value
+
+
+def check_objective(study: Study, counts: Counts) -> None:
+    """See that the validation split of a pack has what the objective of a search is measured on.
+
+    Args:
+        study: with the ``tune`` section.
+        counts: of the study's pack.
+
+    Raises:
+        UserError: it hasn't, so that every trial would fail at its end.
+    """
+    assert study.tune is not None
+    (spec, *_) = trial_runs(study, next(corners(study.tune)), CHECKSUM_OF_NO_PACK)
+    label = spec.task.pathology if spec.task.kind == "binary" else spec.task.normal
+    split = counts.splits.get("validation")
+    found = LabelCounts() if split is None else split.labels[label]
+    has_both, has_any = bool(found.positive and found.negative), bool(found.positive or found.negative)
+    if not (has_both if study.tune.objective == "auroc" else has_any):
+        instead = ", or take objective: loss" if has_any else ""
+        raise UserError(
+            f"objective: {study.tune.objective} can't be measured, since the validation split has "
+            f"{found.positive} images with {label} and {found.negative} without; pack with a larger validation "
+            f"split{instead}"
+        )
 
 
 def failure_of(folder: Path) -> str | None:

@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import done_result, epoch_line
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.data.manifest import Counts, LabelCounts, SplitCounts
 from clr_hpc.places.queue import Assignment
 from clr_hpc.store.atomic import write_json
+from clr_hpc.tuning.outcome import outcome_of
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import dimensions_of
-from clr_hpc.tuning.trial_queue import IN_USE_SECONDS, TrialQueue
+from clr_hpc.tuning.trial_queue import IN_USE_SECONDS, TrialQueue, check_objective
 from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner, last_promotion, promotion
 from clr_hpc.tuning.tuning_folder import Journal
 
@@ -154,6 +157,40 @@ def test_a_metric_that_is_not_defined_fails_the_trial_with_that_reason(tmp_path:
     first = bench.next()
     bench.train(first, auroc=None)
     assert "has one class only" in str(bench.ended[0].failure)
+
+
+def test_what_failed_trials_were_trained_for_counts(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, seeds=[0])
+    for auroc in (None, 0.7):
+        bench.train(bench.next(), auroc=auroc)
+    dimensions = dimensions_of(bench.study.tune.space)  # type: ignore[union-attr]
+    cost = outcome_of(bench.tuner, bench.study, dimensions, CHECKSUM, bench.runs, "CPU", 1)["cost"]
+    assert bench.tuner.trials[0].failure is not None
+    assert cost["epochs_trained"] == cost["epochs_without_early_stopping"] == 8
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "objective", "told"),
+    [
+        (3, 5, "auroc", None),
+        (0, 5, "auroc", "0 images with edema and 5 without; .*or take objective: loss"),
+        (5, 0, "auroc", "5 images with edema and 0 without"),
+        (0, 5, "loss", None),
+        (0, 0, "loss", "larger validation split$"),
+    ],
+)
+def test_an_objective_that_can_not_be_measured_is_rejected(
+    tmp_path: Path, positive: int, negative: int, objective: str, told: str | None
+) -> None:
+    labels = {"edema": LabelCounts(positive=positive, negative=negative)}
+    split = SplitCounts(images=positive + negative, patients=1, labels=labels)
+    counts = Counts(images=8, patients=1, rejected=0, splits={"validation": split})
+    study = Bench(tmp_path, objective=objective).study
+    if told is None:
+        check_objective(study, counts)
+        return
+    with pytest.raises(UserError, match=told):
+        check_objective(study, counts)
 
 
 Losses = dict[int, float]
