@@ -129,7 +129,7 @@ def load_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Ten
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = json.loads(file.metadata()["json"])
+            metadata = dict(json.loads(file.metadata()["json"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(f"{path}: it is not a file of tensors: {error!r}; {REMEDY}") from error
     return tensors, metadata

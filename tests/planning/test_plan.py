@@ -3,7 +3,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 from made_up import item, make_forecast, table
+from mutation import damaged_json
 
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.planning.gantt import save_chart
@@ -171,6 +173,25 @@ def test_rates_come_back_from_their_file_and_mistakes_in_it_are_named(tmp_path: 
         read_throughput(file)
     with pytest.raises(ThroughputError, match="does not exist; give a file"):
         read_throughput(tmp_path / "none.json")
+
+
+def test_damaged_rates_are_named_and_nothing_else_is_raised(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_throughput(file, table())
+
+    @settings(max_examples=200)
+    @given(damaged_json(file.read_bytes()))
+    def check(content: bytes) -> None:
+        file.write_bytes(content)
+        error = ""
+        try:
+            rates = read_throughput(file)
+            rates.find(item("a", 1).load.kind, LaneShape(workers=2, gpus_per_worker=1))
+        except ThroughputError as raised:
+            error = str(raised)
+        assert not error or str(file) in error
+
+    check()
 
 
 def test_a_kind_without_a_rate_is_named() -> None:

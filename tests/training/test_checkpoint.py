@@ -1,14 +1,20 @@
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from mutation import damaged_bytes, damaged_json
+from safetensors.torch import save_file
 from torch import nn
 
 from clr_hpc.config.optimizer import Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd
 from clr_hpc.config.policy import Constant, OneCycle, Policy, Triangular, Triangular2Modified
-from clr_hpc.store.checkpoints import Divergence, Progress
+from clr_hpc.store.checkpoints import Divergence, Progress, progress_metadata, write_checksum
+from clr_hpc.store.layout import checksum_of
+from clr_hpc.store.records import sha256_of
 from clr_hpc.training.checkpoint import (
     KEPT_SNAPSHOTS,
     Checkpoint,
@@ -117,6 +123,33 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     (line,) = latest.passed_over
     assert "000000000016.safetensors" in line
     assert all(torch.equal(value, weights[name]) for name, value in model_weights(latest.tensors).items())
+
+
+@pytest.mark.parametrize("part", ["tensors", "checksum", "metadata"])
+def test_whatever_is_damaged_in_a_checkpoint_costs_that_one_alone(part: str, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save({"model.a": torch.zeros(3)}, Progress(samples=8))
+    newer = Progress(16, 0.5, 1.0, 2, (Divergence(8, 0.1),))
+    checkpoints.save({"model.a": torch.ones(3), "model.n": torch.ones(1).long()}, newer)
+    file = checkpoints.path(16)
+    metadata = json.dumps(progress_metadata(newer)).encode()
+    damaged = checksum_of(file) if part == "checksum" else file
+    sound = damaged.read_bytes()
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    @given(damaged_json(metadata) if part == "metadata" else damaged_bytes(sound))
+    def check(content: bytes) -> None:
+        if part == "metadata":  # of a file that is as it was written
+            values = {"json": content.decode(errors="replace")}
+            save_file({"model.a": torch.ones(3)}, file, values)
+            write_checksum(file, sha256_of(file))
+        else:
+            damaged.write_bytes(content)
+        latest = checkpoints.latest()
+        assert latest.progress.samples == 8 or not latest.passed_over
+        assert all(str(file) in line or str(damaged) in line for line in latest.passed_over)
+
+    check()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

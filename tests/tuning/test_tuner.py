@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from mutation import damaged_lines
 
 from clr_hpc.config.tune import EarlyStopping, SearchName
 from clr_hpc.config.tuned_study import Values
+from clr_hpc.store.records import DamagedError
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import Choice, Dimensions, Interval
 from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner
@@ -128,3 +131,24 @@ def test_a_lower_loss_is_better_where_the_loss_is_the_objective(tmp_path: Path) 
     best = search.best()
     assert best is not None
     assert best.values["lr_max"] == min(trial.values["lr_max"] for trial in search.trials)
+
+
+def test_a_damaged_journal_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    train(tuner(path, trials=6))
+    sound = path.read_bytes()
+
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    @given(damaged_lines(sound))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        error = ""
+        try:
+            read = tuner(path, trials=7)
+            read.best()
+            read.next(nothing_is_under_way=True)
+        except DamagedError as raised:
+            error = str(raised)
+        assert not error or str(path) in error
+
+    check()
