@@ -78,9 +78,17 @@ class _Expansion:
         assert stage is not None
         start = WarmStart(baseline=baseline, weights=stage.weights, optimizer=stage.optimizer)
         epochs = self._epochs(stage)
+        policies = tuple(self._policies(baseline.task, stage))
         # the baseline's own decay, begun anew and as long as the retraining
-        yield self._run(baseline.task, "control", baseline.policy.lasting(epochs), stage, start)
-        for policy in self._policies(baseline.task, stage):
+        decay = baseline.policy.lasting(epochs)
+        peaks = [decay.lr_max]
+        if stage.control == "rate_matched":
+            peaks = [policy.lr_max for policy in policies]
+        elif stage.control != "as_baseline":
+            peaks = [stage.control[self._optimizer.name]]
+        for control in dict.fromkeys(_peaking_at(decay, peak) for peak in peaks):
+            yield self._run(baseline.task, "control", control, stage, start)
+        for policy in policies:
             yield self._run(baseline.task, "retrain", policy, stage, start)
 
     def _run(
@@ -104,6 +112,15 @@ class _Expansion:
 
     def _epochs(self, stage: StageOfStudy) -> int:
         return stage.epochs or self._study.training.epochs
+
+
+def _peaking_at(policy: Policy, lr_max: float) -> Policy:
+    """Return a policy with another highest rate.
+
+    Raises:
+        ValueError: its ``lr_min`` is not below that.
+    """
+    return _POLICY.validate_python(policy.model_dump() | {"lr_max": lr_max})
 
 
 class UnmeasuredRateError(ValueError):

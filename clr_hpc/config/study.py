@@ -51,8 +51,9 @@ class StageOfStudy(FrozenSpec):
     def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # studies from before there were any keep their bytes
         values: dict[str, Any] = serialise(self)
-        if self.early_stop:
-            del values["early_stop"]
+        for name in ("early_stop", "control"):
+            if name in values and values[name] == type(self).model_fields[name].default:
+                del values[name]
         return values
 
     @field_validator("policies", mode="before")
@@ -71,6 +72,10 @@ class Retraining(StageOfStudy):
 
     weights: Literal["last", "best"] = "last"
     optimizer: Literal["fresh", "continued"] = "fresh"
+    control: Literal["as_baseline", "rate_matched"] | dict[str, PositiveFloat] = "as_baseline"
+    """``as_baseline``: with the baseline's rates. ``rate_matched``: for each highest rate of the policies, a
+    control with that one, so that only the form of the rate differs. A mapping: the control's highest rate by
+    optimizer, such as a search finds it."""
 
 
 class Stages(FrozenSpec):
@@ -182,6 +187,20 @@ class Study(FrozenSpec):
         for field in ("pathologies", "architectures", "optimizers", "seeds"):
             _check_entries(
                 field, getattr(self, field), may_be_empty=field == "pathologies" and bool(self.one_class)
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_controls_rate_is_there_for_each_optimizer(self) -> "Study":
+        retraining = self.stages.retrain
+        if retraining is None or isinstance(retraining.control, str):
+            return self
+        used = {optimizer.name for optimizer in self.optimizers}
+        for name in sorted(retraining.control.keys() ^ used):
+            rule = "which has no rate there" if name in used else "which the study does not have"
+            raise ValueError(
+                f"stages.retrain.control={shown(retraining.control)} needs the highest rate of each optimizer of "
+                f"the study, and of no other; mend it for {name}, {rule}"
             )
         return self
 

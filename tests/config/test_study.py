@@ -208,6 +208,47 @@ def test_a_retraining_that_may_stop_before_its_control_is_remarked_on(tmp_path: 
     assert load_study(write(tmp_path, PROTOCOL)).remarks == ()
 
 
+def test_a_matched_control_peaks_at_the_rate_of_each_policy(tmp_path: Path) -> None:
+    wave = {"name": "triangular", "half_cycle_epochs": 1, "lr_max": 0.3}
+    retraining = {"policies": [wave, "one_cycle", "constant"], "epochs": 3}
+    stages = {"baseline": {"policies": ["cosine"], "epochs": 5}}
+    study = PROTOCOL | {"one_class": []}
+    plain, matched = (
+        expand(load_study(write(tmp_path, study | {"stages": stages | {"retrain": retraining | more}})), "a" * 64)
+        for more in ({}, {"control": "rate_matched"})
+    )
+    controls = [run for run in matched if run.stage == "control"]
+    assert [run.policy.lr_max for run in controls] == [0.3, 0.1], "one for both policies that peak at 0.1"
+    assert {run.policy.total_epochs for run in controls} == {3}
+    assert controls[1] in plain, "where the peak is the baseline's, it is the same run"
+    assert [run for run in matched if run.stage != "control"] == [run for run in plain if run.stage != "control"]
+
+
+def test_a_study_that_does_not_match_rates_keeps_its_bytes(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, PROTOCOL))
+    assert "control" not in study.model_dump(mode="json")["stages"]["retrain"]
+    for control in ("rate_matched", {"sgd": 0.2}):
+        retraining = PROTOCOL["stages"]["retrain"] | {"control": control}
+        other = load_study(write(tmp_path, PROTOCOL | {"stages": PROTOCOL["stages"] | {"retrain": retraining}}))
+        assert load_study(write(tmp_path, other.model_dump(mode="json"))) == other
+
+
+def test_a_control_takes_the_rate_that_the_study_gives_it(tmp_path: Path) -> None:
+    retraining = PROTOCOL["stages"]["retrain"] | {"control": {"sgd": 0.2}}
+    study = PROTOCOL | {"stages": PROTOCOL["stages"] | {"retrain": retraining}}
+    runs = expand(load_study(write(tmp_path, study)), "a" * 64)
+    assert {run.policy.lr_max for run in runs if run.stage == "control"} == {0.2}
+    assert {run.policy.lr_max for run in runs if run.stage != "control"} == {0.1}
+    with pytest.raises(StudyError, match="mend it for adam, which the study does not have"):
+        load_study(write(tmp_path, study), ("stages.retrain.control={sgd: 0.2, adam: 0.1}",))
+    with pytest.raises(StudyError, match="mend it for sgd, which has no rate there"):
+        load_study(write(tmp_path, study), ("stages.retrain.control={}",))
+    bounded = {"policies": [{"name": "cosine", "lr_min": 0.01}]}
+    file = write(tmp_path, study | {"stages": study["stages"] | {"baseline": bounded}})
+    with pytest.raises(StudyError, match="must be above lr_min"):
+        load_study(file, ("stages.retrain.control={sgd: 0.005}",))
+
+
 def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_path: Path) -> None:
     runs = expand(load_study(write(tmp_path, PROTOCOL)), "a" * 64)
     stages = {run.task.name: [] for run in runs}

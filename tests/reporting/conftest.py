@@ -40,6 +40,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
         one_class: tuple[str, ...] = (),
         positives: Mapping[str, int] = MappingProxyType({}),
         imbalance: str | None = None,
+        retraining: Mapping[str, Any] = MappingProxyType({}),
     ) -> Path:
         """Make a study.
 
@@ -53,6 +54,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
                 that they are retrained with.
             one_class: methods that learn the images without a finding.
             positives: images in each split, of pathologies that have other numbers than usual.
+            retraining: further keys of the stage ``retrain``.
             imbalance: ``class_imbalance``, if it is not the default.
         """
         folder = tmp_path / "study"
@@ -61,7 +63,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
         if retrained is not None:
             decay, *cyclical = retrained
             stages["baseline"] = {"policies": [_policy(decay)]}
-            stages["retrain"] = {"policies": [_policy(name) for name in cyclical]}
+            stages["retrain"] = {"policies": [_policy(name) for name in cyclical]} | dict(retraining)
         study: dict[str, Any] = {
             "name": "invented",
             "pack": "packs/invented",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.reporting.stats.bootstrap import Interval, interval, mean_of_defined
+from clr_hpc.reporting.stats.controls import Controls, control_label
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, mean_of_numbers, training_accuracy
 from clr_hpc.reporting.stats.significance import auroc_contrast, combined, holm, mcnemar, mean_interval
 
@@ -87,7 +88,7 @@ class ArmContrast:
 def against_control(runs: Iterable[ScoredRun]) -> tuple[ArmContrast, ...]:
     """Compare every arm of retraining with the control."""
     runs = tuple(runs)
-    controls = {_start(run): run for run in runs if run.record.spec.stage == "control"}
+    controls = Controls(runs)
     by_arm: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         if run.record.spec.stage == "retrain":
@@ -95,16 +96,11 @@ def against_control(runs: Iterable[ScoredRun]) -> tuple[ArmContrast, ...]:
     return tuple(_arm_contrast(arm, group, controls) for arm, group in by_arm.items())
 
 
-def _start(run: ScoredRun) -> str:
-    """Return what a retraining and its control have in common: everything but the policy and the stage."""
-    return run.record.spec.model_dump_json(exclude={"policy", "stage"})
-
-
-def _arm_contrast(arm: str, runs: list[ScoredRun], controls: dict[str, ScoredRun]) -> ArmContrast:
+def _arm_contrast(arm: str, runs: list[ScoredRun], controls: Controls) -> ArmContrast:
     by_task: dict[str, list[Pair]] = defaultdict(list)
     left_out = []
     for run in runs:
-        control = controls.get(_start(run))
+        control = controls.get(run)
         why = _gap(run, control)
         if why or control is None:
             left_out.append(f"{run.record.spec.name} ({why})")
@@ -112,12 +108,12 @@ def _arm_contrast(arm: str, runs: list[ScoredRun], controls: dict[str, ScoredRun
             by_task[run.setting.task].append(Pair(run, control))
     tasks = _with_holm([_task_contrast(task, pairs) for task, pairs in by_task.items()])
     draws = [_difference_draws(task.pairs) for task in tasks]
-    names = dict.fromkeys(pair.control.setting.policy for pairs in by_task.values() for pair in pairs)
+    compared = [(pair.retrained, pair.control) for pairs in by_task.values() for pair in pairs]
     return ArmContrast(
         arm=arm,
         policy=runs[0].setting.variant,
         cyclical=runs[0].record.spec.policy.is_cyclical,
-        control=" or ".join(names),
+        control=control_label(compared),
         tasks=tuple(tasks),
         difference=mean_of_numbers(task.difference for task in tasks),
         interval=interval(mean_of_defined(np.array(draws))) if draws else None,
