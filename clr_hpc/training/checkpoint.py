@@ -86,6 +86,8 @@ class Checkpoints:
             progress = parse_progress(metadata, path)
             if isinstance(progress, Damaged):
                 messages.append(str(progress))
+            elif self.path(progress.samples) != path:
+                messages.append(f"{path}: its metadata is that of {progress.samples} samples seen; {REMEDY}")
             elif not all_finite(tensors.values()):
                 messages.append(f"{path}: it holds values that are not finite")
             else:

@@ -146,7 +146,7 @@ def test_whatever_is_damaged_in_a_checkpoint_costs_that_one_alone(part: str, tmp
         else:
             damaged.write_bytes(content)
         latest = checkpoints.latest()
-        assert latest.progress.samples == 8 or not latest.passed_over
+        assert (latest.progress.samples, len(latest.passed_over)) in ((8, 1), (16, 0))
         assert all(str(file) in line or str(damaged) in line for line in latest.passed_over)
 
     check()
