@@ -19,22 +19,36 @@ from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.watch import status, tensorboard
 
+OUR_MISTAKE = 70
+"""Exit code of a program with a mistake in it: EX_SOFTWARE of ``sysexits.h``."""
+
+TYPERS_OWN: tuple[type[BaseException], ...] = (
+    typer.Exit,
+    typer.Abort,
+    BrokenPipeError,
+    # of the click that this version of typer brings, under whatever name
+    *(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
+)
+"""What typer itself prints, or ends a command by."""
+
 
 class Commands(TyperGroup):
     """All commands. What a user can set right is printed as one line; ``-vv`` adds the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was given; exit with 2 after an error, as for a wrong option."""
+        """Run the command that was given; exit with 2 after an error, as typer does, and with 70 after ours."""
         try:
             return super().invoke(ctx)
+        except TYPERS_OWN:
+            raise
         except Exception as error:
-            from clr_hpc.config.base import UserError
+            from clr_hpc.cli.display.terminal import complain
+            from clr_hpc.cli.failure import in_words, write_down
 
-            if not isinstance(error, (UserError, OSError, ValueError)) or isinstance(error, BrokenPipeError):
-                raise
             logging.getLogger("clr_hpc").debug("traceback of the error below", exc_info=error)
-            typer.secho(f"error: {error}", err=True, fg="red")
-            raise typer.Exit(2) from error
+            text = in_words(error)
+            complain(f"error: {text}" if text is not None else write_down(error))
+            raise typer.Exit(2 if text is not None else OUR_MISTAKE) from error
 
 
 app = typer.Typer(
@@ -66,8 +80,7 @@ def inspect(
     chart: Annotated[Path | None, typer.Option(help="Figure of the label counts to write, .png or .svg.")] = None,
 ) -> None:
     """Show the contents of a pack or a label table, with the number of images per label."""
-    from rich.console import Console
-
+    from clr_hpc.cli.display.terminal import complain, terminal
     from clr_hpc.data.inspect import render, save_label_chart, summarise
     from clr_hpc.data.manifest import damaged_files, read_manifest
 
@@ -75,9 +88,9 @@ def inspect(
     if chart is not None:
         save_label_chart(summary, chart)
     damages = list(damaged_files(path, read_manifest(path), verify)) if path.is_dir() else []
-    Console().print(render(summary))
+    terminal().print(render(summary))
     for damage in damages:
-        typer.secho(f"damaged: {damage}", err=True, fg="red")
+        complain(f"damaged: {damage}")
     if damages:
         raise typer.Exit(1)
     if verify:

@@ -92,9 +92,9 @@ def _pack(
     strict: Annotated[bool, typer.Option("--strict", help="Fail when anything is rejected.")] = False,
 ) -> None:
     """Build a pack with a progress bar, and say what it holds."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.data.build import build_pack
     from clr_hpc.data.shards import PackProgress
     from clr_hpc.data.splits import OfficialSplit, SeededSplit
@@ -105,7 +105,7 @@ def _pack(
         else SeededSplit(seed=split_seed, validation_fraction=validation_fraction, test_fraction=test_fraction)
     )
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("packing")
 
         def report(progress: PackProgress) -> None:

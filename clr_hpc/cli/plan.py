@@ -26,9 +26,8 @@ def plan(
     chart: Annotated[Path | None, typer.Option(help="Chart of the plan to write, .png, .svg or .html.")] = None,
 ) -> None:
     """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
-    from rich.console import Console
-
     from clr_hpc.cli.display.run import RunDisplay
+    from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.config.expand import expand
     from clr_hpc.config.load import load_study
     from clr_hpc.data.manifest import open_manifest
@@ -48,7 +47,7 @@ def plan(
     options = TrainingOptions(results=results, throughput=throughput)
     job = TrainingJob(study, checksum, folder, expand(study, checksum), options)
     resources = resources_of(gpus, cpus, nodes)
-    display = RunDisplay(Console(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
+    display = RunDisplay(terminal(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
     job.show(display)
     made = plan_of_job(job, place.ray_lanes, resources, None, display)
     if chart is not None:

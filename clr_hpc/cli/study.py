@@ -4,8 +4,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:
@@ -47,9 +45,11 @@ def find_folder(given: Path, results: Path | None, overrides: list[str] | None) 
 
 def note_change(given: Path, folder: "StudyFolder", study: "Study", checksum: str | None = None) -> None:
     """Say on stderr what a study has that its folder doesn't, and the reverse."""
+    from clr_hpc.cli.display.terminal import complain
+
     change = folder.change_to(study, checksum)
     if change is not None:
-        typer.secho(f"note: {given} is not what {folder.path} holds: {change}", err=True, fg="yellow")
+        complain(f"note: {given} is not what {folder.path} holds: {change}", "yellow")
 
 
 def make_way(job: "TrainingJob") -> str | None:

@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 @on_a_place(TrainingOptions)
 def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     """Train the remaining runs of a study, on this machine or a Ray cluster, or submit them to a SLURM cluster."""
-    from rich.console import Console
-
+    from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.config.load import load_study
     from clr_hpc.data.manifest import read_manifest
     from clr_hpc.places.base import counted
     from clr_hpc.store.study_folder import StudyFolder
 
-    console = Console()
+    console = terminal()
     study = load_study(study_file, options.changes)
     folder = StudyFolder.of(options.results, study.name)
     # before anything takes its time
@@ -59,8 +58,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     What was measured before, for this study or another, is not measured again. Exits with 1 if a range can't be
     determined.
     """
-    from rich.console import Console
-
+    from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.config.base import UserError
     from clr_hpc.config.expand import range_test_study
     from clr_hpc.config.load import load_study
@@ -68,7 +66,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
 
     if options.replace:
         raise UserError("--replace: LR range tests replace nothing, studies share them; leave it out")
-    console = Console()
+    console = terminal()
     tests = range_test_study(load_study(study_file, options.changes, "range-test"))
     checksum = _checked_pack(console, tests, place)
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
@@ -87,9 +85,10 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
 
 def _checked_pack(console: "Console", study: "Study", place: "Place") -> str:
     """Return the checksum of a study's pack; its files are read where this command trains on them."""
+    from clr_hpc.cli.display.terminal import plain
     from clr_hpc.data.manifest import open_manifest
 
-    with console.status(f"checking {study.pack}"):
+    with console.status(plain(f"checking {study.pack}")):
         return open_manifest(Path(study.pack), verify=place.waits).checksum
 
 
@@ -102,10 +101,9 @@ def _job(study: "Study", pack_checksum: str, folder: "StudyFolder", options: Tra
 
 def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None:
     """Return how many runs failed; None where nothing is trained by now: in a dry run, or after submitting."""
-    from rich.markup import escape
-
     from clr_hpc.cli.display.profile import show_profiles
     from clr_hpc.cli.display.run import RunDisplay
+    from clr_hpc.cli.display.terminal import plain
     from clr_hpc.places.base import Submitted, counted
 
     missing = job.missing
@@ -127,7 +125,8 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         raise typer.Exit(130)
     if display.failed:
         count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
-        console.print(f"[red]{count}[/]; try them again with the same command: {escape(again)}", soft_wrap=True)
+        again_line = plain(count, "red") + plain(f"; try them again with the same command: {again}")
+        console.print(again_line, soft_wrap=True)
     return display.failed
 
 
@@ -164,17 +163,15 @@ def _with_auto_rates(
 
 
 def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedLearner]") -> None:
-    from rich.console import Console
-
     from clr_hpc.cli.display.lr_range import pasteable, reasons, render
+    from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.planning.lr_range import write_verdicts
     from clr_hpc.reporting.page.lr_range import write_page
 
     folder = job.folder.path
     write_verdicts(job.folder, learners)
     page = write_page(folder)
-    wide = console if console.is_terminal else Console(width=200)  # a pipe has no width to be cut to
-    wide.print(render(learners))
+    terminal(is_wide=True).print(render(learners))
     for line in (*reasons(learners), *pasteable(learners)):
         _say(console, line)
     _say(console, f"curves of {job.study.name}: {page}")
@@ -182,6 +179,6 @@ def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedL
 
 
 def _say(console: "Console", line: str) -> None:
-    from rich.text import Text
+    from clr_hpc.cli.display.terminal import plain
 
-    console.print(Text(line), soft_wrap=True)
+    console.print(plain(line), soft_wrap=True)

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +21,13 @@ if TYPE_CHECKING:
     from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
-    Say = Callable[[str], None]
+    Say = Callable[..., None]
 
 
 @on_a_place(SearchOptions, check=lambda place, options: place.trials(options))
 def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     """Search the batch size, learning rates and other settings that a study's tune section names."""
-    from rich.console import Console
-
+    from clr_hpc.cli.display.terminal import plain, terminal
     from clr_hpc.config.base import UserError
     from clr_hpc.config.load import load_study
     from clr_hpc.data.manifest import open_manifest
@@ -39,13 +37,16 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     from clr_hpc.tuning.trial_queue import TrialQueue, check_objective
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
-    console = Console()
-    say = partial(console.print, highlight=False, soft_wrap=True)
+    console = terminal()
+
+    def say(line: str, style: str = "") -> None:
+        console.print(plain(line, style), soft_wrap=True)
+
     trial_place = place.trials(options)
     study = load_study(study_file, options.changes, "tune")
     if study.tune is None:
         raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
-    with console.status(f"checking {study.pack}"):
+    with console.status(plain(f"checking {study.pack}")):
         manifest = open_manifest(Path(study.pack), verify=True)
     check_objective(study, manifest.counts)
     checksum = manifest.checksum
@@ -55,7 +56,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
         return
     with folder.opened(), trial_place as trials:
         tuner, dimensions = _open_search(say, folder, trials.sharing)
-        queue = TrialQueue(tuner, study, checksum, folder.runs, lambda trial: say(_line(trial, tuner)))
+        queue = TrialQueue(tuner, study, checksum, folder.runs, lambda trial: say(*_line(trial, tuner)))
         task = WorkerTask(Path(study.pack).absolute(), folder.runs.absolute(), settings_of(options))
         is_complete = trials.train(queue, task, say)
         _write_outcome(say, folder, tuner, dimensions, trials)
@@ -137,14 +138,14 @@ def _open_search(say: "Say", folder: "TuningFolder", sharing: "Processes") -> "t
     return tuner, dimensions
 
 
-def _line(trial: "Trial", tuner: "Tuner") -> str:
-    """Return the line of a trial that was measured or failed."""
+def _line(trial: "Trial", tuner: "Tuner") -> tuple[str, str]:
+    """Return the line of a trial that was measured or failed, and its style."""
     opening = f"trial {trial.number}  {_shown(trial.values)}"
     if trial.failure is not None:
-        return f"[red]failed[/]  {opening}  {trial.failure}"
+        return f"failed  {opening}  {trial.failure}", "red"
     epochs = max(trial.measured)
     where = "" if epochs == tuner.plan.epochs else f" after {epochs} of {tuner.plan.epochs} epochs"
-    return f"{opening}  {_objective(tuner.plan)} {trial.measured[epochs]:.4f}{where}"
+    return f"{opening}  {_objective(tuner.plan)} {trial.measured[epochs]:.4f}{where}", ""
 
 
 def _shown(values: "Values") -> str:
@@ -155,8 +156,6 @@ def _write_outcome(
     say: "Say", folder: "TuningFolder", tuner: "Tuner", dimensions: "Dimensions", place: "TrialPlace"
 ) -> None:
     """Write what the search has come to by now, and print the best settings."""
-    from rich.markup import escape
-
     from clr_hpc.reporting.page.tuning import best_in_words, cost_in_words, write_tuning_page
     from clr_hpc.store.atomic import atomic_write
     from clr_hpc.store.outcome import write_outcome
@@ -171,7 +170,7 @@ def _write_outcome(
     if best is None:
         failures = [trial.failure for trial in tuner.trials if trial.failure]
         why = f"; the first failure: {failures[0]}" if failures else ""
-        say(f"[red]no trial was trained to its end[/]{why}")
+        say(f"no trial was trained to its end{why}", "red")
     else:
         text = f"# {best_in_words(outcome)}\n{best_study(folder.study, best.values)}"
         with atomic_write(folder.path / layout.BEST_STUDY) as temporary:
@@ -179,6 +178,6 @@ def _write_outcome(
         say(f"\nbest: trial {best.number}  {_shown(best.values)}")
         say(best_in_words(outcome))
         say(f"as a study, {folder.path / layout.BEST_STUDY}:\n")
-        say(escape(text))
+        say(text)
     say(cost_in_words(outcome))
     say(f"page: {write_tuning_page(folder.path)}")

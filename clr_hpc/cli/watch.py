@@ -31,17 +31,15 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="JSON output, for programs.")] = False,
 ) -> None:
     """Show which runs of a study are running, waiting, stopped, failed or done. Exits with 1 if a run failed."""
-    from rich.console import Console
     from rich.live import Live
 
+    from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.config.base import UserError
 
     if watch and as_json:
         raise UserError("--watch draws for people and --json writes once for programs; give one of them")
     view = _View(find_folder(study, results, overrides))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a file or a pipe has no width that lines should be cut to
+    console = terminal(is_wide=True)
     if as_json:
         typer.echo(json.dumps(view.as_dict(), indent=2))
     elif watch:

@@ -1,7 +1,9 @@
 """What every command has in common: errors that a user can set right, and ``--verbose``."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,13 +38,41 @@ def test_twice_verbose_shows_the_traceback() -> None:
     assert told.stderr.endswith(quiet.stderr)
 
 
-def test_what_is_no_mistake_of_a_user_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_mistake_is_one_line_and_its_traceback_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(_path: Path) -> None:
-        raise KeyError("a mistake of ours")
+        raise KeyError("of [/ours]")
 
     monkeypatch.setattr("clr_hpc.reporting.report.write_report", broken)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "study.yaml").touch()
-    assert isinstance(CliRunner().invoke(app, ["report", str(tmp_path)]).exception, KeyError)
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert done.exit_code == 70
+    (kept,) = tmp_path.glob("clr-hpc-*.txt")
+    assert done.output.count("\n") == 1
+    assert "internal error, a mistake in clr-hpc: KeyError: 'of [/ours]'; report it" in done.output
+    assert str(kept) in done.output
+    assert "Traceback" in kept.read_text()
+    assert "in broken" in kept.read_text()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert done.exit_code == 70
+    assert "in broken" in done.output, "where no file can be written"
+
+
+def test_errors_have_colours_only_where_they_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(**variables: str) -> str:
+        shown = "import pty, sys; pty.spawn([sys.executable, '-m', 'clr_hpc', 'report', '[b]\\x1b[2J.yaml'])"
+        wanted = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+        command = [sys.executable, "-c", shown]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=wanted | variables).stdout
+
+    monkeypatch.chdir(tmp_path)
+    assert "\x1b[31m" in told()
+    plain = told(NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert "[b]␛[2J.yaml: no such study file" in plain
 
 
 def test_help_answers_at_once() -> None:

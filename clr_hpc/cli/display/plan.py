@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from clr_hpc.planning.plan import Plan
 
@@ -48,7 +49,7 @@ def _totals(plan: Plan) -> Table:
     used = sum(resources.taken(lane.shape) for lane in plan.lanes)
     bound = plan.lower_bound_seconds
     table = Table.grid(padding=(0, 2))
-    table.add_row("predicted makespan", f"[bold]{clock(plan.makespan_seconds)}[/]")
+    table.add_row("predicted makespan", Text(clock(plan.makespan_seconds), "bold"))
     table.add_row(
         "lower bound",
         f"{clock(bound)}  (work / {unit}s {clock(plan.bound.work_seconds)}, longest chain "

@@ -31,7 +31,7 @@ def show_profiles(console: Console, run_folders: Sequence[Path]) -> None:
     """Print one row per run that left a profile, or medians per architecture."""
     profiles = {folder: read_profile(folder) for folder in run_folders}
     for damaged in (each for each in profiles.values() if isinstance(each, Damaged)):
-        console.print(str(damaged), highlight=False, markup=False, soft_wrap=True)
+        console.print(str(damaged), soft_wrap=True)
     found = {
         folder: profile
         for folder, profile in profiles.items()
@@ -48,17 +48,15 @@ def show_profiles(console: Console, run_folders: Sequence[Path]) -> None:
         "Shares of a run's wall time in %; images/s of the steps alone. Of bare: time of the same step on loaded "
         "tensors / time of the actual step, in %. Of roof: least time that the device's arithmetic or memory "
         "allows / time of the actual step, in %.",
-        highlight=False,
         soft_wrap=True,
     )
     for folder, profile in found.items():
         if profile["missing"] is not None:
-            console.print(f"missing of {folder.name}: {profile['missing']}", highlight=False, soft_wrap=True)
+            console.print(f"missing of {folder.name}: {profile['missing']}", soft_wrap=True)
     traces = [folder / profile["trace"] for folder, profile in found.items() if profile["trace"]]
     if traces:
         console.print(
             f"traces of a few steps: {_shown(traces)}; open one in chrome://tracing or https://ui.perfetto.dev",
-            highlight=False,
             soft_wrap=True,
         )
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from clr_hpc.cli.display.plan import show_plan
+from clr_hpc.cli.display.terminal import plain
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
 from clr_hpc.planning.plan import Plan
@@ -28,10 +28,10 @@ class RunDisplay:
         """Show ``total`` runs, ``already_done`` of which were done before."""
         self._console, self._runs_folder = console, runs_folder
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -44,13 +44,13 @@ class RunDisplay:
 
     def say(self, line: str) -> None:
         """Print a line, as it is and as long as it is."""
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(plain(line), soft_wrap=True)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[Callable[[str], None]]:
         """Show a spinner with a text while the context lasts."""
-        with self._console.status(text) as status:
-            yield status.update
+        with self._console.status(plain(text)) as status:
+            yield lambda changed: status.update(plain(changed))
 
     def planned(self, plan: Plan) -> None:
         """Print a plan."""
@@ -90,12 +90,12 @@ class RunDisplay:
         folder = self._runs_folder / spec.name
         result: Mapping[str, Any] = RunFolder(folder).result() or {}
         if outcome == "done":
-            summary = f"[green]done[/]    {describe_run(spec)}  {_summary(result)}"
+            opening, rest = plain("done    ", "green"), _summary(result)
         elif outcome == "failed":
-            summary = f"[red]failed[/]  {describe_run(spec)}  {result.get('reason')}"
+            opening, rest = plain("failed  ", "red"), str(result.get("reason"))
         else:
-            summary = f"[yellow]in use[/]  {describe_run(spec)}  another process is training it"
-        self._console.print(summary, soft_wrap=True, highlight=False)
+            opening, rest = plain("in use  ", "yellow"), "another process is training it"
+        self._console.print(opening + plain(f"{describe_run(spec)}  {rest}"), soft_wrap=True)
 
 
 def describe_run(spec: RunSpec) -> str:

@@ -1,0 +1,83 @@
+"""What others wrote is shown as it is: brackets are no markup, and nothing commands the terminal."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+from trial_study import TrialStudy
+from typer.testing import CliRunner
+
+from clr_hpc.cli.app import app
+from clr_hpc.cli.display import terminal as display
+from clr_hpc.cli.display.run import RunDisplay
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
+from clr_hpc.store.atomic import write_json
+
+NASTY = "[enforce fail at alloc.cpp:1] [/x] [red]a[/] :bug: \x1b[2J\x07"
+SHOWN = "[enforce fail at alloc.cpp:1] [/x] [red]a[/] :bug: ␛[2J␇"
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """All that consoles print."""
+    shown = io.StringIO()
+    make = Console.__init__
+
+    def into_it(self: Console, **settings: object) -> None:
+        settings.pop("stderr", None)
+        make(self, file=shown, width=300, force_terminal=True, color_system=None, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Console, "__init__", into_it)
+    return shown
+
+
+def test_whatever_a_run_ends_with_is_shown(write_study: Callable[..., TrialStudy], printed: io.StringIO) -> None:
+    study = write_study()
+    (spec, *_) = expand(load_study(study.file), "a" * 64)
+    runs = study.file.parent / "runs"
+    (runs / spec.name).mkdir(parents=True)
+    failure = {"status": "failed", "reason": NASTY, "traceback": "", "seconds": 1.0}
+    write_json(runs / spec.name / "result.json", failure)
+    with RunDisplay(display.terminal(), runs, 0, 1) as events:
+        events.say(f"first {NASTY}")
+        with events.busy(f"busy {NASTY}") as change:
+            change(f"changed {NASTY}")
+        events.under_way({spec})
+        events.ended(spec, "failed")
+    told = printed.getvalue()
+    assert f"first {SHOWN}" in told
+    assert f"seed 0  {SHOWN}" in told
+    assert f"changed {SHOWN}" in told
+
+
+def test_tables_and_errors_have_no_markup(printed: io.StringIO) -> None:
+    table = Table("[b]head")
+    table.add_row("[/cell]")
+    display.terminal().print(table)
+    display.complain(NASTY)
+    assert "[b]head" in printed.getvalue()
+    assert "[/cell]" in printed.getvalue()
+    assert SHOWN in printed.getvalue()
+
+
+def test_a_folder_in_brackets_is_named_as_it_is(write_study: Callable[..., TrialStudy], tmp_path: Path) -> None:
+    study = write_study()
+    results = tmp_path / "[b]" / "[/x]"
+    done = CliRunner().invoke(app, ["run", str(study.file), "--results", str(results), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert f"in {results / 'trial'}" in done.output
+    lost = CliRunner().invoke(app, ["status", str(study.file), "--results", str(results)])
+    assert f"error: {results / 'trial'}: no study was started" in lost.output
+
+
+def test_there_is_one_place_where_consoles_are_made(repository: Path) -> None:
+    makes = re.compile(r"\bConsole\(|from_markup|rich\.markup|secho\(|\[(red|green|yellow|bold|dim)\]")
+    found = {
+        path.name for path in (repository / "clr_hpc" / "cli").rglob("*.py") if makes.search(path.read_text())
+    }
+    assert found == {"terminal.py"}
