@@ -50,7 +50,7 @@ def test_each_policy_is_compared_with_the_control_of_its_peak_rate(make_study: S
 
 def test_a_rate_that_the_study_gives_to_the_control_is_told(make_study: StudyMaker) -> None:
     (wave,) = contrasts(make_study, {"policies": [WAVE], "control": {"sgd": 0.005}})
-    assert wave.control == "Cosine decay (lr_max 0.005), peak rate 0.5 times the retraining's, set in the study"
+    assert wave.control == "Cosine decay, peak rate 0.5 times the retraining's, set in the study"
 
 
 @pytest.mark.parametrize("peak", [0.03, 0.003])
