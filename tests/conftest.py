@@ -24,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("exploring", deadline=None)
 # the same examples each time: a change fails for what it changed; --hypothesis-profile exploring draws others
 settings.register_profile("repeatable", deadline=None, derandomize=True)
+# what tests of damaged files draw few of, since each example writes a report: some minutes for each format
+settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=200)
 settings.load_profile("repeatable")
 
 REPOSITORY = Path(__file__).parents[1]

@@ -4,10 +4,20 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 JUNK = [None, True, -1, 0, 10**400, -1e300, 1e400, float("nan"), "", "x", "\ud800", "../..", [], [1], {}, {"x": 1}]
 """What may stand in the place of a value: other types, huge numbers, and what is no JSON."""
+
+
+def times(examples: int) -> settings:
+    """Return settings for so many examples; for those of ``--hypothesis-profile thorough`` where it is given."""
+    chosen = settings().max_examples
+    plenty = settings.get_profile("thorough").max_examples
+    return settings(
+        max_examples=plenty if chosen == plenty else examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 
 
 @st.composite

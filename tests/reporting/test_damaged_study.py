@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from mutation import damage_of
+from hypothesis import given
+from mutation import damage_of, times
 
 from clr_hpc.config.base import UserError
 from clr_hpc.monitoring.status import State, StudyStatus
@@ -26,7 +26,7 @@ IN_A_RUN = (
     layout.PREDICTIONS,
 )
 OF_A_STUDY = (layout.STUDY, layout.PACK, layout.PLAN, layout.RANGE_TEST_RESULTS)
-FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+FEW = times(12)
 
 
 @pytest.fixture
