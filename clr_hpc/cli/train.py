@@ -63,11 +63,13 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     from clr_hpc.config.expand import range_test_study
     from clr_hpc.config.load import load_study
     from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
+    from clr_hpc.store.study_folder import StudyFolder
 
     if options.replace:
         raise UserError("--replace: LR range tests replace nothing, studies share them; leave it out")
     console = terminal()
     tests = range_test_study(load_study(study_file, options.changes, "range-test"))
+    StudyFolder.of(options.results, tests.name)  # rejects what it could not be
     checksum = _checked_pack(console, tests, place)
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0

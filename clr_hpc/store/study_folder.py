@@ -70,11 +70,17 @@ class StudyFolder:
         """Return the folder of a study among all results.
 
         Raises:
-            StudyError: the name is that of a folder which belongs to no study.
+            StudyError: no study can have the name, or a file lies where a folder is meant.
         """
         if name.lower() in layout.OF_NO_STUDY:
             raise StudyError(f"name: {name} is what clr-hpc calls a folder of its own in {results}; take another")
-        return cls(results / name)
+        path = results / name
+        nearest = next((each for each in (path, *path.parents) if each.exists()), path)
+        if nearest.exists() and not nearest.is_dir():
+            raise StudyError(
+                f"--results {results}: {nearest} is a file, where a folder is meant; give another folder"
+            )
+        return cls(path)
 
     def change_to(self, study: Study, pack_checksum: str | None = None) -> Change | None:
         """Compare a study with the one that was started here, by their runs.

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clr_hpc.config.base import UserError
+from clr_hpc.places.machine import visible_gpus
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only specs and outcomes travel through it; pixels are read from the pack."""
@@ -34,6 +35,19 @@ ON_THIS_MACHINE_ALONE = {
 
 class ClusterError(UserError):
     """A cluster can't be started or joined; the message says what to do."""
+
+
+def check_gpus(gpus: int | None) -> None:
+    """See that a cluster of this machine alone can have so many GPUs; Ray would take any number for true.
+
+    Raises:
+        ClusterError: the machine has fewer.
+    """
+    there = visible_gpus()
+    if gpus is not None and gpus > there:
+        raise ClusterError(
+            f"--gpus {gpus}: this machine has {there}; leave it out, or join a cluster with --address"
+        )
 
 
 @contextmanager

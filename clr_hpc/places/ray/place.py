@@ -15,6 +15,7 @@ from clr_hpc.places.machine import Processes, resources_of
 from clr_hpc.places.options import SearchOptions
 from clr_hpc.places.processes.measured_plan import plan_if_possible
 from clr_hpc.places.queue import ListedRuns, PlannedRuns, Queue
+from clr_hpc.places.ray.cluster import check_gpus
 from clr_hpc.places.ray.train import cluster, cluster_resources, train_on_ray
 from clr_hpc.planning.plan import Plan, write_plan
 
@@ -34,6 +35,7 @@ class Ray(Place):
         if job.options.address is not None:
             events.say(f"would join {job.options.address}; its nodes decide on the lanes")
         else:
+            check_gpus(job.options.gpus)
             lanes = _lanes(job, resources_of(job.options.gpus, job.options.cpus), events)
             count = counted(len(lanes.shapes), "lane")
             events.say(f"would start a cluster and {count}, the first of {lanes.shapes[0].text}")
@@ -47,10 +49,12 @@ class Ray(Place):
             ClusterError: the cluster can't be started or joined, or has no room for a lane.
             LaneError: there is no room for the lanes that were asked for.
         """
+        options = job.options
+        if options.address is None:
+            check_gpus(options.gpus)
         job.prepare()
         if not job.show(events):
             return Ended(is_complete=True)
-        options = job.options
         own, joined = resources_of(options.gpus, options.cpus), options.address is not None
         with ExitStack() as stack:
             if joined:  # what it has is known once it is joined

@@ -22,6 +22,7 @@ from clr_hpc.places.queue import Queue
 from clr_hpc.places.ray.cluster import (
     OBJECT_STORE_BYTES,
     ClusterError,
+    check_gpus,
     joining_settings,
     private_cluster_folder,
 )
@@ -53,6 +54,7 @@ def cluster(address: str | None, cpus: int | None, gpus: int | None) -> Iterator
     """
     with ExitStack() as stack:
         if address is None:
+            check_gpus(gpus)
             folder = stack.enter_context(private_cluster_folder())
             where: dict[str, Any] = {
                 "address": "local",
