@@ -104,6 +104,21 @@ class Stages(FrozenSpec):
         return self
 
 
+class Question(FrozenSpec):
+    """The primary comparison, declared before training: what the report gives a verdict on."""
+
+    policies: tuple[str, ...] | Literal["cyclical"] = "cyclical"
+    """Names of policies of ``stages.retrain`` that are compared with the control."""
+    measure: Literal["auroc"] = "auroc"
+    """On the test split, mean over the pathologies."""
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Smaller differences in either direction count as equivalent."""
+
+    def asks_about(self, policy: str, cyclical: bool) -> bool:
+        """Return whether a policy's retraining gets a verdict; all others are exploratory."""
+        return cyclical if self.policies == "cyclical" else policy in self.policies
+
+
 class OneClassOfStudy(FrozenSpec):
     """One class that is learned from its own images, by several methods."""
 
@@ -149,6 +164,8 @@ class Study(FrozenSpec):
     stages: Stages
     seeds: tuple[Seed, ...] = (0,)
     training: Training
+    question: Question = Question()
+    """What the study is made to answer; ``clr-hpc run`` writes it into the study's folder."""
     tune: Tuning | None = None
     """The search of ``clr-hpc tune``; the study's own runs don't depend on it."""
     range_test: RangeTest = RangeTest()
@@ -202,6 +219,14 @@ class Study(FrozenSpec):
                 f"stages.retrain.control={shown(retraining.control)} needs the highest rate of each optimizer of "
                 f"the study, and of no other; mend it for {name}, {rule}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _question_is_about_retrainings(self) -> "Study":
+        known = [] if self.stages.retrain is None else [policy["name"] for policy in self.stages.retrain.policies]
+        for name in self.question.policies if self.question.policies != "cyclical" else ():
+            if name not in known:
+                raise ValueError(unknown("policy in question.policies", name, known))
         return self
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ def test_a_whole_report(make_study: StudyMaker) -> None:
     for link in page.links:
         assert link.removeprefix("#") in page.ids if link.startswith("#") else (path.parent / link).is_file()
     text = path.read_text()
-    assert "Triangular has the highest mean test AUROC" in text
+    assert "Triangular has the highest mean validation AUROC" in text
     assert json.loads((folder / "pack.json").read_text())["checksum"] in text
     assert "clr-hpc run study.yaml" in text
 
@@ -112,8 +112,8 @@ def test_a_report_of_all_stages_and_kinds_has_every_section(make_study: StudyMak
     assert {*sections, *rest} <= set(page.ids)
     assert "failures-section" not in page.ids
     text = path.read_text()
-    assert "Does cyclical retraining beat the control" in text
-    assert "One-class models, highest test AUROC of each" in text
+    assert "Does cyclical retraining give a higher test AUROC than the control" in text
+    assert "One-class models, test AUROC (95 % CI over patients)" in text
     assert "undefined" not in re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL)
     assert not re.search(r">\s*nan\b", text)
 

@@ -8,8 +8,10 @@ from markupsafe import Markup
 
 from clr_hpc.config.pathologies import title
 from clr_hpc.reporting.figures.svg import BAR, INK, MUTED, Dot, Styles, dots, drawing_style, new_figure, to_svg
+from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.compare import Comparison
 from clr_hpc.reporting.stats.contrast import ArmContrast
+from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.scoring import ResultRow
 
 MEAN = "Mean over all"
@@ -79,11 +81,13 @@ def _dot(row: ResultRow, value: float, mark: float | None = None, gap: str = "")
 def forest(contrasts: Sequence[ArmContrast], styles: Styles) -> Markup:
     """Draw the difference in AUROC of each arm of retraining from its control, task by task and on the mean."""
     entries = [
-        Dot(task.task, contrast.arm, task.difference, task.interval)
+        Dot(task.task, contrast.arm, task.difference.value, task.difference.patient_interval)
         for contrast in contrasts
         for task in contrast.tasks
     ]
-    entries += [Dot(MEAN, contrast.arm, contrast.difference, contrast.interval) for contrast in contrasts]
+    entries += [
+        Dot(MEAN, contrast.arm, contrast.difference.value, _widest(contrast.difference)) for contrast in contrasts
+    ]
     with mpl.rc_context(drawing_style()):
         figure, axes = dots(entries, styles)
         axes.axvline(0, color=INK, linewidth=1)
@@ -91,6 +95,11 @@ def forest(contrasts: Sequence[ArmContrast], styles: Styles) -> Markup:
         axes.set_title("Test AUROC, retraining − control, 95 % CI")
         axes.set_xlabel("← control better · difference in AUROC · better than control →")
         return to_svg(figure, "forest", "Forest plot of differences in AUROC; numbers: contrasts.csv")
+
+
+def _widest(difference: Difference) -> Interval | None:
+    """Return the interval over patients and training runs; over patients where there is but one seed."""
+    return difference.interval or difference.patient_interval
 
 
 def training_accuracy_differences(contrasts: Sequence[ArmContrast], styles: Styles) -> Markup:
@@ -101,7 +110,7 @@ def training_accuracy_differences(contrasts: Sequence[ArmContrast], styles: Styl
         for task in contrast.tasks
     ]
     entries += [
-        Dot(MEAN, contrast.arm, contrast.training_accuracy_difference, contrast.training_accuracy_interval)
+        Dot(MEAN, contrast.arm, contrast.training_accuracy.value, contrast.training_accuracy.interval)
         for contrast in contrasts
     ]
     with mpl.rc_context(drawing_style()):

@@ -1,15 +1,24 @@
 """The report's first lines: does cyclical retraining beat its control, by how much, at what cost, how sure."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import StudyRecord
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval
 from clr_hpc.reporting.stats.compare import Comparison, ContenderMean
-from clr_hpc.reporting.stats.contrast import SIGNIFICANT, ArmContrast
+from clr_hpc.reporting.stats.contrast import ArmContrast
 from clr_hpc.reporting.stats.cost import Saving, saving
+from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.scoring import ResultRow
+from clr_hpc.reporting.stats.verdict import Verdict
+
+ARTICLE = "Research Square, DOI 10.21203/rs.3.rs-1129014/v1"
+"""The article whose claim about training accuracy the report answers apart."""
+NOT_JUDGED = (
+    "Not judged: these runs have one seed, and another seed could reverse any difference between them. "
+    "A verdict needs several seeds"
+)
 
 
 def run_counts(study: StudyRecord) -> dict[str, int]:
@@ -19,51 +28,96 @@ def run_counts(study: StudyRecord) -> dict[str, int]:
 
 
 def verdict(contrasts: tuple[ArmContrast, ...]) -> str:
-    """Return whether cyclical retraining beats its control, never surer than the intervals are."""
-    compared = [contrast for contrast in contrasts if contrast.tasks and contrast.cyclical]
-    if not compared:
-        return "No answer yet: no cyclical retraining has a finished control on the same test images."
-    ahead, level, behind = ([c.policy for c in compared if c.standing == standing] for standing in (1, 0, -1))
-    findings = []
-    if ahead:
-        findings.append(f"{wording.listed(ahead)} {'beats' if len(ahead) == 1 else 'beat'} the control")
-    if len(level) == 1:
-        findings.append(f"no significant difference between {level[0]} and the control")
-    elif level:
-        findings.append(f"no significant difference from the control for {wording.listed(level)}")
-    if behind:
-        findings.append(f"{wording.listed(behind)} {'is' if len(behind) == 1 else 'are'} worse than the control")
-    opening = "In part" if ahead and level + behind else "Yes" if ahead else "No" if behind else "Undecided"
+    """Return the answer to the study's question, never surer than the verdicts are."""
+    asked = [contrast for contrast in contrasts if contrast.verdict]
+    if not asked:
+        return "No answer yet: no policy that the study asks about has a finished control on the same test images."
     return (
-        "Does cyclical retraining beat the control, which retrains the same weights for as long with a decaying "
-        f"learning rate ({compared[0].control})? {opening}: {'; '.join(findings)}."
+        "Does cyclical retraining give a higher test AUROC than the control, which retrains the same weights for "
+        f"as long with a decaying learning rate ({asked[0].control})? "
+        f"{_answer(asked, lambda contrast: contrast.verdict)}"
     )
+
+
+def training_verdict(contrasts: tuple[ArmContrast, ...]) -> str:
+    """Return the answer to the article's claim; empty where no training accuracy is measured."""
+    asked = [
+        each
+        for each in contrasts
+        if each.training_verdict and each.training_accuracy.value == each.training_accuracy.value
+    ]
+    if not asked:
+        return ""
+    return (
+        f"The article’s claim ({ARTICLE}): does it give a higher training accuracy than the same control? "
+        f"{_answer(asked, lambda contrast: contrast.training_verdict)}"
+    )
+
+
+def _answer(asked: Sequence[ArmContrast], of: Callable[[ArmContrast], Verdict | None]) -> str:
+    if all(contrast.difference.total is None for contrast in asked):
+        return f"{NOT_JUDGED}."
+    by_verdict: dict[str, list[str]] = defaultdict(list)
+    for contrast in asked:
+        by_verdict[of(contrast) or "undecided"].append(contrast.policy)
+    texts = {
+        "better": "better than the control",
+        "undecided": "no significant difference from the control",
+        "equivalent": "equivalent to the control",
+        "worse": "worse than the control",
+    }
+    found = [verdict for verdict in texts if by_verdict[verdict]]
+    findings = [f"{wording.listed(by_verdict[verdict])}: {texts[verdict]}" for verdict in found]
+    opening = {"better": "Yes", "undecided": "Undecided"}.get(found[0], "No")
+    return f"{'In part' if found[0] == 'better' and len(found) > 1 else opening}. {'; '.join(findings)}."
 
 
 def contrast_lines(contrasts: tuple[ArmContrast, ...], noun: str) -> list[str]:
     """Return one line per arm: by how much, on how many tasks, at what cost; ``noun`` is what a task is called."""
-    compared = [contrast for contrast in contrasts if contrast.tasks]
-    cyclical_first = sorted(compared, key=lambda contrast: not contrast.cyclical)
-    return [_line(contrast, noun) for contrast in cyclical_first]
+    return [_line(contrast, noun) for contrast in _asked_first(contrasts)]
+
+
+def training_lines(contrasts: tuple[ArmContrast, ...]) -> list[str]:
+    """Return one line per arm on its training accuracy, where it is measured."""
+    return [
+        f"{_name(each)}: {_standing(each.training_verdict, each.training_accuracy)}. Δ training accuracy "
+        f"{wording.signed(each.training_accuracy.value)} ({_over_training(each.training_accuracy)})."
+        for each in _asked_first(contrasts)
+        if each.training_accuracy.value == each.training_accuracy.value
+    ]
+
+
+def _asked_first(contrasts: tuple[ArmContrast, ...]) -> list[ArmContrast]:
+    return sorted((each for each in contrasts if each.tasks), key=lambda each: each.verdict is None)
+
+
+def _name(contrast: ArmContrast) -> str:
+    return contrast.policy if contrast.cyclical else f"{contrast.policy} (not cyclical)"
+
+
+def _standing(verdict: Verdict | None, difference: Difference) -> str:
+    return "exploratory" if verdict is None else "not judged" if difference.total is None else verdict
+
+
+def _over_training(difference: Difference) -> str:
+    if difference.interval is None:
+        return "no interval: one seed"
+    return f"95 % CI over training runs {wording.between(difference.interval)}"
 
 
 def _line(contrast: ArmContrast, noun: str) -> str:
-    tasks = len(contrast.tasks)
-    accuracy = contrast.training_accuracy_difference
-    training = (
-        f" Δ training accuracy (the article's measure): {wording.signed(accuracy)} "
-        f"(95 % CI over training runs {wording.between(contrast.training_accuracy_interval)})."
-        if accuracy == accuracy
-        else ""
-    )
-    name = contrast.policy if contrast.cyclical else f"{contrast.policy} (not cyclical)"
+    tasks, difference = len(contrast.tasks), contrast.difference
     mean = f"mean over {wording.count(tasks, noun)}" if tasks > 1 else f"on {wording.count(tasks, noun)}"
+    if difference.total is None:
+        sure = f"in these runs (95 % CI over test patients {wording.between(difference.patient_interval)}), {mean}"
+        single = ""
+    else:
+        sure = f"(95 % CI over test patients and training runs {wording.between(difference.interval)}), {mean}"
+        sure += f" and {wording.count(contrast.seeds, 'seed')}"
+        single = f" By {noun}, exploratory: better on {contrast.better} of {tasks}, worse on {contrast.worse}."
     return (
-        f"{name}: test ΔAUROC {wording.signed(contrast.difference)} "
-        f"(95 % CI over patients {wording.between(contrast.interval)}; "
-        f"over training runs {wording.between(contrast.training_interval)}), {mean}. "
-        f"Significantly better on {contrast.better} of {tasks}, worse on {contrast.worse} "
-        f"(DeLong's test, Holm-adjusted p < {SIGNIFICANT:g}).{training} {_cost(saving(contrast), noun)}"
+        f"{_name(contrast)}: {_standing(contrast.verdict, difference)}. "
+        f"Test ΔAUROC {wording.signed(difference.value)} {sure}.{single} {_cost(saving(contrast), noun)}"
     )
 
 
@@ -85,51 +139,85 @@ def _cost(cost: Saving, noun: str) -> str:
 
 
 def one_class_line(rows: Iterable[ResultRow]) -> str:
-    """Return the highest AUROC of each one-class task, with its interval; empty where there is none."""
-    best: dict[str, ResultRow] = {}
+    """Return the test AUROC of the setting that is best on validation, of each one-class task."""
+    by_task: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
-        value, known = row.auroc.value, best.get(row.setting.task)
-        if value == value and (known is None or value > known.auroc.value):
-            best[row.setting.task] = row
-    values = [f"{task} {wording.bounded(row.auroc.value, row.auroc.interval)}" for task, row in best.items()]
-    return f"One-class models, highest test AUROC of each (95 % CI): {'; '.join(values)}." if values else ""
+        if row.auroc.value == row.auroc.value:
+            by_task[row.setting.task].append(row)
+    values = [f"{task} {_of_one_class(settings)}" for task, settings in by_task.items()]
+    return f"One-class models, test AUROC (95 % CI over patients): {'; '.join(values)}." if values else ""
 
 
-def contrast_caveats(contrasts: tuple[ArmContrast, ...]) -> list[str]:
+def _of_one_class(settings: list[ResultRow]) -> str:
+    best = max(settings, key=lambda row: (row.validation_auroc == row.validation_auroc, row.validation_auroc))
+    if len(settings) == 1:
+        return wording.bounded(best.auroc.value, best.auroc.interval)
+    if all(row.validation_auroc == row.validation_auroc for row in settings):
+        bounded = wording.bounded(best.auroc.value, best.auroc.interval)
+        return f"{bounded} with {best.setting.arm}, the best of {len(settings)} settings on validation"
+    values = sorted(row.auroc.value for row in settings)
+    return (
+        f"{wording.number(values[0])} to {wording.number(values[-1])} over {len(settings)} settings, none of them "
+        "chosen, since validation gives no AUROC to choose by"
+    )
+
+
+def contrast_caveats(contrasts: tuple[ArmContrast, ...], margin: float) -> list[str]:
     """Return what a reader must know before trusting the verdict."""
-    if not any(contrast.tasks for contrast in contrasts):
+    asked = [contrast for contrast in contrasts if contrast.verdict]
+    if not asked:
         return []
+    together = "" if len(asked) == 1 else f" The verdicts on {len(asked)} policies hold together (Holm’s method)."
     return [
-        "“Beats” and “is worse” require both 95 % CIs of the mean ΔAUROC to exclude zero. The CI over patients is "
-        "a bootstrap over test patients. The CI over training runs is Student's t over pathologies (over seeds, "
-        "for a single pathology) and reflects sampling variability in training. DeLong's test reflects that of "
-        "the test images alone; its p-values are adjusted for the number of pathologies, not of policies."
+        "“Better” and “worse”: a difference of zero is excluded with 95 % confidence, over test patients and "
+        f"training runs; “equivalent”: a difference of {margin:g} or more is excluded.{together} Each CI is for "
+        "one policy alone. Test AUROC and training accuracy are two questions, with 95 % each. Everything else on "
+        "this page is exploratory."
     ]
 
 
 def ranking(comparison: Comparison, among: str) -> str:
-    """Return which contender has the highest mean AUROC, never surer than the intervals are."""
+    """Return which contender is best on validation and what the test split says of it."""
     if not comparison.contenders:
         return (
             f"Nothing can be compared: no {among} has, under every policy, a finished run "
             "whose AUROC and interval are defined."
         )
     best, *others = comparison.contenders
-    mean = wording.bounded(best.auroc, best.interval)
-    standing = f"{mean}, over {wording.count(len(comparison.tasks), among)}"
+    over = f"over {wording.count(len(comparison.tasks), among)}"
+    mean = f"mean test AUROC {wording.bounded(best.auroc, best.interval)}, {over}"
     if not others:
-        return f"Only {best.name} has results, so there is nothing to compare it with: mean AUROC {standing}."
-    level = [other.name for other in others if not _is_behind(other)]
-    leads = wording.listed(
-        [f"{other.name} by {wording.bounded(other.ahead, other.ahead_interval)}" for other in others]
+        return f"Only {best.name} has results, so there is nothing to compare it with: {mean}."
+    if not comparison.chosen:
+        values = [f"{each.name} {wording.bounded(each.auroc, each.interval)}" for each in comparison.contenders]
+        return (
+            f"Described, not judged: validation gives no AUROC to choose a policy by. "
+            f"Mean test AUROC {over}: {wording.listed(values)}."
+        )
+    opening = (
+        f"{best.name} has the highest mean validation AUROC ({wording.number(best.validation_auroc)}); "
+        f"on the test split, which had no part in this choice: {mean}."
     )
-    doubt = f", with no significant difference from {wording.listed(level)} on these patients" if level else ""
-    return f"{best.name} has the highest mean test AUROC, {standing}{doubt}. It is ahead of {leads}."
+    if comparison.seeds == 1:
+        gaps = [_gap(each, each.difference.patient_interval if each.difference else None) for each in others]
+        return f"{opening} {NOT_JUDGED}. Differences from it in these runs: {wording.listed(gaps)}."
+    return f"{opening} {' '.join(_against(each) for each in others)}"
 
 
-def _is_behind(other: ContenderMean) -> bool:
-    """Return whether the best one's lead on this one exceeds the sampling variability over patients."""
-    return other.ahead_interval is not None and other.ahead_interval.excludes(0.0)
+def _gap(other: ContenderMean, interval: Interval | None) -> str:
+    value = other.difference.value if other.difference else float("nan")
+    return f"{other.name} {wording.bounded(value, interval, wording.signed)}"
+
+
+def _against(other: ContenderMean) -> str:
+    gap = _gap(other, other.difference.interval if other.difference else None)
+    judged = {
+        "worse": "Significantly worse",
+        "better": "Significantly better",
+        "equivalent": "Equivalent",
+        "undecided": "No significant difference",
+    }
+    return f"{judged[other.verdict or 'undecided']}: {gap}."
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -137,13 +225,14 @@ def caveats(comparison: Comparison) -> list[str]:
     notes = []
     if comparison.contenders:
         seeds = (
-            "One seed per model: another seed would change these numbers, which these intervals do not cover."
+            "One seed per model: another seed would change these numbers."
             if comparison.seeds == 1
-            else f"Means over {comparison.seeds} seeds. The intervals cover the choice of patients, not of seeds."
+            else f"Means over {comparison.seeds} seeds."
         )
         notes.append(
             f"Policies are compared on {wording.count(comparison.runs_each, 'run')} each, with the same tasks, "
-            f"models and seeds. Intervals hold 95 % of {RESAMPLES:,} bootstrap draws of test patients. {seeds}"
+            f"models and seeds. {seeds} The CI of a policy’s AUROC covers the choice of test patients, not of "
+            f"seeds ({RESAMPLES:,} bootstrap draws of patients, Student’s t on the logit scale)."
         )
     if comparison.contenders and comparison.absent:
         notes.append(f"Without a comparable run: {wording.listed(list(comparison.absent))}.")

@@ -71,7 +71,7 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         seeds=len({run.record.spec.seed for run in evaluation.runs}),
         counts=answer.run_counts(study),
         answers=_answers(evaluation),
-        caveats=answer.contrast_caveats(binary.contrasts + one_class.contrasts)
+        caveats=answer.contrast_caveats(binary.contrasts + one_class.contrasts, study.study.question.margin)
         + answer.caveats(binary.comparison if binary.runs else one_class.comparison)
         + _step_caveats(study),
         left_out=[reason for contrast in binary.contrasts for reason in contrast.left_out],
@@ -122,13 +122,14 @@ def _answers(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
     answers = []
     if binary.contrasts:
         answers.append((answer.verdict(binary.contrasts), answer.contrast_lines(binary.contrasts, "pathology")))
+        if claim := answer.training_verdict(binary.contrasts):
+            answers.append((claim, answer.training_lines(binary.contrasts)))
     elif binary.runs:
         answers.append((answer.ranking(binary.comparison, "pathology"), []))
     if one_class.contrasts:
-        opening = "One-class models. " if binary.runs else ""
-        answers.append(
-            (opening + answer.verdict(one_class.contrasts), answer.contrast_lines(one_class.contrasts, "task"))
-        )
+        exploratory = "One-class models, exploratory: the study’s question is about the binary classifiers."
+        opening = exploratory if binary.runs else answer.verdict(one_class.contrasts)
+        answers.append((opening, answer.contrast_lines(one_class.contrasts, "task")))
     if best := answer.one_class_line(one_class.rows):
         answers.append(("", [best]))
     return answers

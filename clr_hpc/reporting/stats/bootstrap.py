@@ -1,15 +1,17 @@
-"""Areas under ROC and precision-recall curves on draws of patients, and intervals of such draws.
+"""Areas under ROC and precision-recall curves on draws of patients, and intervals from such draws.
 
 Images of one patient resemble each other, so an interval that resamples images is too narrow. Here whole
-patients are drawn with replacement. The same draws serve every run of a study, so that a difference between
-two policies is taken within each draw, on the same patients.
+patients are drawn with replacement. The same draws serve every run of a study, so that the mean over runs is taken
+within each draw, on the same patients.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special, stats
 from scipy.sparse import csr_array
 
 RESAMPLES = 1000
@@ -20,7 +22,7 @@ SMALLEST_DEFINED_SHARE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The middle 95 % of the bootstrap's draws."""
+    """A 95 % confidence interval."""
 
     low: float
     high: float
@@ -28,6 +30,53 @@ class Interval:
     def excludes(self, value: float) -> bool:
         """Return whether ``value`` lies outside."""
         return value < self.low or value > self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A share such as an AUROC, and what it is on each of B draws of patients."""
+
+    value: float
+    draws: NDArray[np.float64]
+    """(B,) NaN where a draw doesn't define it."""
+    degrees: float
+    """Of freedom: the patients of the rarer class that it is measured on, less one."""
+
+    @property
+    def standard_error(self) -> float:
+        """Standard deviation of the draws, without the bootstrap's bias of n - 1 in n."""
+        drawn = float(np.nanstd(self.draws, ddof=1)) if np.isfinite(self.draws).sum() > 1 else float("nan")
+        return drawn * float(np.sqrt((self.degrees + 1) / max(self.degrees, 1)))
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's interval on the logit scale, which stays within 0 and 1.
+
+        Quantiles of the draws cover less than they say where patients of a class are few
+        (docs/explanation/statistics.md). None where too few draws define the value, or where it is 0 or 1, so that
+        no draw shows anything else.
+        """
+        rest = self.value * (1 - self.value)
+        if defined_share(self.draws) < SMALLEST_DEFINED_SHARE or self.degrees < 1 or not rest > 0:
+            return None
+        half = stats.t.ppf((1 + LEVEL) / 2, self.degrees) * self.standard_error / rest
+        low, high = special.expit(special.logit(self.value) + np.array([-half, half]))
+        return Interval(float(low), float(high))
+
+    @classmethod
+    def over_seeds(cls, runs: Sequence["Sampled"]) -> "Sampled":
+        """Return the mean of runs of one task."""
+        draws = mean_of_defined(np.array([run.draws for run in runs]))
+        return cls(float(np.mean([run.value for run in runs])), draws, min(run.degrees for run in runs))
+
+    @classmethod
+    def over_tasks(cls, tasks: Sequence["Sampled"]) -> "Sampled":
+        """Return the mean of tasks; degrees of freedom by Satterthwaite (1946, doi:10.2307/3002019)."""
+        variances = np.array([task.standard_error**2 for task in tasks])
+        spread = float((variances**2 / np.array([max(task.degrees, 1) for task in tasks])).sum())
+        degrees = float(variances.sum()) ** 2 / spread if spread > 0 else float("inf")
+        draws = mean_of_defined(np.array([task.draws for task in tasks]))
+        return cls(float(np.mean([task.value for task in tasks])), draws, degrees)
 
 
 def patient_draws(patients: int, resamples: int, generator: np.random.Generator) -> NDArray[np.int32]:
@@ -107,15 +156,6 @@ def _weighed(
 def defined_share(draws: NDArray[np.float64]) -> float:
     """Return the share of ``draws`` ``(B,)`` that are numbers."""
     return float(np.isfinite(draws).mean()) if len(draws) else 0.0
-
-
-def interval(draws: NDArray[np.float64]) -> Interval | None:
-    """Return the percentile interval of ``draws`` ``(B,)``, None where too few of them are numbers."""
-    if defined_share(draws) < SMALLEST_DEFINED_SHARE:
-        return None
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.nanpercentile(draws, [tail, 100 - tail])
-    return Interval(float(low), float(high))
 
 
 def mean_of_defined(draws: NDArray[np.float64]) -> NDArray[np.float64]:

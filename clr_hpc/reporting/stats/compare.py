@@ -2,16 +2,26 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clr_hpc.reporting import wording
-from clr_hpc.reporting.stats.bootstrap import Interval, interval, mean_of_defined
+from clr_hpc.reporting.read.predictions import Scores
+from clr_hpc.reporting.stats.bootstrap import Interval, Sampled
+from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.metrics import Estimate
-from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, always_no_accuracy, mean_of_numbers, training_accuracy
+from clr_hpc.reporting.stats.pairs import Pair, balanced
+from clr_hpc.reporting.stats.scoring import (
+    LAST,
+    ScoredRun,
+    always_no_accuracy,
+    mean_of_numbers,
+    training_accuracy,
+    validation_auroc,
+)
+from clr_hpc.reporting.stats.verdict import Verdict, pairwise_verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,7 @@ class Entry:
 
     contender: str
     run: ScoredRun
+    model: str
     measures: Mapping[str, Estimate]
     """Empty where the run has none."""
 
@@ -33,6 +44,11 @@ class Entry:
         """Return why it takes no part in a comparison; empty when it does."""
         return self.measures["auroc"].reason if self.measures else self.run.gap or "not evaluated"
 
+    @property
+    def scores(self) -> Scores:
+        """On the test split."""
+        return self.run.record.predictions["test"].of(self.model)
+
 
 @dataclass(frozen=True, slots=True)
 class ContenderMean:
@@ -41,19 +57,18 @@ class ContenderMean:
     name: str
     auroc: float
     interval: Interval | None
-    ahead: float
-    """Of this contender, by how much the best one's mean AUROC is above it; 0 for the best."""
-    ahead_interval: Interval | None
+    """Over patients, for the same models."""
+    validation_auroc: float
+    """Of the last model at the end of training; NaN where validation can't give it for every run."""
+    difference: Difference | None
+    """Its mean AUROC minus the reference's; None for the reference."""
+    verdict: Verdict | None
+    """On it, against the reference; None where it isn't judged."""
     average_precision: float
     accuracy: float
     training_accuracy: float
     always_no_accuracy: float
     seconds: float
-
-    @property
-    def is_best(self) -> bool:
-        """Whether it is the one that the others are compared with."""
-        return self.ahead == 0 and self.ahead_interval is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,9 @@ class Comparison:
     """Contenders on the runs that every one of them has: the same tasks, models and seeds."""
 
     contenders: tuple[ContenderMean, ...]
-    """Best mean AUROC first."""
+    """The reference first, then by mean AUROC."""
+    chosen: bool
+    """Whether the reference is the best on validation, so that the test split can judge it."""
     tasks: tuple[str, ...]
     left_out: tuple[str, ...]
     """Tasks without a comparable run, each with the reason."""
@@ -73,18 +90,23 @@ class Comparison:
 
 def arms(runs: Iterable[ScoredRun]) -> list[Entry]:
     """Return the last model of each run as an entry of its arm."""
-    return [Entry(run.setting.arm, run, run.models.get(LAST, {})) for run in runs]
+    return [Entry(run.setting.arm, run, LAST, run.models.get(LAST, {})) for run in runs]
 
 
 def models_of_an_arm(runs: Iterable[ScoredRun], arm: str) -> list[Entry]:
     """Return every model of the arm's runs as an entry of its own: last, averaged, snapshots."""
     own = [run for run in runs if run.setting.arm == arm]
     names = list(dict.fromkeys(name for run in own for name in run.models))
-    return [Entry(wording.MODEL_TITLES[name], run, run.models.get(name, {})) for run in own for name in names]
+    return [
+        Entry(wording.MODEL_TITLES[name], run, name, run.models.get(name, {})) for run in own for name in names
+    ]
 
 
-def compare(entries: Iterable[Entry]) -> Comparison:
+def compare(entries: Iterable[Entry], margin: float | None = None) -> Comparison:
     """Compare contenders on the tasks, models and seeds that all of them have.
+
+    With ``margin``, the reference is the contender with the best mean AUROC on validation, and is judged on the
+    test split; nothing is chosen by what judges it. Without, it is the one planned first, and nothing is judged.
 
     A task whose interval isn't defined (too few patients of one class) is left out: its AUROC would add noise to
     the mean.
@@ -106,8 +128,13 @@ def compare(entries: Iterable[Entry]) -> Comparison:
         if task not in included:
             why = next((entry.gap for entry in cell.values() if entry.gap), "not run under every policy")
             reasons.setdefault(task, f"{task} ({why})")
+    reference = _best_on_validation(present, shared) if margin else None
+    means = _means(present, shared, reference or present[0]) if shared else []
+    if reference and margin:
+        means = _judged(means, shared, margin)
     return Comparison(
-        contenders=_means(present, shared) if shared else (),
+        contenders=tuple(means),
+        chosen=reference is not None,
         tasks=included,
         left_out=tuple(reasons.values()),
         absent=tuple(name for name in planned if name not in present),
@@ -116,34 +143,65 @@ def compare(entries: Iterable[Entry]) -> Comparison:
     )
 
 
-def _means(names: list[str], cells: dict[tuple[str, str, int], dict[str, Entry]]) -> tuple[ContenderMean, ...]:
-    by_task: dict[str, list[dict[str, Entry]]] = defaultdict(list)
+Cells = Mapping[tuple[str, str, int], Mapping[str, Entry]]
+
+
+def _best_on_validation(names: list[str], cells: Cells) -> str | None:
+    """Return the contender with the best mean AUROC on validation, where all have one; None: they nowhere do."""
+
+    def of_validation(entry: Entry) -> float:
+        return validation_auroc(entry.run.record)
+
+    known = {
+        key: cell for key, cell in cells.items() if all(np.isfinite(of_validation(cell[name])) for name in names)
+    }
+    means = {name: _mean_over_tasks(name, known, of_validation) for name in names}
+    return max(means, key=lambda name: means[name]) if known else None
+
+
+def _mean_over_tasks(name: str, cells: Cells, value: Callable[[Entry], Any]) -> float:
+    by_task: dict[str, list[float]] = defaultdict(list)
     for (task, _, _), cell in cells.items():
-        by_task[task].append(cell)
+        by_task[task].append(value(cell[name]))
+    return mean_of_numbers(mean_of_numbers(values) for values in by_task.values())
 
-    def macro(name: str, value: Callable[[Entry], Any]) -> float:
-        return mean_of_numbers(mean_of_numbers(value(cell[name]) for cell in group) for group in by_task.values())
 
-    def macro_draws(name: str) -> NDArray[np.float64]:
-        groups = [np.array([cell[name].measures["auroc"].draws for cell in group]) for group in by_task.values()]
-        return mean_of_defined(np.array([mean_of_defined(group) for group in groups]))
+def _means(names: list[str], cells: Cells, reference: str) -> list[ContenderMean]:
+    def mean(name: str) -> ContenderMean:
+        def macro(value: Callable[[Entry], Any]) -> float:
+            return _mean_over_tasks(name, cells, value)
 
-    draws = {name: macro_draws(name) for name in names}
-    areas = {name: macro(name, lambda entry: entry.measures["auroc"].value) for name in names}
-    ranked = sorted(names, key=lambda name: -areas[name])
-    best = ranked[0]
-    return tuple(
-        ContenderMean(
+        return ContenderMean(
             name=name,
-            auroc=areas[name],
-            interval=interval(draws[name]),
-            ahead=areas[best] - areas[name],
-            ahead_interval=None if name == best else interval(draws[best] - draws[name]),
-            average_precision=macro(name, lambda entry: entry.measures["average_precision"].value),
-            accuracy=macro(name, lambda entry: entry.measures["accuracy"].value),
-            training_accuracy=macro(name, lambda entry: training_accuracy(entry.run.record)),
-            always_no_accuracy=macro(name, lambda entry: always_no_accuracy(entry.run.record, "test")),
+            auroc=macro(lambda entry: entry.measures["auroc"].value),
+            interval=_interval(name, cells),
+            validation_auroc=macro(lambda entry: validation_auroc(entry.run.record)),
+            difference=None if name == reference else _difference(name, reference, cells),
+            verdict=None,
+            average_precision=macro(lambda entry: entry.measures["average_precision"].value),
+            accuracy=macro(lambda entry: entry.measures["accuracy"].value),
+            training_accuracy=macro(lambda entry: training_accuracy(entry.run.record)),
+            always_no_accuracy=macro(lambda entry: always_no_accuracy(entry.run.record, "test")),
             seconds=float(sum(cell[name].run.record.result["seconds"] for cell in cells.values())),
         )
-        for name in ranked
-    )
+
+    return sorted((mean(name) for name in names), key=lambda each: (each.difference is not None, -each.auroc))
+
+
+def _interval(name: str, cells: Cells) -> Interval | None:
+    by_task: dict[str, list[Sampled]] = defaultdict(list)
+    for (task, _, _), cell in cells.items():
+        by_task[task].append(cell[name].measures["auroc"].sampled)
+    return Sampled.over_tasks([Sampled.over_seeds(runs) for runs in by_task.values()]).interval
+
+
+def _difference(name: str, reference: str, cells: Cells) -> Difference:
+    pairs = [Pair(task, model, seed, cell[name], cell[reference]) for (task, model, seed), cell in cells.items()]
+    return balanced(pairs).auroc(lambda entry: entry.scores)
+
+
+def _judged(means: list[ContenderMean], cells: Cells, margin: float) -> list[ContenderMean]:
+    """Judge each contender against the reference, the first."""
+    names = [mean.name for mean in means]
+    found = pairwise_verdicts(names, lambda one, other: _difference(one, other, cells), margin)
+    return [means[0], *(replace(mean, verdict=found[mean.name, names[0]]) for mean in means[1:])]

@@ -1,26 +1,23 @@
 """Each retraining against its control: the same weights, retrained for as long with the decaying rate."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clr_hpc.reporting.stats.bootstrap import Interval, interval, mean_of_defined
+from clr_hpc.config.study import Question
+from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.controls import Controls, control_label
+from clr_hpc.reporting.stats.difference import Difference
+from clr_hpc.reporting.stats.pairs import Pair, balanced
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, mean_of_numbers, training_accuracy
-from clr_hpc.reporting.stats.significance import auroc_contrast, combined, holm, mcnemar, mean_interval
+from clr_hpc.reporting.stats.significance import combined, holm, mcnemar
+from clr_hpc.reporting.stats.verdict import SIGNIFICANCE, Verdict, verdicts
 
-SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A retraining and its control, both with a defined AUROC on the same test images."""
-
-    retrained: ScoredRun
-    control: ScoredRun
+BY_DEFAULT = Question()
+RunPair = Pair[ScoredRun]
+"""A retraining, and its control; both have a defined AUROC on the same test images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +25,15 @@ class TaskContrast:
     """One task: means over the pairs of its models and seeds; differences are retraining minus control."""
 
     task: str
-    pairs: tuple[Pair, ...]
-    difference: float
-    """In AUROC on the test split, retraining minus control."""
-    interval: Interval | None
-    delong: float
-    """p-value of the difference in AUROC."""
-    delong_adjusted: float
-    """The same, after Holm over the tasks."""
+    pairs: tuple[RunPair, ...]
+    difference: Difference
+    """In AUROC on the test split."""
+    p_adjusted: float
+    """p-value over patients and training runs, after Holm over the tasks of all arms; NaN with one seed."""
     accuracy_difference: float
     """On the test split, at each model's threshold."""
     mcnemar: float
-    """p-value of the difference in accuracy, over pairs as ``significance.combined`` has it."""
+    """p-value that these very models are equally accurate, over pairs as ``significance.combined`` has it."""
     mcnemar_adjusted: float
     training_accuracy_difference: float
 
@@ -51,53 +45,68 @@ class ArmContrast:
     arm: str
     policy: str
     """The arm's label among retrainings."""
+    name: str
+    """The policy's name in the study file."""
     cyclical: bool
     """Whether the rate moves in waves; others show the effect of retraining with a rate that doesn't decay."""
     control: str
     tasks: tuple[TaskContrast, ...]
-    difference: float
-    interval: Interval | None
-    """By the bootstrap over patients: variability over patients, for the same models."""
-    training_interval: Interval | None
-    """Student's over tasks, of a single task over its pairs: variability over training runs."""
-    training_accuracy_difference: float
-    training_accuracy_interval: Interval | None
-    """Student's, as ``training_interval``."""
+    seeds: int
+    """That all compared tasks and models have; 0: nothing can be compared."""
+    difference: Difference
+    """In AUROC on the test split, retraining minus control."""
+    training_accuracy: Difference
     left_out: tuple[str, ...]
-    """Runs without a comparable control, each with the reason."""
-
-    @property
-    def standing(self) -> int:
-        """1 or -1 where both intervals exclude zero, by the sign of the difference; else 0."""
-        bounds = (self.interval, self.training_interval)
-        if all(interval is not None and interval.excludes(0.0) for interval in bounds):
-            return 1 if self.difference > 0 else -1
-        return 0
+    """Runs without a comparable control or without a match in the means, each with the reason."""
+    verdict: Verdict | None = None
+    """On the test AUROC; None: exploratory, as the study's question is not about this policy."""
+    training_verdict: Verdict | None = None
+    """On the training accuracy, the article's measure."""
 
     @property
     def better(self) -> int:
-        """Number of tasks with a higher AUROC whose adjusted p-value is below 0.05."""
-        return sum(task.delong_adjusted < SIGNIFICANT and task.difference > 0 for task in self.tasks)
+        """Number of tasks with a significantly higher AUROC."""
+        return sum(task.p_adjusted < SIGNIFICANCE and task.difference.value > 0 for task in self.tasks)
 
     @property
     def worse(self) -> int:
-        """Number of tasks with a lower AUROC whose adjusted p-value is below 0.05."""
-        return sum(task.delong_adjusted < SIGNIFICANT and task.difference < 0 for task in self.tasks)
+        """Number of tasks with a significantly lower AUROC."""
+        return sum(task.p_adjusted < SIGNIFICANCE and task.difference.value < 0 for task in self.tasks)
 
 
-def against_control(runs: Iterable[ScoredRun]) -> tuple[ArmContrast, ...]:
-    """Compare every arm of retraining with the control."""
+def against_control(runs: Iterable[ScoredRun], question: Question | None = BY_DEFAULT) -> tuple[ArmContrast, ...]:
+    """Compare every arm of retraining with the control, and judge those that the question is about.
+
+    ``runs`` are of one kind of task; without a question, all of it is exploratory.
+    """
     runs = tuple(runs)
     controls = Controls(runs)
     by_arm: dict[str, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         if run.record.spec.stage == "retrain":
             by_arm[run.setting.arm].append(run)
-    return tuple(_arm_contrast(arm, group, controls) for arm, group in by_arm.items())
+    contrasts = [_arm_contrast(arm, group, controls) for arm, group in by_arm.items()]
+    return tuple(_judged(_with_holm(contrasts), question))
+
+
+def _judged(contrasts: list[ArmContrast], question: Question | None) -> list[ArmContrast]:
+    asked = [
+        place
+        for place, contrast in enumerate(contrasts)
+        if question and contrast.tasks and question.asks_about(contrast.name, contrast.cyclical)
+    ]
+    if question is None:
+        return contrasts
+    judged = list(contrasts)
+    on_test = verdicts([contrasts[place].difference for place in asked], question.margin)
+    on_training = verdicts([contrasts[place].training_accuracy for place in asked], question.margin)
+    for place, test, training in zip(asked, on_test, on_training, strict=True):
+        judged[place] = replace(contrasts[place], verdict=test, training_verdict=training)
+    return judged
 
 
 def _arm_contrast(arm: str, runs: list[ScoredRun], controls: Controls) -> ArmContrast:
-    by_task: dict[str, list[Pair]] = defaultdict(list)
+    pairs: list[RunPair] = []
     left_out = []
     for run in runs:
         control = controls.get(run)
@@ -105,30 +114,27 @@ def _arm_contrast(arm: str, runs: list[ScoredRun], controls: Controls) -> ArmCon
         if why or control is None:
             left_out.append(f"{run.record.spec.name} ({why})")
         else:
-            by_task[run.setting.task].append(Pair(run, control))
-    tasks = _with_holm([_task_contrast(task, pairs) for task, pairs in by_task.items()])
-    draws = [_difference_draws(task.pairs) for task in tasks]
-    compared = [(pair.retrained, pair.control) for pairs in by_task.values() for pair in pairs]
+            setting = run.setting
+            pairs.append(Pair(setting.task, setting.model, run.record.spec.seed, run, control))
+    by_task: dict[str, list[RunPair]] = defaultdict(list)
+    for pair in pairs:
+        by_task[pair.task].append(pair)
+    compared = balanced(pairs)
     return ArmContrast(
         arm=arm,
         policy=runs[0].setting.variant,
+        name=runs[0].record.spec.policy.name,
         cyclical=runs[0].record.spec.policy.is_cyclical,
-        control=control_label(compared),
-        tasks=tuple(tasks),
-        difference=mean_of_numbers(task.difference for task in tasks),
-        interval=interval(mean_of_defined(np.array(draws))) if draws else None,
-        training_interval=_over_tasks(tasks, _auroc),
-        training_accuracy_difference=mean_of_numbers(task.training_accuracy_difference for task in tasks),
-        training_accuracy_interval=_over_tasks(tasks, lambda run: training_accuracy(run.record)),
-        left_out=tuple(left_out),
+        control=control_label([(pair.first, pair.second) for pair in pairs]),
+        tasks=tuple(_task_contrast(task, group) for task, group in by_task.items()),
+        seeds=len(compared.seeds),
+        difference=compared.auroc(_test_scores),
+        training_accuracy=compared.training(lambda run: training_accuracy(run.record)),
+        left_out=(
+            *left_out,
+            *(f"{pair} (of other tasks or seeds there is no pair)" for pair in compared.left_out),
+        ),
     )
-
-
-def _over_tasks(tasks: list[TaskContrast], value: Callable[[ScoredRun], float]) -> Interval | None:
-    """Return Student's interval of the mean difference in ``value`` over tasks, or over a single one's pairs."""
-    differences = [[value(pair.retrained) - value(pair.control) for pair in task.pairs] for task in tasks]
-    units = differences[0] if len(tasks) == 1 else [mean_of_numbers(of_task) for of_task in differences]
-    return mean_interval([unit for unit in units if np.isfinite(unit)])
 
 
 def _gap(run: ScoredRun, control: ScoredRun | None) -> str:
@@ -144,62 +150,48 @@ def _gap(run: ScoredRun, control: ScoredRun | None) -> str:
     return ""
 
 
-def _task_contrast(task: str, pairs: list[Pair]) -> TaskContrast:
-    test = pairs[0].retrained.record.predictions["test"]
-    sides = [pair.retrained for pair in pairs] + [pair.control for pair in pairs]
-    scores = np.array([side.record.predictions["test"].of(LAST).scores for side in sides])
-    weights = [1 / len(pairs)] * len(pairs) + [-1 / len(pairs)] * len(pairs)
-    contrast = auroc_contrast(test.labels, scores, weights, test.patients)
+def _task_contrast(task: str, pairs: list[RunPair]) -> TaskContrast:
     return TaskContrast(
         task=task,
         pairs=tuple(pairs),
-        difference=contrast.value,
-        interval=interval(_difference_draws(pairs)),
-        delong=contrast.p_value,
-        delong_adjusted=float("nan"),
-        accuracy_difference=mean_of_numbers(_accuracy(pair.retrained) - _accuracy(pair.control) for pair in pairs),
+        difference=balanced(pairs).auroc(_test_scores),
+        p_adjusted=float("nan"),
+        accuracy_difference=mean_of_numbers(_accuracy(pair.first) - _accuracy(pair.second) for pair in pairs),
         mcnemar=combined([_mcnemar(pair) for pair in pairs]),
         mcnemar_adjusted=float("nan"),
         training_accuracy_difference=mean_of_numbers(
-            training_accuracy(pair.retrained.record) - training_accuracy(pair.control.record) for pair in pairs
+            training_accuracy(pair.first.record) - training_accuracy(pair.second.record) for pair in pairs
         ),
     )
 
 
-def _with_holm(tasks: list[TaskContrast]) -> list[TaskContrast]:
-    delong = holm([task.delong for task in tasks])
-    accuracy = holm([task.mcnemar for task in tasks])
-    return [
-        replace(task, delong_adjusted=of_auroc, mcnemar_adjusted=of_accuracy)
-        for task, of_auroc, of_accuracy in zip(tasks, delong, accuracy, strict=True)
-    ]
-
-
-def _difference_draws(pairs: Iterable[Pair]) -> NDArray[np.float64]:
-    return mean_of_defined(
-        np.array(
-            [
-                pair.retrained.models[LAST]["auroc"].draws - pair.control.models[LAST]["auroc"].draws
-                for pair in pairs
-            ]
-        )
+def _with_holm(contrasts: list[ArmContrast]) -> list[ArmContrast]:
+    """Adjust the p-values of tasks over all tasks and arms."""
+    tasks = [task for contrast in contrasts for task in contrast.tasks]
+    adjusted = zip(
+        tasks,
+        holm([task.difference.p_value for task in tasks]),
+        holm([task.mcnemar for task in tasks]),
+        strict=True,
     )
+    done = iter([replace(task, p_adjusted=auroc, mcnemar_adjusted=accuracy) for task, auroc, accuracy in adjusted])
+    return [replace(contrast, tasks=tuple(next(done) for _ in contrast.tasks)) for contrast in contrasts]
 
 
-def _mcnemar(pair: Pair) -> float:
+def _test_scores(run: ScoredRun) -> Scores:
+    return run.record.predictions["test"].of(LAST)
+
+
+def _mcnemar(pair: RunPair) -> float:
     """Compare which test images the two models get right; NaN where either has no threshold."""
     right = []
-    for run in (pair.retrained, pair.control):
+    for run in (pair.first, pair.second):
         threshold = run.thresholds[LAST]
         if threshold is None:
             return float("nan")
-        test = run.record.predictions["test"].of(LAST)
+        test = _test_scores(run)
         right.append((test.scores >= threshold) == test.labels)
     return mcnemar(right[0], right[1])
-
-
-def _auroc(run: ScoredRun) -> float:
-    return run.auroc
 
 
 def _accuracy(run: ScoredRun) -> float:

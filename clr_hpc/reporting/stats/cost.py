@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clr_hpc.reporting.stats.bootstrap import Interval
-from clr_hpc.reporting.stats.contrast import ArmContrast, Pair
+from clr_hpc.reporting.stats.contrast import ArmContrast, RunPair
 from clr_hpc.reporting.stats.scoring import ScoredRun, mean_of_numbers
 from clr_hpc.reporting.stats.significance import mean_interval
 
@@ -142,16 +142,16 @@ def _measured(runs: Iterable[ScoredRun]) -> Measured:
 def saving(contrast: ArmContrast) -> Saving:
     """Return how one arm's cost compares with its control's."""
     every = [pair for task in contrast.tasks for pair in task.pairs]
-    measured = _measured([run for pair in every for run in (pair.retrained, pair.control)])
+    measured = _measured([run for pair in every for run in (pair.first, pair.second)])
     tasks = [found for task in contrast.tasks if (found := _steps(task.pairs, measured))]
     steps = [np.array([[own.steps, control.steps] for own, control in pairs]) for pairs in tasks]
     both = [target for pairs in tasks for pair in pairs for target in pair]
     means = np.mean([of_task.mean(axis=0) for of_task in steps], axis=0) if steps else np.full(2, np.nan)
     seconds = [
-        np.log(pair.retrained.record.result["cost"]["seconds"] / pair.control.record.result["cost"]["seconds"])
+        np.log(pair.first.record.result["cost"]["seconds"] / pair.second.record.result["cost"]["seconds"])
         for pair in every
     ]
-    length = mean_of_numbers(mean_of_numbers(pair.control.steps for pair in task.pairs) for task in contrast.tasks)
+    length = mean_of_numbers(mean_of_numbers(pair.second.steps for pair in task.pairs) for task in contrast.tasks)
     is_known = any(target.reached for target in both)
     return Saving(
         tasks=len(tasks),
@@ -169,9 +169,9 @@ def saving(contrast: ArmContrast) -> Saving:
     )
 
 
-def _steps(pairs: Iterable[Pair], measured: Measured) -> list[tuple[ToTarget, ToTarget]]:
+def _steps(pairs: Iterable[RunPair], measured: Measured) -> list[tuple[ToTarget, ToTarget]]:
     """Return when each pair's two runs reached the target, of those pairs that have one."""
-    found = [(to_target(pair.retrained, measured), to_target(pair.control, measured)) for pair in pairs]
+    found = [(to_target(pair.first, measured), to_target(pair.second, measured)) for pair in pairs]
     return [(own, control) for own, control in found if own is not None and control is not None]
 
 

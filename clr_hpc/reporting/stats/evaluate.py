@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
+from clr_hpc.config.study import Question
 from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.compare import Comparison, arms, compare, models_of_an_arm
 from clr_hpc.reporting.stats.contrast import ArmContrast, against_control
@@ -65,15 +66,18 @@ def evaluate(study: StudyRecord) -> Evaluation:
     """Compute all numbers of the report; the same run folders give the same numbers."""
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     runs = score_runs(study, generator)
+    question = study.study.question
     binary = tuple(run for run in runs if not run.setting.one_class)
+    one_class = tuple(run for run in runs if run.setting.one_class)
     counts = label_counts(study)
     frequent = {title(label) for label, images in counts.items() if images >= POSITIVES_OF_A_FREQUENT_PATHOLOGY}
-    by_arm = {arm: compare(models_of_an_arm(runs, arm)) for arm in dict.fromkeys(run.setting.arm for run in runs)}
+    names = dict.fromkeys(run.setting.arm for run in runs)
+    by_arm = {arm: compare(models_of_an_arm(runs, arm)) for arm in names}
     return Evaluation(
         study=study,
         runs=runs,
-        binary=_evaluate_kind(binary),
-        one_class=_evaluate_kind(tuple(run for run in runs if run.setting.one_class)),
+        binary=_evaluate_kind(binary, question if binary else None),
+        one_class=_evaluate_kind(one_class, None if binary else question),
         frequent=compare(entry for entry in arms(binary) if entry.run.setting.task in frequent),
         models={arm: comparison for arm, comparison in by_arm.items() if len(comparison.contenders) > 1},
         slices=slice_rows(binary, study.test, generator),
@@ -89,5 +93,8 @@ def label_counts(study: StudyRecord) -> dict[str, int]:
     }
 
 
-def _evaluate_kind(runs: tuple[ScoredRun, ...]) -> TaskKind:
-    return TaskKind(runs, result_rows(runs), compare(arms(runs)), against_control(runs), arm_costs(runs))
+def _evaluate_kind(runs: tuple[ScoredRun, ...], question: Question | None) -> TaskKind:
+    """Evaluate one kind of task; a study has one question, so it is about one kind."""
+    contrasts = against_control(runs, question)
+    comparison = compare(arms(runs), question.margin if question and not contrasts else None)
+    return TaskKind(runs, result_rows(runs), comparison, contrasts, arm_costs(runs))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.predictions import Scores
-from clr_hpc.reporting.stats.bootstrap import LEVEL, Areas, Interval, defined_share, interval, resampled_areas
+from clr_hpc.reporting.stats.bootstrap import LEVEL, Areas, Interval, Sampled, defined_share, resampled_areas
 from clr_hpc.reporting.stats.calibration import corrected
 
 CALIBRATION_BINS = 10
@@ -78,6 +78,8 @@ class Measure:
     share_of: Callable[[Scores], NDArray[np.bool_]] | None = None
     """Mask of the images that it is a share of. Where it is 0 or 1, every draw is, though other images might not
     be, so the interval is the exact binomial one."""
+    has_interval: bool = True
+    """Whether the draws scatter about the value: resampling raises a calibration error, so they don't about it."""
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,10 +145,12 @@ _MEASURES = (
             f"Mean squared error of the model's output, {WEIGHTED}", higher_is_better=False),
     Measure("calibration_error_corrected", "Calibration error",
             lambda drawn: _calibration_error(drawn, drawn.probabilities), CORRECTED,
-            f"Expected calibration error, ten bins of equal width, {UNWEIGHTED}", higher_is_better=False),
+            f"Expected calibration error, ten bins of equal width, {UNWEIGHTED}", higher_is_better=False,
+            has_interval=False),
     Measure("calibration_error", "Calibration error, raw",
             lambda drawn: _calibration_error(drawn, drawn.model.scores), ("probabilities",),
-            f"Expected calibration error of the model's output, {WEIGHTED}", higher_is_better=False),
+            f"Expected calibration error of the model's output, {WEIGHTED}", higher_is_better=False,
+            has_interval=False),
 )  # fmt: skip
 MEASURES = {each.key: each for each in _MEASURES}
 """Every measure by its key, in the order of the tables."""
@@ -156,13 +160,16 @@ MEASURES = {each.key: each for each in _MEASURES}
 class Estimate:
     """One measure of one model."""
 
-    value: float
+    sampled: Sampled
     """NaN where it isn't defined."""
     interval: Interval | None
-    draws: NDArray[np.float64]
-    """(B,) the measure on each draw of patients."""
     reason: str = ""
     """Why the value or its interval isn't defined; else empty."""
+
+    @property
+    def value(self) -> float:
+        """NaN where it isn't defined."""
+        return self.sampled.value
 
 
 def youden_threshold(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
@@ -208,7 +215,7 @@ def measure(
     drawn = Resampled(model, threshold, draws, positive_weight)
     undefined = np.full(draws.shape[1], np.nan)
     return {
-        key: Estimate(float("nan"), None, undefined, reason)
+        key: Estimate(Sampled(float("nan"), undefined, 0), None, reason)
         if (reason := next((unmet[need] for need in one.needs if need in unmet), ""))
         else _estimate(one, model, float(one.compute(once)[0]), one.compute(drawn))
         for key, one in MEASURES.items()
@@ -231,16 +238,25 @@ def _unmet(model: Scores, threshold: float | None, probabilities: bool) -> dict[
 
 
 def _estimate(one: Measure, model: Scores, value: float, draws: NDArray[np.float64]) -> Estimate:
+    counted = {"positives": model.labels, "negatives": ~model.labels}
+    masks = [counted[need] for need in one.needs if need in counted] or [np.ones_like(model.labels)]
+    rarest = min(len(np.unique(model.patients[mask])) for mask in masks)
+    sampled = Sampled(value, draws, rarest - 1)
     if np.isnan(value):
-        return Estimate(value, None, draws, "no image")
+        return Estimate(sampled, None, "no image")
+    if not one.has_interval:
+        return Estimate(sampled, None)
     if one.share_of is not None and value in (0.0, 1.0):
-        return Estimate(value, _interval_at_the_end(model.patients[one.share_of(model)], value), draws)
-    bounds, reason = interval(draws), ""
-    if bounds is None:
-        rare = model.labels if model.labels.sum() * 2 < len(model.labels) else ~model.labels
-        patients = wording.count(len(np.unique(model.patients[rare])), "patient")
-        reason = f"{patients} of one class: only {defined_share(draws):.0%} of the draws hold both"
-    return Estimate(value, bounds, draws, reason)
+        return Estimate(sampled, _interval_at_the_end(model.patients[one.share_of(model)], value))
+    bounds = sampled.interval
+    return Estimate(sampled, bounds, "" if bounds else _no_interval(sampled, rarest))
+
+
+def _no_interval(sampled: Sampled, patients: int) -> str:
+    if sampled.value in (0.0, 1.0):
+        return f"no interval: at {sampled.value:g}, these patients show no variability"
+    whose = wording.count(patients, "patient")
+    return f"{whose} of one class: only {defined_share(sampled.draws):.0%} of the draws hold both"
 
 
 def _interval_at_the_end(patients: NDArray[np.int32], value: float) -> Interval:

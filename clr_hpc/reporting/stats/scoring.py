@@ -11,7 +11,7 @@ from clr_hpc.config.network import network
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, interval, patient_draws
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.calibration import positive_weight
 from clr_hpc.reporting.stats.metrics import MEASURES, Estimate, measure, youden_threshold
 
@@ -206,7 +206,7 @@ def _row(setting: Setting, group: list[ScoredRun]) -> ResultRow:
         note="; ".join(notes),
         training_accuracy=mean_of_numbers(training_accuracy(run.record) for run in done),
         validation_accuracy=mean_of_numbers(_on_validation(run.record, "accuracy") for run in done),
-        validation_auroc=mean_of_numbers(_on_validation(run.record, "auroc") for run in done),
+        validation_auroc=mean_of_numbers(validation_auroc(run.record) for run in done),
         always_no_accuracy=mean_of_numbers(always_no_accuracy(run.record, "test") for run in done),
         always_no_training_accuracy=mean_of_numbers(always_no_accuracy(run.record, "train") for run in done),
         positives=mean_of_numbers(count["positives"] for count in counts),
@@ -217,13 +217,20 @@ def _row(setting: Setting, group: list[ScoredRun]) -> ResultRow:
 def _over_seeds(estimates: list[Estimate]) -> SeedMean:
     defined = [estimate for estimate in estimates if np.isfinite(estimate.value)]
     values = [estimate.value for estimate in defined]
-    with_interval = bool(defined) and all(estimate.interval for estimate in defined)
     return SeedMean(
         value=mean_of_numbers(values),
-        interval=interval(np.mean([estimate.draws for estimate in defined], axis=0)) if with_interval else None,
+        interval=_interval_over_seeds(defined),
         spread=float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
         note="; ".join(dict.fromkeys(estimate.reason for estimate in estimates if estimate.reason)),
     )
+
+
+def _interval_over_seeds(defined: list[Estimate]) -> Interval | None:
+    if not defined or not all(estimate.interval for estimate in defined):
+        return None
+    if len(defined) == 1 or {estimate.value for estimate in defined} in ({0.0}, {1.0}):
+        return defined[0].interval
+    return Sampled.over_seeds([estimate.sampled for estimate in defined]).interval
 
 
 def training_accuracy(record: RunRecord) -> float:
@@ -233,6 +240,11 @@ def training_accuracy(record: RunRecord) -> float:
     """
     accuracy = record.result["train"]["accuracy"] if isinstance(record.spec.task, BinaryTask) else None
     return float("nan") if accuracy is None else float(accuracy)
+
+
+def validation_auroc(record: RunRecord) -> float:
+    """Return the AUROC of the last model on the validation split; NaN where it isn't defined."""
+    return _on_validation(record, "auroc")
 
 
 def _on_validation(record: RunRecord, metric: str) -> float:

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_hpc.reporting.read.predictions import TestImages
-from clr_hpc.reporting.stats.bootstrap import (
-    Areas,
-    Interval,
-    interval,
-    mean_of_defined,
-    patient_draws,
-    resampled_areas,
-)
-from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, mean_of_numbers
+from clr_hpc.reporting.read.predictions import Scores, TestImages
+from clr_hpc.reporting.stats.bootstrap import Interval, Sampled, patient_draws, resampled_areas
+from clr_hpc.reporting.stats.scoring import LAST, ScoredRun
 
 RESAMPLES_OF_SLICES = 400
 """Fewer than for the main results, since every run is measured on every slice."""
@@ -77,23 +70,28 @@ def _row(
     mask: NDArray[np.bool_],
     draws: NDArray[np.int32],
 ) -> SliceRow:
-    by_task: dict[str, list[Areas]] = defaultdict(list)
+    by_task: dict[str, list[Sampled]] = defaultdict(list)
     once = np.ones((len(draws), 1), dtype=np.int32)
     for run in runs:
         scores = run.record.predictions["test"].of(LAST)
         part = scores.among(mask[scores.images])
         if min(part.labels.sum(), (~part.labels).sum()) >= FEWEST_OF_A_CLASS:
-            both = np.concatenate([once, draws], axis=1)
-            by_task[run.setting.task].append(resampled_areas(part.labels, part.scores, part.patients, both))
-    means = [mean_of_defined(np.array([area.auroc for area in areas])) for areas in by_task.values()]
-    values = mean_of_defined(np.array(means)) if means else np.full(1, np.nan)
+            by_task[run.setting.task].append(_sampled(part, np.concatenate([once, draws], axis=1)))
+    mean = Sampled.over_tasks([Sampled.over_seeds(sampled) for sampled in by_task.values()]) if by_task else None
     return SliceRow(
         attribute=attribute,
         slice=name,
         arm=arm,
-        auroc=mean_of_numbers(values[:1]),
-        interval=interval(values[1:]),
+        auroc=mean.value if mean else float("nan"),
+        interval=mean.interval if mean else None,
         tasks=len(by_task),
         images=int(mask.sum()),
-        note="" if means else f"no task with {FEWEST_OF_A_CLASS} images of each class in it",
+        note="" if mean else f"no task with {FEWEST_OF_A_CLASS} images of each class in it",
     )
+
+
+def _sampled(part: Scores, both: NDArray[np.int32]) -> Sampled:
+    """Return the AUROC of these images, from draws ``(P, 1 + B)`` whose first takes every patient once."""
+    area = resampled_areas(part.labels, part.scores, part.patients, both).auroc
+    rarest = min(len(np.unique(part.patients[mask])) for mask in (part.labels, ~part.labels))
+    return Sampled(float(area[0]), area[1:], rarest - 1)

@@ -24,12 +24,13 @@ def contrast_table(contrasts: Sequence[ArmContrast], key: str = "contrasts") -> 
         Column("Task", "task.task", filtered=True),
         Column("Retrained with", "contrast.policy", filtered=True),
         Column("Pairs", lambda row: len(row["task"].pairs), str, "Of models and seeds; numbers are their means"),
-        Column("ΔAUROC (95 % CI)", "task.difference", signed, "Test split, patient bootstrap", "task.interval"),
-        Column("DeLong p", "task.delong", p_value, "With the variance for several images per patient"),
-        Column("Holm", "task.delong_adjusted", p_value, "DeLong's p-value adjusted for the number of pathologies"),
+        Column("ΔAUROC (95 % CI)", "task.difference.value", signed, "Test split; of these models, over patients",
+               "task.difference.patient_interval"),
+        Column("DeLong p", "task.difference.patient_p_value", p_value, "Of these models; another seed may differ"),
+        Column("p (Holm)", "task.p_adjusted", p_value, "Over patients and seeds, adjusted for all rows"),
         Column("ΔAccuracy, test", "task.accuracy_difference", signed, "Each at its own threshold"),
         Column("McNemar p", "task.mcnemar", p_value, "Exact; several pairs combined by Rüger's rule"),
-        Column("Holm (accuracy)", "task.mcnemar_adjusted", p_value, "McNemar's p-value, adjusted likewise"),
+        Column("Holm (accuracy)", "task.mcnemar_adjusted", p_value, "McNemar's p-value, adjusted for all rows"),
         Column("ΔAccuracy, training", "task.training_accuracy_difference", signed, "The article's measure"),
     ]  # fmt: skip
     rows = [{"contrast": contrast, "task": task} for contrast in contrasts for task in contrast.tasks]

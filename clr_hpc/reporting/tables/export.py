@@ -12,8 +12,9 @@ from clr_hpc.reporting.read.plan import Prediction
 from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.compare import Comparison
-from clr_hpc.reporting.stats.contrast import SIGNIFICANT, ArmContrast
+from clr_hpc.reporting.stats.contrast import ArmContrast
 from clr_hpc.reporting.stats.cost import ArmCost, Saving
+from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.metrics import MEASURES, Measure
 from clr_hpc.reporting.stats.scoring import LAST, ResultRow, ScoredRun, Setting
 from clr_hpc.reporting.stats.subgroups import SliceRow
@@ -59,8 +60,9 @@ def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
             "contender": mean.name,
             "mean_auroc": mean.auroc,
             **_bounds("mean_auroc", mean.interval),
-            "behind_best": mean.ahead,
-            **_bounds("behind_best", mean.ahead_interval),
+            "mean_validation_auroc": mean.validation_auroc,
+            **_difference("difference_from_reference", mean.difference),
+            "verdict": mean.verdict,
             "average_precision": mean.average_precision,
             "test_accuracy": mean.accuracy,
             "training_accuracy": mean.training_accuracy,
@@ -80,10 +82,8 @@ def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
             "control": contrast.control,
             "task": task.task,
             "pairs": len(task.pairs),
-            "auroc_difference": task.difference,
-            **_bounds("auroc_difference", task.interval),
-            "delong_p": task.delong,
-            "delong_p_holm": task.delong_adjusted,
+            **_difference("auroc_difference", task.difference),
+            "p_holm": task.p_adjusted,
             "accuracy_difference": task.accuracy_difference,
             "mcnemar_p": task.mcnemar,
             "mcnemar_p_holm": task.mcnemar_adjusted,
@@ -102,14 +102,13 @@ def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
             "control": contrast.control,
             "cyclical": contrast.cyclical,
             "tasks": len(contrast.tasks),
-            "standing": contrast.standing,
-            "auroc_difference": contrast.difference,
-            **_bounds("auroc_difference_patients", contrast.interval),
-            **_bounds("auroc_difference_training", contrast.training_interval),
+            "seeds": contrast.seeds,
+            "verdict": contrast.verdict or "exploratory",
+            **_difference("auroc_difference", contrast.difference),
             "tasks_better": contrast.better,
             "tasks_worse": contrast.worse,
-            "training_accuracy_difference": contrast.training_accuracy_difference,
-            **_bounds("training_accuracy_difference", contrast.training_accuracy_interval),
+            "training_accuracy_verdict": contrast.training_verdict or "exploratory",
+            **_difference("training_accuracy_difference", contrast.training_accuracy),
         }
         for contrast in contrasts
     )
@@ -179,6 +178,19 @@ def _bounds(name: str, interval: Interval | None) -> dict[str, object]:
     return {f"{name}_low": interval.low, f"{name}_high": interval.high} if interval else {}
 
 
+def _difference(name: str, difference: Difference | None) -> dict[str, object]:
+    """Return a difference, its bounds and p-value over patients and seeds, and those of these very models."""
+    if difference is None:
+        return {}
+    return {
+        name: difference.value,
+        **_bounds(name, difference.interval),
+        f"{name}_p": difference.p_value,
+        **_bounds(f"{name}_these_models", difference.patient_interval),
+        f"{name}_these_models_p": difference.patient_p_value,
+    }
+
+
 def epochs_csv(runs: Iterable[ScoredRun]) -> str:
     """Return every evaluation of every run: what the curves are drawn from."""
     return _csv(
@@ -237,7 +249,7 @@ def _measure_table(measure: Measure, model: str, rows: Sequence[ResultRow]) -> s
         mean = row.measures[measure.key]
         cells[row.setting.task][row.setting.arm] = wording.bounded(mean.value, mean.interval, measure.write)
     frame = pd.DataFrame.from_dict(cells, orient="index").fillna("–").rename_axis("Task").reset_index()
-    caption = f"{measure.title} on the test split with 95 % intervals by bootstrap over patients: {model}."
+    caption = f"{measure.title} on the test split with 95 % intervals over patients: {model}."
     return _latex(frame, caption)
 
 
@@ -245,23 +257,28 @@ def _contrast_table(contrast: ArmContrast) -> str:
     lines = [
         (
             task.task,
-            wording.bounded(task.difference, task.interval, wording.signed),
-            wording.p_value(task.delong_adjusted),
+            wording.bounded(task.difference.value, task.difference.patient_interval, wording.signed),
+            wording.p_value(task.p_adjusted),
             wording.signed(task.training_accuracy_difference),
         )
         for task in contrast.tasks
     ]
+    several = contrast.difference.total is not None
     mean = (
         "Mean",
-        wording.bounded(contrast.difference, contrast.interval, wording.signed),
-        f"{contrast.better} better, {contrast.worse} worse at {SIGNIFICANT:g}",
         wording.bounded(
-            contrast.training_accuracy_difference, contrast.training_accuracy_interval, wording.signed
+            contrast.difference.value,
+            contrast.difference.interval if several else contrast.difference.patient_interval,
+            wording.signed,
         ),
+        (contrast.verdict or "exploratory") if several else "not judged: one seed",
+        wording.bounded(contrast.training_accuracy.value, contrast.training_accuracy.interval, wording.signed),
     )
     caption = (
-        f"{contrast.policy} minus its control ({contrast.control}) in retraining; "
-        "p-values by DeLong's test, adjusted by Holm's method."
+        f"{contrast.policy} minus its control ({contrast.control}) in retraining. Intervals of single tasks are "
+        f"over test patients, for these models; that of the mean is over test patients"
+        f"{' and training runs' if several else ' too: one seed shows nothing of training'}. "
+        "p-values are over both, adjusted by Holm's method."
     )
     head = ("Task", "AUROC difference (95 % interval)", "p", "Training accuracy difference")
     return _latex(pd.DataFrame([*lines, mean], columns=head), caption).replace("\nMean &", "\n\\midrule\nMean &")

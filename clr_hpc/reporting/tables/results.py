@@ -13,19 +13,20 @@ from clr_hpc.reporting.stats.metrics import MEASURES, Measure
 from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun
 from clr_hpc.reporting.stats.subgroups import SliceRow
 from clr_hpc.reporting.tables.table import MISSING, UNDEFINED_ORDER, Cell, Column, Table, bounded, part, tabulate
-from clr_hpc.reporting.wording import duration, number, ratio, whole
+from clr_hpc.reporting.wording import duration, number, ratio, signed, whole
 
 ALWAYS_NO = Column("Always “no”", "always_no_accuracy", number, "Test accuracy of never finding anything")
 TRAINING_ACCURACY = "On the complete training split, in evaluation mode, at 0.5"
 
 
 def arm_table(comparison: Comparison, frequent: Comparison, frequent_name: str) -> Table:
-    """Return the policies, best first; ``frequent`` compares them on frequent pathologies alone."""
+    """Return the policies; ``frequent`` compares them on frequent pathologies alone."""
     among_frequent = {mean.name: _mean(mean) for mean in frequent.contenders}
     columns = [
         Column("Policy and stage", "name"),
         Column("Mean AUROC (95 % CI)", _mean, number, "Test split, mean over pathologies; patient bootstrap"),
-        Column("Behind the best", _behind, number, "On the same draws of patients, with its 95 % CI"),
+        Column(f"Δ from {_reference(comparison)}", _difference, signed, "95 % CI, over seeds too where several"),
+        Column("Validation AUROC", "validation_auroc", number, "Mean, of the last model"),
         Column(f"Mean AUROC, {frequent_name}", lambda mean: among_frequent.get(mean.name, MISSING), number),
         Column("Training accuracy", "training_accuracy", number, "The article's measure"),
         Column("Test accuracy", "accuracy", number, "At the threshold chosen on validation"),
@@ -33,7 +34,7 @@ def arm_table(comparison: Comparison, frequent: Comparison, frequent_name: str) 
         Column("Training time", "seconds", duration, "Sum over the compared runs"),
     ]
     if frequent.tasks == comparison.tasks:
-        del columns[3]
+        del columns[4]
     return tabulate("arms", "Over all pathologies that can be compared", columns, comparison.contenders)
 
 
@@ -43,7 +44,7 @@ def model_table(comparisons: Mapping[str, Comparison]) -> Table:
         Column("Policy and stage", "arm", filtered=True),
         Column("Model", "mean.name"),
         Column("Mean AUROC (95 % CI)", lambda row: _mean(row["mean"]), number, "Test split, mean over tasks"),
-        Column("Behind the best of its runs", lambda row: _behind(row["mean"]), number, "With its 95 % CI"),
+        Column("Δ from its last model", lambda row: _difference(row["mean"]), signed, "Mean, with its 95 % CI"),
         Column("Average precision", "mean.average_precision", number),
         Column("Test accuracy", "mean.accuracy", number, "At the model's own threshold, chosen on validation"),
         Column("Runs", "runs", str),
@@ -53,15 +54,22 @@ def model_table(comparisons: Mapping[str, Comparison]) -> Table:
         for arm, comparison in comparisons.items()
         for mean in comparison.contenders
     ]
-    return tabulate("models", "Models of the same runs, best first", columns, rows)
+    return tabulate("models", "Models of the same runs, described, not judged", columns, rows)
 
 
 def _mean(mean: ContenderMean) -> Cell:
     return bounded(mean.auroc, mean.interval)
 
 
-def _behind(mean: ContenderMean) -> Cell:
-    return Cell("best", 0.0) if mean.is_best else bounded(mean.ahead, mean.ahead_interval)
+def _reference(comparison: Comparison) -> str:
+    return comparison.contenders[0].name if comparison.contenders else "the first"
+
+
+def _difference(mean: ContenderMean) -> Cell:
+    if mean.difference is None:
+        return Cell("reference", 0.0)
+    difference = mean.difference
+    return bounded(difference.value, difference.interval or difference.patient_interval, signed)
 
 
 def result_table(rows: Sequence[ResultRow]) -> Table:

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from clr_hpc.reporting.stats.bootstrap import (
-    Interval,
+    Sampled,
     auroc,
     defined_share,
-    interval,
     mean_of_defined,
     patient_draws,
     resampled_areas,
@@ -66,10 +66,15 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         labels = np.repeat(generator.random(100) < 0.5, 3)
         scores = np.repeat(generator.normal(size=100), 3) + labels
         alone = np.arange(300)
-        by_patients = interval(
-            resampled_areas(labels, scores, alone // 3, patient_draws(100, 300, generator)).auroc
+        value = auroc(labels, scores)
+        by_patients, by_images = (
+            Sampled(
+                value,
+                resampled_areas(labels, scores, owners, patient_draws(count, 300, generator)).auroc,
+                min(len(np.unique(owners[labels])), len(np.unique(owners[~labels]))) - 1,
+            ).interval
+            for owners, count in ((alone // 3, 100), (alone, 300))
         )
-        by_images = interval(resampled_areas(labels, scores, alone, patient_draws(300, 300, generator)).auroc)
         assert by_patients is not None
         assert by_images is not None
         missed_by_patients += by_patients.excludes(truth)
@@ -78,13 +83,45 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert missed_by_images > 2 * missed_by_patients
 
 
-def test_interval_needs_both_classes_in_nearly_every_draw() -> None:
-    draws = np.linspace(0, 1, 1001)
-    assert interval(draws) == Interval(pytest.approx(0.025), pytest.approx(0.975))  # type: ignore[arg-type]
+def test_an_interval_needs_both_classes_in_nearly_every_draw() -> None:
+    draws = np.linspace(0.4, 0.6, 1001)
+    assert Sampled(0.5, draws, 99).interval is not None
     draws[:60] = np.nan
     assert defined_share(draws) < 0.95
-    assert interval(draws) is None
-    assert interval(np.empty(0)) is None
+    assert Sampled(0.5, draws, 99).interval is None
+    assert Sampled(float("nan"), np.empty(0), 0).interval is None
+
+
+def test_an_interval_is_students_on_the_logit_scale() -> None:
+    draws = 0.9 + 0.02 * np.random.default_rng(4).standard_normal(4000)
+    found = Sampled(0.9, draws, 9).interval
+    error = draws.std(ddof=1) * np.sqrt(10 / 9) / (0.9 * 0.1)
+    expected = 1 / (1 + np.exp(-(np.log(9) + stats.t.ppf([0.025, 0.975], 9) * error)))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
+
+
+@given(value=st.floats(0.001, 0.999), spread=st.floats(0.0001, 0.5), degrees=st.integers(1, 500))
+def test_no_interval_leaves_the_range_of_a_share(value: float, spread: float, degrees: int) -> None:
+    draws = np.clip(value + spread * np.linspace(-1, 1, 100), 0, 1)
+    found = Sampled(value, draws, degrees).interval
+    assert found is not None
+    assert 0 <= found.low <= value <= found.high <= 1
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_where_no_draw_shows_anything_else_there_is_no_interval(edge: float) -> None:
+    assert Sampled(edge, np.full(100, edge), 50).interval is None
+
+
+def test_means_know_how_few_patients_they_rest_on() -> None:
+    draws = np.random.default_rng(5).normal(0.8, 0.02, (2, 1000))
+    rare, frequent = Sampled(0.8, draws[0], 4), Sampled(0.8, draws[1], 400)
+    assert Sampled.over_seeds([rare, rare]).degrees == 4
+    # Satterthwaite, of variances v n / (n - 1) of 4 and 400 degrees of freedom
+    few, many = 5 / 4, 401 / 400
+    expected = (few + many) ** 2 / (few**2 / 4 + many**2 / 400)
+    assert Sampled.over_tasks([rare, frequent]).degrees == pytest.approx(expected, rel=0.1)
 
 
 def test_mean_of_defined_leaves_out_what_is_not() -> None:

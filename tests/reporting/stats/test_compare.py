@@ -28,21 +28,49 @@ def test_the_difference_is_paired(make_study: StudyMaker) -> None:
     best, other = comparison.contenders
     assert best.interval is not None
     assert other.interval is not None
-    assert other.ahead_interval is not None
-    width = other.ahead_interval.high - other.ahead_interval.low
+    assert other.difference is not None
+    assert other.difference.patient_interval is not None
+    width = other.difference.patient_interval.high - other.difference.patient_interval.low
     unpaired = np.hypot(best.interval.high - best.interval.low, other.interval.high - other.interval.low)
     assert width < unpaired / 2
 
 
 def test_means_weigh_every_pathology_alike(make_study: StudyMaker) -> None:
     runs = scored(make_study())
-    comparison = compare(arms(runs))
+    comparison = compare(arms(runs), margin=0.01)
     for mean in comparison.contenders:
         areas = [run.auroc for run in runs if run.setting.arm == mean.name]
         assert mean.auroc == pytest.approx(np.mean(areas))
         assert mean.interval is not None
         assert mean.interval.low < mean.auroc < mean.interval.high
     assert [mean.name for mean in comparison.contenders] == ["Triangular", "Modified triangular2", "Constant"]
+
+
+def test_the_reference_is_chosen_on_validation_and_judged_on_test(make_study: StudyMaker) -> None:
+    """A policy that validation prefers and the test split does not is the reference all the same."""
+    folder = make_study(skill={"constant": 2.0, "triangular": 0.3}, seeds=(0, 1, 2, 3))
+    for file in folder.glob("runs/*.triangular.*/result.json"):
+        result = json.loads(file.read_text())
+        result["validation"]["auroc"] = 0.99
+        file.write_text(json.dumps(result))
+    comparison = compare(arms(scored(folder)), margin=0.01)
+    reference, other = comparison.contenders
+    assert comparison.chosen
+    assert (reference.name, other.name) == ("Triangular", "Constant")
+    assert reference.auroc < other.auroc
+    assert other.verdict == "better"
+
+
+def test_without_a_validation_auroc_nothing_is_chosen_or_judged(make_study: StudyMaker) -> None:
+    folder = make_study(skill={"constant": 2.0, "triangular": 0.3}, seeds=(0, 1, 2))
+    for file in folder.glob("runs/*/result.json"):
+        result = json.loads(file.read_text())
+        result["validation"]["auroc"] = None
+        file.write_text(json.dumps(result))
+    comparison = compare(arms(scored(folder)), margin=0.01)
+    assert not comparison.chosen
+    assert [mean.name for mean in comparison.contenders] == ["Constant", "Triangular"]
+    assert {mean.verdict for mean in comparison.contenders} == {None}
 
 
 def test_only_what_every_policy_has_is_compared(make_study: StudyMaker) -> None:

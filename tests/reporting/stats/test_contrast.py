@@ -9,8 +9,9 @@ import pytest
 
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.contrast import ArmContrast, against_control
+from clr_hpc.reporting.stats.difference import Cell, auroc_difference
 from clr_hpc.reporting.stats.scoring import ScoredRun, score_runs
-from clr_hpc.reporting.stats.significance import auroc_contrast, combined, holm, mcnemar
+from clr_hpc.reporting.stats.significance import combined, holm, mcnemar
 
 StudyMaker = Callable[..., Path]
 
@@ -34,28 +35,28 @@ def test_each_pair_shares_the_baseline_and_the_seed(make_study: StudyMaker) -> N
     assert [len(task.pairs) for task in contrast.tasks] == [2, 2]
     for task in contrast.tasks:
         for pair in task.pairs:
-            assert pair.retrained.record.spec.start == pair.control.record.spec.start
-            assert pair.retrained.record.spec.seed == pair.control.record.spec.seed
+            assert pair.first.record.spec.start == pair.second.record.spec.start
+            assert pair.first.record.spec.seed == pair.second.record.spec.seed
 
 
 def test_a_tasks_numbers_are_those_of_its_pairs(make_study: StudyMaker) -> None:
     contrast = only(against_control(scored(retrained(make_study, seeds=(0, 1, 2)))))
     task = contrast.tasks[0]
-    assert task.difference == pytest.approx(
-        np.mean([pair.retrained.auroc - pair.control.auroc for pair in task.pairs]), abs=1e-12
+    assert task.difference.value == pytest.approx(
+        np.mean([pair.first.auroc - pair.second.auroc for pair in task.pairs]), abs=1e-12
     )
-    sides = [pair.retrained for pair in task.pairs] + [pair.control for pair in task.pairs]
+    sides = [pair.first for pair in task.pairs] + [pair.second for pair in task.pairs]
     tests = [side.record.predictions["test"] for side in sides]
     scores = np.array([test.of("last").scores for test in tests])
-    weights = [1 / 3] * 3 + [-1 / 3] * 3
-    expected = auroc_contrast(tests[0].labels, scores, weights, tests[0].patients)
-    assert task.delong == expected.p_value
+    cell = Cell(tests[0].labels, tests[0].patients, scores.reshape(2, 3, -1), 1.0)
+    assert task.difference == auroc_difference([cell])
     right = [
         (test.of("last").scores >= side.thresholds["last"]) == test.labels
         for side, test in zip(sides, tests, strict=True)
     ]
     assert task.mcnemar == combined([mcnemar(right[place], right[place + 3]) for place in range(3)])
-    assert [task.delong_adjusted for task in contrast.tasks] == holm([task.delong for task in contrast.tasks])
+    p_values = [task.difference.p_value for task in contrast.tasks]
+    assert [task.p_adjusted for task in contrast.tasks] == holm(p_values)
 
 
 def test_a_missing_control_leaves_its_runs_out_with_the_reason(make_study: StudyMaker) -> None:
@@ -109,7 +110,7 @@ def test_one_class_in_validation_leaves_the_auroc_and_no_accuracy(make_study: St
         predictions.loc[predictions["split"] == "validation", "label"] = 0
         predictions.to_parquet(file)
     effusion, pneumothorax = only(against_control(scored(folder))).tasks
-    assert np.isfinite(effusion.delong)
+    assert np.isfinite(effusion.difference.patient_p_value)
     assert np.isnan(effusion.mcnemar)
     assert np.isnan(effusion.accuracy_difference)
     assert pneumothorax.mcnemar_adjusted == pneumothorax.mcnemar

@@ -44,8 +44,8 @@ def test_each_policy_is_compared_with_the_control_of_its_peak_rate(make_study: S
         for task in contrast.tasks:
             assert len(task.pairs) == 2
             for pair in task.pairs:
-                assert pair.control.record.spec.policy.lr_max == peak == pair.retrained.record.spec.policy.lr_max
-                assert pair.control.record.spec.start == pair.retrained.record.spec.start
+                assert pair.second.record.spec.policy.lr_max == peak == pair.first.record.spec.policy.lr_max
+                assert pair.second.record.spec.start == pair.first.record.spec.start
 
 
 def test_a_rate_that_the_study_gives_to_the_control_is_told(make_study: StudyMaker) -> None:

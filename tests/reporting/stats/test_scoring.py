@@ -23,7 +23,7 @@ def run_folders(folder: Path, part: str) -> list[Path]:
 
 
 def draws(run: ScoredRun) -> NDArray[np.float64]:
-    return run.models["last"]["auroc"].draws
+    return run.models["last"]["auroc"].sampled.draws
 
 
 def relabel(run: Path, positives: int) -> None:

@@ -66,7 +66,8 @@ def test_comparisons_csv_ranks_every_set_of_tasks(make_study: StudyMaker) -> Non
     one = compare(entry for entry in entries if entry.run.setting.task == "Effusion")
     lines = parsed(export.comparisons_csv("set", {"all": compare(entries), "one": one}))
     assert [line["set"] for line in lines] == ["all"] * 3 + ["one"] * 3
-    assert lines[0]["behind_best"] == "0.0"
+    assert lines[0]["difference_from_reference"] == ""
+    assert float(lines[1]["difference_from_reference_these_models_low"]) < 1
 
 
 def test_labels_are_summed_over_splits(make_study: StudyMaker) -> None:
@@ -90,9 +91,12 @@ def test_contrasts_and_costs_hold_what_the_report_says(make_study: StudyMaker) -
     binary = evaluate(read_study(folder)).binary
     lines = parsed(export.contrasts_csv(binary.contrasts))
     assert [line["task"] for line in lines] == ["Effusion", "Pneumothorax"]
-    assert float(lines[0]["delong_p_holm"]) == binary.contrasts[0].tasks[0].delong_adjusted
+    task = binary.contrasts[0].tasks[0]
+    assert float(lines[0]["auroc_difference_these_models_p"]) == task.difference.patient_p_value
+    assert lines[0]["p_holm"] == ""  # one seed
     (verdict,) = parsed(export.verdicts_csv(binary.contrasts))
-    assert float(verdict["auroc_difference"]) == binary.contrasts[0].difference
+    assert float(verdict["auroc_difference"]) == binary.contrasts[0].difference.value
+    assert verdict["verdict"] == "undecided"
     costs = {line["arm"]: line for line in parsed(export.costs_csv(binary.costs, binary.savings))}
     assert float(costs["Triangular, retrained"]["against_control_steps_difference"]) == 25 - 30
     assert costs["Triangular, retrained"]["against_control_measured"] == "at ends of epochs"

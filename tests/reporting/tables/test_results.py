@@ -50,12 +50,12 @@ def test_an_undefined_measure_gives_its_reason_and_sorts_last(
     assert all(float(cell.order) < float(other[position].order) for other in table.rows[1:])
 
 
-def test_models_of_each_arm_stand_best_first(make_study: StudyMaker) -> None:
+def test_models_of_each_arm_are_held_against_its_last(make_study: StudyMaker) -> None:
     runs = scored(make_study())
     by_arm = {arm: compare(models_of_an_arm(runs, arm)) for arm in ("Triangular", "Modified triangular2")}
     table = results.model_table(by_arm)
     assert [row[0].text for row in table.rows] == ["Triangular"] * 3 + ["Modified triangular2"] * 3
-    assert [row[3].text == "best" for row in table.rows] == [True, False, False] * 2
+    assert [row[3].text == "reference" for row in table.rows] == [True, False, False] * 2
 
 
 METHODS = ("deep_svdd", "one_class_svm")
