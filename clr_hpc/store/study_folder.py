@@ -113,8 +113,10 @@ class StudyFolder:
         """Return the change to a study that has all runs of this folder, and perhaps more.
 
         Raises:
-            StudyError: it lacks some of them, so it is another study.
+            StudyError: it lacks some of them, so it is another study; or it asks another question than was
+                declared before these runs were trained.
         """
+        self._check_question(study)
         change = self.change_to(study, pack_checksum)
         if change is not None and change.lost:
             raise StudyError(
@@ -123,6 +125,20 @@ class StudyFolder:
                 f"{self.free_name_aside().name}"
             )
         return change
+
+    def _check_question(self, study: Study) -> None:
+        try:
+            declared = self.started().study
+        except (NothingThereError, StudyError):
+            return
+        # studies of earlier versions declared none
+        if "question" in declared.model_fields_set and declared.question != study.question and self.begun():
+            before, after = (each.question.model_dump(mode="json") for each in (declared, study))
+            raise StudyError(
+                f"{self.path} was started with question: {before}, and this study asks {after}; a question is "
+                f"declared before training: keep that one, or give this study another name "
+                f"(--set name={study.name}-2)"
+            )
 
     def free_name_aside(self) -> Path:
         """Return where this folder can be kept when another study takes its name."""

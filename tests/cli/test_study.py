@@ -68,6 +68,15 @@ def test_what_a_place_prepares_is_never_another_studys(write_study: Write, small
     assert folder.check(same, small_pack.manifest.checksum) is None
 
 
+def test_a_question_is_declared_before_training(write_study: Write, small_pack: Pack) -> None:
+    folder = started(write_study(), small_pack)
+    later = load_study(write_study(question={"margin": 0.05}).file)
+    folder.check(later, small_pack.manifest.checksum)
+    (folder.runs / "begun").mkdir()
+    with pytest.raises(StudyError, match=r"'margin': 0.01}, and this study asks .*'margin': 0.05}; a question is"):
+        folder.check(later, small_pack.manifest.checksum)
+
+
 def test_more_runs_of_the_same_study_go_on(write_study: Write, small_pack: Pack) -> None:
     folder = started(write_study(), small_pack)
     more = write_study(seeds=[0, 1])
