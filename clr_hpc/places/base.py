@@ -81,12 +81,15 @@ class TrainingJob:
         """What somebody who plans the study on its pack should know, a sentence each."""
         from clr_hpc.config.steps import step_remarks
         from clr_hpc.data.manifest import MANIFEST
+        from clr_hpc.planning.power import power_remark
         from clr_hpc.store.study_files import read_pack, training_images
 
         pack = read_pack(self.pack_folder, MANIFEST)
         if pack is None or isinstance(pack, Damaged):
             return list(self.study.remarks)
-        return [*self.study.remarks, *step_remarks(self.runs, lambda spec: training_images(pack, spec))]
+        power = power_remark(self.study, pack)
+        steps = step_remarks(self.runs, lambda spec: training_images(pack, spec))
+        return [*self.study.remarks, *steps, *([power] if power else [])]
 
     def prepare(self) -> None:
         """Write the study, its pack's manifest and the LR range tests that its rates are from into its folder.

@@ -32,10 +32,12 @@ def verdict(contrasts: tuple[ArmContrast, ...]) -> str:
     asked = [contrast for contrast in contrasts if contrast.verdict]
     if not asked:
         return "No answer yet: no policy that the study asks about has a finished control on the same test images."
+    controls = wording.listed(list(dict.fromkeys(contrast.control for contrast in asked)))
+    found = f"{NOT_JUDGED}." if _have_one_seed(asked) else _answer(asked, lambda contrast: contrast.verdict)
     return (
         "Does cyclical retraining give a higher test AUROC than the control, which retrains the same weights for "
-        f"as long with a decaying learning rate ({asked[0].control})? "
-        f"{_answer(asked, lambda contrast: contrast.verdict)}"
+        f"as long with a decaying learning rate ({controls})? "
+        f"{found}"
     )
 
 
@@ -48,15 +50,19 @@ def training_verdict(contrasts: tuple[ArmContrast, ...]) -> str:
     ]
     if not asked:
         return ""
+    found = (
+        "Not judged: one seed." if _have_one_seed(asked) else _answer(asked, lambda each: each.training_verdict)
+    )
     return (
-        f"The article’s claim ({ARTICLE}): does it give a higher training accuracy than the same control? "
-        f"{_answer(asked, lambda contrast: contrast.training_verdict)}"
+        f"The article’s claim ({ARTICLE}): does it give a higher training accuracy than the same control? {found}"
     )
 
 
+def _have_one_seed(asked: Sequence[ArmContrast]) -> bool:
+    return all(contrast.difference.total is None for contrast in asked)
+
+
 def _answer(asked: Sequence[ArmContrast], of: Callable[[ArmContrast], Verdict | None]) -> str:
-    if all(contrast.difference.total is None for contrast in asked):
-        return f"{NOT_JUDGED}."
     by_verdict: dict[str, list[str]] = defaultdict(list)
     for contrast in asked:
         by_verdict[of(contrast) or "undecided"].append(contrast.policy)
@@ -134,8 +140,14 @@ def _cost(cost: Saving, noun: str) -> str:
         f"{wording.whole(cost.restricted_steps)}, of the control {wording.whole(cost.control_restricted_steps)}, "
         f"of {wording.whole(cost.steps_of_training)} steps of training; difference "
         f"{wording.steps_apart(cost.steps_difference)} "
-        f"(95 % CI over training runs {wording.between(cost.interval, wording.steps_apart)})."
+        f"({_cost_interval(cost)})."
     )
+
+
+def _cost_interval(cost: Saving) -> str:
+    if cost.interval is None:
+        return "no interval: too few of them differ"
+    return f"95 % CI over training runs {wording.between(cost.interval, wording.steps_apart)}"
 
 
 def one_class_line(rows: Iterable[ResultRow]) -> str:

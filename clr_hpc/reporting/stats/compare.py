@@ -109,7 +109,7 @@ def compare(entries: Iterable[Entry], margin: float | None = None) -> Comparison
     test split; nothing is chosen by what judges it. Without, it is the one planned first, and nothing is judged.
 
     A task whose interval isn't defined (too few patients of one class) is left out: its AUROC would add noise to
-    the mean.
+    the mean. Where policies are judged, so are runs that early stopping ended sooner than others.
     """
     cells: dict[tuple[str, str, int], dict[str, Entry]] = defaultdict(dict)
     planned: dict[str, None] = {}
@@ -121,12 +121,14 @@ def compare(entries: Iterable[Entry], margin: float | None = None) -> Comparison
         key: cell
         for key, cell in cells.items()
         if present and all(name in cell and not cell[name].gap for name in present)
+        if not (margin and _is_of_different_lengths(cell))
     }
     included = tuple(dict.fromkeys(task for task, _, _ in shared))
     reasons: dict[str, str] = {}
     for (task, _, _), cell in cells.items():
         if task not in included:
             why = next((entry.gap for entry in cell.values() if entry.gap), "not run under every policy")
+            why = "early stopping ended some of its runs sooner" if _is_of_different_lengths(cell) else why
             reasons.setdefault(task, f"{task} ({why})")
     reference = _best_on_validation(present, shared) if margin else None
     means = _means(present, shared, reference or present[0]) if shared else []
@@ -141,6 +143,12 @@ def compare(entries: Iterable[Entry], margin: float | None = None) -> Comparison
         runs_each=len(shared),
         seeds=len({seed for _, _, seed in shared}),
     )
+
+
+def _is_of_different_lengths(cell: Mapping[str, Entry]) -> bool:
+    """Return whether early stopping made runs that are compared of different lengths."""
+    runs = [entry.run for entry in cell.values() if entry.measures]
+    return len({run.steps for run in runs}) > 1 and any(run.record.result["stopped_early"] for run in runs)
 
 
 Cells = Mapping[tuple[str, str, int], Mapping[str, Entry]]

@@ -73,6 +73,19 @@ def test_without_a_validation_auroc_nothing_is_chosen_or_judged(make_study: Stud
     assert {mean.verdict for mean in comparison.contenders} == {None}
 
 
+def test_policies_are_judged_on_runs_of_one_length(make_study: StudyMaker) -> None:
+    folder = make_study(skill={"constant": 1.0, "triangular": 1.0})
+    file = next(folder.glob("runs/effusion.*.triangular.*/result.json"))
+    result = json.loads(file.read_text())
+    result["stopped_early"] = True
+    result["cost"]["steps"] -= 5
+    file.write_text(json.dumps(result))
+    comparison = compare(arms(scored(folder)), margin=0.01)
+    assert comparison.tasks == ("Pneumothorax",)
+    assert comparison.left_out == ("Effusion (early stopping ended some of its runs sooner)",)
+    assert compare(arms(scored(folder))).tasks == ("Effusion", "Pneumothorax")
+
+
 def test_only_what_every_policy_has_is_compared(make_study: StudyMaker) -> None:
     folder = make_study()
     failed = {"status": "failed", "reason": "out of memory", "samples": 0, "epochs": 0.0, "seconds": 1.0}
