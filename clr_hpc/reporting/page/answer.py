@@ -197,7 +197,8 @@ def ranking(comparison: Comparison, among: str) -> str:
         )
     best, *others = comparison.contenders
     over = f"over {wording.count(len(comparison.tasks), among)}"
-    mean = f"mean test AUROC {wording.bounded(best.auroc, best.interval)}, {over}"
+    value, bounds = wording.number(best.auroc), wording.between(best.interval)
+    mean = f"mean test AUROC {value} (95 % CI over test patients {bounds}), {over}"
     if not others:
         return f"Only {best.name} has results, so there is nothing to compare it with: {mean}."
     if not comparison.chosen:
@@ -212,8 +213,14 @@ def ranking(comparison: Comparison, among: str) -> str:
     )
     if comparison.seeds == 1:
         gaps = [_gap(each, each.difference.patient_interval if each.difference else None) for each in others]
-        return f"{opening} {NOT_JUDGED}. Differences from it in these runs: {wording.listed(gaps)}."
-    return f"{opening} {' '.join(_against(each) for each in others)}"
+        return (
+            f"{opening} {NOT_JUDGED}. Differences from it in these runs (95 % CI over test patients): "
+            f"{wording.listed(gaps)}."
+        )
+    return (
+        f"{opening} Differences from it (95 % CI over test patients and training runs): "
+        f"{'; '.join(_against(each) for each in others)}."
+    )
 
 
 def _gap(other: ContenderMean, interval: Interval | None) -> str:
@@ -224,12 +231,12 @@ def _gap(other: ContenderMean, interval: Interval | None) -> str:
 def _against(other: ContenderMean) -> str:
     gap = _gap(other, other.difference.interval if other.difference else None)
     judged = {
-        "worse": "Significantly worse",
-        "better": "Significantly better",
-        "equivalent": "Equivalent",
-        "undecided": "No significant difference",
+        "worse": "significantly worse",
+        "better": "significantly better",
+        "equivalent": "equivalent",
+        "undecided": "no significant difference",
     }
-    return f"{judged[other.verdict or 'undecided']}: {gap}."
+    return f"{gap}, {judged[other.verdict or 'undecided']}"
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -246,6 +253,8 @@ def caveats(comparison: Comparison) -> list[str]:
             f"models and seeds. {seeds} The CI of a policy’s AUROC covers the choice of test patients, not of "
             f"seeds ({RESAMPLES:,} bootstrap draws of patients, Student’s t on the logit scale)."
         )
+    if comparison.chosen and comparison.seeds > 1:
+        notes.append("Significance is adjusted for all pairs of policies (Holm’s method).")
     if comparison.contenders and comparison.absent:
         notes.append(f"Without a comparable run: {wording.listed(list(comparison.absent))}.")
     if comparison.left_out:
