@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -30,6 +31,7 @@ WITH_OPTIONS = [
     "scale",
     "step",
     "study",
+    "verdicts",
 ]
 
 
@@ -149,3 +151,35 @@ def test_a_table_of_one_network(load: Load, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "argv", ["step", *options, "--originals", str(tmp_path)])
     step.main()
     assert [table.row_count for table in tables] == [4]
+
+
+def test_drawn_studies_are_judged(load: Load) -> None:
+    verdicts, drawn = load("verdicts"), load("parts.drawn_studies")
+    generator = np.random.default_rng(0)
+    study = drawn.draw(drawn.Design(policies=2, seeds=3, tasks=2, images=200, effect=0.2), generator)
+    assert verdicts.against_control(study)[0] == "better"
+    assert len(verdicts.ranked(study)) == 2
+    one_seed = drawn.draw(drawn.Design(policies=2, seeds=1, tasks=2, images=200, effect=0.2), generator)
+    assert verdicts.against_control(one_seed) == ["undecided", "undecided"]
+    held = verdicts.coverage(20, 0.75, 2, generator)
+    assert {"AUROC", "Sensitivity", "difference of two models"} <= set(held)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [0.0, 0.3])
+def test_verdicts_keep_their_promise(shared: float, load: Load) -> None:
+    """Of 100 studies in which nothing differs, 5 may have a wrong verdict; 11 or more are very unlikely."""
+    verdicts, drawn = load("verdicts"), load("parts.drawn_studies")
+    design = drawn.Design(policies=3, seeds=3, shared=shared)
+    for judge in (verdicts.against_control, verdicts.ranked):
+        assert verdicts.wrong_share(design, 100, judge, np.random.default_rng(1)) < 0.11
+    sure = drawn.Design(policies=1, seeds=5, shared=shared, effect=0.1)
+    assert verdicts.found(sure, 20, np.random.default_rng(2))["better"] >= 0.9
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_as_often_as_they_say(load: Load) -> None:
+    """With 30 positive patients, of 200 samples; three standard errors about 95 % are .90 to .99."""
+    held = load("verdicts").coverage(30, 0.75, 200, np.random.default_rng(3))
+    for kind in ("AUROC", "AUROC, mean of two models", "difference of two models", "Sensitivity"):
+        assert 0.90 <= held[kind] <= 0.99, kind
