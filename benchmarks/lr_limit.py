@@ -13,7 +13,8 @@ from itertools import product
 
 import numpy as np
 
-from clr_hpc.schedule.lr_range import Agreement, Curve, agree
+from clr_hpc.schedule.lr_agreement import Agreement, agree
+from clr_hpc.schedule.lr_range import Curve
 from parts.command import parser
 from parts.quadratics import limit, range_test
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clr_hpc.schedule.lr_range import Curve, has_diverged
+from clr_hpc.schedule.divergence import has_diverged
+from clr_hpc.schedule.lr_range import Curve
 
 RATES = 1e-7, 10.0
 

@@ -18,7 +18,8 @@ from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.lr_range import MeasuredRates
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.schedule.lr_range import Agreement, Curve, Refusal, agree, suggest
+from clr_hpc.schedule.lr_agreement import Agreement, agree
+from clr_hpc.schedule.lr_range import Curve, Refusal, suggest
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.metrics import read_metrics

@@ -18,12 +18,13 @@ with the tricube K (Cleveland 1979). Rates, or their logarithms, must be evenly 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clr_hpc.schedule.divergence import stable_rate
 
 SMOOTHED_SHARE = 0.08
 """Share of all records: half the width of the smoothing."""
@@ -40,8 +41,6 @@ LOWER_WITHOUT_CYCLE = 3.0
 section 3.3, takes a third or a quarter of the upper bound as the lower one of a narrow cycle."""
 STABLE_SHARE = 0.8
 """Of the highest stable rate, which a loss that diverges allows to be estimated within some 20 %."""
-NOISE = 2.0
-"""Mean absolute differences of neighbouring losses, below which an excess over the floor is noise."""
 SURE_RISE = 3.0
 """Standard errors by which the loss must have risen again to have turned."""
 SMALLEST_FALL = 0.02
@@ -50,8 +49,6 @@ RAGGED_RISE = 0.5
 """Share of the fall so far: after a larger rise, the rest of the curve is ragged, however low."""
 LARGEST_QUOTIENT = 4.0
 """Higher ones count as this, so that a single loss on the way to infinity doesn't drown its neighbours."""
-LARGEST_SPREAD = 10.0
-"""Highest / lowest of the seeds' suggestions for one rate."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,9 @@ def suggest(curve: Curve, then: Then | None = None) -> Suggestion | Refusal:
     lr_min, lr_max = float(rates[begun]), float(rates[last])
     stable = math.inf
     if curve.diverged:
-        stable = STABLE_SHARE * _stable_rate(curve, float(level[lowest]), 1 - HELD * fall)
+        stable = STABLE_SHARE * stable_rate(
+            rates, curve.losses / curve.untrained, curve.steps_per_record, float(level[lowest]), 1 - HELD * fall
+        )
     lr_max = min(lr_max, stable)
     if not lr_min < lr_max:
         return Refusal(f"the loss falls within one step of the test, at {lr_min:.2g}; raise range_test.epochs")
@@ -177,70 +176,6 @@ def suggest(curve: Curve, then: Then | None = None) -> Suggestion | Refusal:
         then,
         f"the loss falls by {fall:.0%}: a tenth of that by {lr_min:.2g}, {share:.0%} by {rates[stopped]:.2g}"
         f"{held}; then {end}{of_frequency}",
-    )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """What the tests of several seeds say together."""
-
-    suggestion: Suggestion
-    """Read off the mean of the curves, which shows a fall that noise hides in a single one."""
-    lowest: Suggestion
-    highest: Suggestion
-    """Each rate's lowest and highest, over that mean and those that leave one seed out."""
-    refused: tuple[str, ...]
-    """Reasons of the leave-one-out means that suggest nothing."""
-
-
-def agree(curves: Sequence[Curve]) -> Agreement | Refusal:
-    """Read rates off the mean of several seeds' curves, which must not hang on one of them.
-
-    How far they do is seen on the means that leave one seed out, a jackknife: single seeds are too noisy.
-
-    Args:
-        curves: one per seed, tested with the same rates; the mean ends where the first of them does.
-    """
-    curves = _of_one_length(curves)
-    together = suggest(_mean(curves))
-    if isinstance(together, Refusal):
-        return together
-    others = [[*curves[:place], *curves[place + 1 :]] for place in range(len(curves))]
-    without_one = [suggest(_mean(left), together.then) for left in others if left]
-    made = [together, *(one for one in without_one if isinstance(one, Suggestion))]
-    table = np.array([(one.lr_min, one.lr, one.lr_max, one.fall) for one in made])
-    for name, values in zip(("lr_min", "lr", "lr_max"), table.T, strict=False):
-        if values.max() > LARGEST_SPREAD * values.min():
-            return Refusal(
-                f"{name} is {values.min():.2g} by some seeds and {values.max():.2g} by others, more than a factor "
-                f"of {LARGEST_SPREAD:g} apart; add range_test.seeds or raise range_test.epochs"
-            )
-    low, high = (
-        Suggestion(values[0], values[1], values[2], values[3], together.then, together.reason)
-        for values in (which(table, axis=0).tolist() for which in (np.min, np.max))
-    )
-    refused = tuple(one.reason for one in without_one if isinstance(one, Refusal))
-    return Agreement(together, low, high, refused)
-
-
-def _of_one_length(curves: Sequence[Curve]) -> list[Curve]:
-    """Return the curves up to the end of the shortest."""
-    count = min(len(curve.rates) for curve in curves)
-    return [
-        replace(one, rates=one.rates[:count], losses=one.losses[:count], untrained=one.untrained[:count])
-        for one in curves
-    ]
-
-
-def _mean(curves: Sequence[Curve]) -> Curve:
-    """Return the curve of all seeds' batches together; all are equally long."""
-    constants = [curve.constant_answer for curve in curves if curve.constant_answer is not None]
-    return replace(
-        curves[0],
-        losses=np.mean([curve.losses for curve in curves], axis=0),
-        untrained=np.mean([curve.untrained for curve in curves], axis=0),
-        diverged=any(curve.diverged for curve in curves),
-        constant_answer=float(np.mean(constants)) if constants else None,
     )
 
 
@@ -313,34 +248,6 @@ def _end(
     return then, {"loses half": last_half, "rises": low, "diverges": low, "stays": stopped}[then]
 
 
-def _stable_rate(curve: Curve, floor: float, half: float) -> float:
-    """Return the highest rate at which steps would not have diverged, from how fast the loss grew when they did.
-
-    Near a minimum of curvature c, a step of gradient descent multiplies the distance from it by 1 - lr * c (LeCun
-    et al. 1998, "Efficient BackProp", section 4.3). Beyond the limit 2 / c the loss so grows by r² per step, with
-    r = lr * c - 1, and the limit is 2 * lr / (1 + r). When growth is seen says less: the deeper a loss had fallen,
-    the longer it takes to come back. A noiseless one is back at 12.6 times the limit, where the dilogarithm is
-    imaginary, whatever the curvature and the number of steps. With momentum m the limit is 2 * (1 + m) / c, and
-    the estimate 0.5 to 1 times that.
-
-    Args:
-        curve: of a test that diverged.
-        floor: the lowest level of its loss.
-        half: the level at which half of the fall is lost.
-    """
-    quotients, rates = curve.losses / curve.untrained, curve.rates
-    last = int(np.flatnonzero(quotients <= half)[-1])
-    noise = NOISE * float(np.abs(np.diff(quotients[: last + 1])).mean())
-    excess = np.maximum(quotients - floor, max(noise, 1e-12))
-    if last + 1 == len(quotients):  # the next loss was not finite, which says not how fast it grew
-        excess = np.append(np.maximum(excess, half - floor), FACTOR)
-    end = len(excess) - 1
-    first = last + 1 if last + 1 < end else last  # what is below half is near the noise
-    growth = math.log(excess[end] / excess[first]) / (end - first) / curve.steps_per_record
-    grew_at = math.exp(float(np.log(rates[first:end]).mean()))
-    return min(float(rates[last]), 2 * grew_at / (1 + math.exp(max(growth, 0.0) / 2)))
-
-
 def _is_sure(level: NDArray[np.float64], error: NDArray[np.float64], place: int) -> bool:
     fall = 1 - level[place]
     return bool(fall >= SMALLEST_FALL and fall >= SURE * error[place])
@@ -368,35 +275,3 @@ def _no_fall(curve: Curve, fall: float, error: float) -> Refusal:
         f"error of {error:.1%}, and {SMALLEST_FALL:.0%} and {SURE:g} standard errors are needed; raise "
         "range_test.epochs, narrow range_test.rates, or name another range_test.pathology"
     )
-
-
-WARM_RECORDS = 10
-"""The mean of so many losses is the level that a test starts from."""
-SMOOTHING = 0.8
-"""The weight that the past has in the smoothed loss."""
-FACTOR = 4.0
-"""How many times its starting level the smoothed loss must reach to count as diverged: single batches of a rare
-finding reach twice that level, and means over some of them don't."""
-
-
-def has_diverged(losses: Sequence[float]) -> bool:
-    """Say whether the last loss is not finite, or their smoothed value is above four times the first ones' mean.
-
-    Smoothed is the exponential mean of the last losses, divided by the sum of its weights, so that it is unbiased
-    from the first (Kingma & Ba 2015, section 3). Losses may be of any scale but must not be negative.
-
-    Args:
-        losses: (N,) all that were recorded, in their order.
-    """
-    if not losses:
-        return False
-    if not math.isfinite(losses[-1]):
-        return True
-    if len(losses) <= WARM_RECORDS:
-        return False
-    start = math.fsum(losses[:WARM_RECORDS]) / WARM_RECORDS
-    weighted = weights = 0.0
-    for age, loss in enumerate(reversed(losses[-5 * WARM_RECORDS :])):  # what is older weighs nothing
-        weighted += SMOOTHING**age * loss
-        weights += SMOOTHING**age
-    return weighted / weights > FACTOR * start

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clr_hpc.config.grid import is_measured_on_grid
 from clr_hpc.data.splits import SplitName
-from clr_hpc.schedule.lr_range import has_diverged
+from clr_hpc.schedule.divergence import has_diverged
 from clr_hpc.store.checkpoints import Progress
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.grid import ValidationGrid

@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parts.quadratics as quadratics
-from clr_hpc.schedule.lr_range import (
-    WARM_RECORDS,
-    Agreement,
-    Curve,
-    Refusal,
-    Suggestion,
-    agree,
-    has_diverged,
-    suggest,
-)
+from clr_hpc.schedule.lr_agreement import Agreement, agree
+from clr_hpc.schedule.lr_range import Curve, Refusal, Suggestion, suggest
 
 COUNT = 200
 RATES = np.logspace(-5, 0, COUNT)
@@ -306,34 +298,3 @@ def test_a_loss_that_is_infinite_at_once_leaves_the_bound_well_below() -> None:
     assert found.then == "diverges"
     assert RATES[149] / 5 < found.lr_max < RATES[149] / 2
     assert f"steps are stable up to {found.lr_max:.2g}; then it diverges" in found.reason
-
-
-losses = st.lists(st.floats(0.01, 1e6), min_size=0, max_size=60)
-
-
-@pytest.mark.parametrize("last", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_has_diverged(last: float) -> None:
-    assert has_diverged([last])
-    assert has_diverged([1.0] * 20 + [last])
-
-
-def test_single_bad_batches_have_not() -> None:
-    assert not has_diverged([])
-    assert not has_diverged([1.0] * 20 + [8.0])
-    assert not has_diverged([0.5, 2.0] * 30)
-    assert not has_diverged([1e9] * WARM_RECORDS), "nothing to compare with yet"
-
-
-def test_a_loss_that_stays_high_has() -> None:
-    assert has_diverged([1.0] * 20 + [8.0] * 5)
-
-
-def test_it_is_the_recent_past_that_counts() -> None:
-    assert not has_diverged([1.0] * 20 + [100.0] + [1.0] * 40)
-
-
-@given(losses, st.floats(1e-3, 1e3))
-def test_the_scale_of_the_loss_does_not_matter(seen: list[float], factor: float) -> None:
-    at_the_limit = has_diverged(seen) != has_diverged([loss * 1.001 if loss > 1 else loss for loss in seen])
-    if not at_the_limit:
-        assert has_diverged([loss * factor for loss in seen]) == has_diverged(seen)

@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.table import Table
 
 from clr_hpc.planning.lr_range import TestedLearner, two_digits
-from clr_hpc.schedule.lr_range import Agreement
+from clr_hpc.schedule.lr_agreement import Agreement
 
 
 def render(learners: Sequence[TestedLearner]) -> Table:
