@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -59,6 +59,17 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 def write_study(small_pack: Pack, tmp_path: Path) -> Callable[..., TrialStudy]:
     """Return a function that writes a study of two short runs on the small pack, with changes."""
     return lambda **changes: TrialStudy.write(tmp_path, **{"pack": str(small_pack.folder), **changes})
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, also where OMP_NUM_THREADS says otherwise, so that bytes are the same."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The validation loss on a grid of steps: where it is measured, what it estimates, and that it changes nothing."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,7 @@ CPU = torch.device("cpu")
 TRAINING = {"epochs": 2, "image_size": 32, "batch_size": 8}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def baseline_of(pack: Pack) -> RunSpec:

@@ -34,10 +34,11 @@ def verdict(contrasts: tuple[ArmContrast, ...]) -> str:
         return "No answer yet: no policy that the study asks about has a finished control on the same test images."
     controls = wording.listed(list(dict.fromkeys(contrast.control for contrast in asked)))
     found = f"{NOT_JUDGED}." if _have_one_seed(asked) else _answer(asked, lambda contrast: contrast.verdict)
+    names = wording.listed([contrast.policy for contrast in asked])
+    what = "cyclical retraining" if all(contrast.cyclical for contrast in asked) else f"retraining with {names}"
     return (
-        "Does cyclical retraining give a higher test AUROC than the control, which retrains the same weights for "
-        f"as long with a decaying learning rate ({controls})? "
-        f"{found}"
+        f"Does {what} give a higher test AUROC than the control, which retrains the same weights for "
+        f"as long with a decaying learning rate ({controls})? {found}"
     )
 
 
@@ -146,7 +147,7 @@ def _cost(cost: Saving, noun: str) -> str:
 
 def _cost_interval(cost: Saving) -> str:
     if cost.interval is None:
-        return "no interval: too few of them differ"
+        return "no interval: it takes two pathologies or seeds that differ"
     return f"95 % CI over training runs {wording.between(cost.interval, wording.steps_apart)}"
 
 

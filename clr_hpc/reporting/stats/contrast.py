@@ -90,19 +90,16 @@ def against_control(runs: Iterable[ScoredRun], question: Question | None = BY_DE
 
 
 def _judged(contrasts: list[ArmContrast], question: Question | None) -> list[ArmContrast]:
-    asked = [
-        place
-        for place, contrast in enumerate(contrasts)
-        if question and contrast.tasks and question.asks_about(contrast.name, contrast.cyclical)
-    ]
     if question is None:
         return contrasts
-    judged = list(contrasts)
-    on_test = verdicts([contrasts[place].difference for place in asked], question.margin)
-    on_training = verdicts([contrasts[place].training_accuracy for place in asked], question.margin)
-    for place, test, training in zip(asked, on_test, on_training, strict=True):
-        judged[place] = replace(contrasts[place], verdict=test, training_verdict=training)
-    return judged
+    asked = [each for each in contrasts if each.tasks and question.asks_about(each.name, each.cyclical)]
+    on_test = verdicts([each.difference for each in asked], question.margin)
+    on_training = verdicts([each.training_accuracy for each in asked], question.margin)
+    judged = {
+        each.arm: replace(each, verdict=test, training_verdict=training)
+        for each, test, training in zip(asked, on_test, on_training, strict=True)
+    }
+    return [judged.get(each.arm, each) for each in contrasts]
 
 
 def _arm_contrast(arm: str, runs: list[ScoredRun], controls: Controls) -> ArmContrast:

@@ -38,12 +38,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     return Pack.open(folder)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_spec(pack: Pack, architecture: str = "mobilenet_v1", **changes: object) -> RunSpec:

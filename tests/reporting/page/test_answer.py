@@ -87,6 +87,7 @@ def test_a_constant_rate_is_exploratory_by_default(make_study: StudyMaker) -> No
     assert cyclical.startswith("Triangular: ")
     assert other.startswith("Constant (not cyclical): exploratory. Test ΔAUROC +0.")
     asked = contrasts(folder, Question(policies=("constant",)))
+    assert verdict(asked).startswith("Does retraining with Constant give a higher test AUROC")
     assert "Yes. Constant: better than the control." in verdict(asked)
 
 
