@@ -63,8 +63,10 @@ def make_way(job: "TrainingJob") -> str | None:
     from clr_hpc.places.base import all_places
 
     folder = job.folder
+    if not job.options.replace:
+        return None
     change = folder.change_to(job.study, job.pack_checksum)
-    if change is None or not change.lost or not job.options.replace:
+    if change is None or not change.lost:
         return None
     busy = [run.spec.name for run in StudyStatus(folder).read() if run.state == State.RUNNING]
     jobs = [status for place in all_places() if place.has_jobs(folder) and (status := place.status(folder))]

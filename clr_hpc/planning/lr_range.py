@@ -138,7 +138,7 @@ def read_curve(folder: StudyFolder, test: RunSpec, reference: RunSpec) -> Curve:
         untrained=np.array([untrained[entry["samples"]] for entry in entries]),
         diverged=bool(result.get("diverged")),
         constant_answer=constant if isinstance(constant, float) else None,
-        steps_per_record=max(1, entries[0]["samples"] // test.training.batch_size) if entries else 1,
+        steps_per_record=max(1, entries[0]["samples"] // batch_size) if entries else 1,
     )
 
 

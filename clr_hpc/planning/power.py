@@ -6,10 +6,8 @@ Here it is assumed to be what it was in 141 runs of this project on real films.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
 
 from clr_hpc.config.policy import POLICIES
 from clr_hpc.config.study import Study
@@ -53,6 +51,8 @@ class Design:
         Seeds alone are replicates, so it is Student's t with one degree of freedom less than seeds, at
         the level of Holm's first step.
         """
+        from scipy import stats  # half a second, which a study without a question need not wait
+
         if self.seeds < 2:
             return 0.0
         degrees = self.seeds - 1
@@ -61,6 +61,8 @@ class Design:
 
     def smallest_difference(self) -> float | None:
         """Return the true difference that is found with 80 % power; None where there is none below 0.25."""
+        from scipy import optimize
+
         if self.power(1 - AUROC) < POWER:
             return None
         found: float = optimize.brentq(lambda difference: self.power(difference) - POWER, 0.0, 1 - AUROC)
@@ -107,10 +109,11 @@ def _listed(policies: int) -> str:
 def design_of(study: Study, pack: PackRecord) -> Design | None:
     """Return what the power of a study's question depends on; None where there is no such question."""
     retraining = study.stages.retrain
-    counts: Any = pack.get("counts", {})
-    labels = counts.get("splits", {}).get("test", {}).get("labels", {})
+    test = pack["counts"]["splits"].get("test") if "counts" in pack else None
+    labels = test.get("labels", {}) if test else {}
     counted = [labels[name] for name in study.pathologies if name in labels]
-    known = [each for each in counted if min(each["positive"], each["negative"]) > 2]
+    sizes = [(each.get("positive", 0), each.get("negative", 0)) for each in counted]
+    known = [size for size in sizes if min(size) > 2]
     if retraining is None or not known:
         return None
     asked = sum(
@@ -120,8 +123,8 @@ def design_of(study: Study, pack: PackRecord) -> Design | None:
     if not asked:
         return None
     return Design(
-        tuple(each["positive"] for each in known),
-        tuple(each["negative"] for each in known),
+        tuple(positive for positive, _ in known),
+        tuple(negative for _, negative in known),
         len(study.seeds),
         asked,
     )

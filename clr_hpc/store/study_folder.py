@@ -94,10 +94,16 @@ class StudyFolder:
         Returns:
             None where both have the same runs, where none was started, and where the folder's can't be read.
         """
+        started = self._readable()
+        return None if started is None else self._change(started, study, pack_checksum)
+
+    def _readable(self) -> StartedStudy | None:
         try:
-            started = self.started()
+            return self.started()
         except (NothingThereError, StudyError):
             return None
+
+    def _change(self, started: StartedStudy, study: Study, pack_checksum: str | None) -> Change | None:
         before = started.pack["checksum"]
         after = pack_checksum or before
         rates = (*study.measured, *started.study.measured, *placeholders(study))
@@ -116,8 +122,11 @@ class StudyFolder:
             StudyError: it lacks some of them, so it is another study; or it asks another question than was
                 declared before these runs were trained.
         """
-        self._check_question(study)
-        change = self.change_to(study, pack_checksum)
+        started = self._readable()
+        if started is None:
+            return None
+        self._check_question(started.study, study)
+        change = self._change(started, study, pack_checksum)
         if change is not None and change.lost:
             raise StudyError(
                 f"{self.path} holds another study of this name: {change}; give this one another name "
@@ -126,11 +135,7 @@ class StudyFolder:
             )
         return change
 
-    def _check_question(self, study: Study) -> None:
-        try:
-            declared = self.started().study
-        except (NothingThereError, StudyError):
-            return
+    def _check_question(self, declared: Study, study: Study) -> None:
         # studies of earlier versions declared none
         if "question" in declared.model_fields_set and declared.question != study.question and self.begun():
             before, after = (each.question.model_dump(mode="json") for each in (declared, study))
