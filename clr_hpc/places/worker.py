@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from clr_hpc.config.resources import LaneShape
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
+from clr_hpc.places.network import network_settings, serve_store
 from clr_hpc.places.queue import Assignment
 from clr_hpc.places.signals import StopOrCancelled
 from clr_hpc.training.run import ExitStatus, train_run
@@ -61,14 +61,12 @@ def drain_queue(task: LaneTask, worker: LaneWorker) -> None:
         RankLostError: another worker of the lane was lost; start the lane again to resume the run.
     """
     import torch
-    import torch.distributed as dist
 
     from clr_hpc.data.pack import Pack
     from clr_hpc.training.distributed import ProcessGroup
 
     torch.set_num_threads(task.shape.cpus_per_worker)
-    if dist.is_initialized():
-        dist.destroy_process_group()  # each run has a group of its own, so that it can fail alone
+    os.environ.update(network_settings(worker.address))
     should_stop = _stop_signal(worker)
     pack = Pack.open(task.worker.pack_folder)
     place = (task.worker.place or "lane {number}").format(number=task.lane)
@@ -150,25 +148,13 @@ class _QueueClient:
 
 
 def _lane_store(worker: LaneWorker) -> "Store":
-    """Return the store that the workers of a lane share while it lives; rank 0 serves it.
-
-    It listens only on the address by which the lane's workers reach each other.
-    """
+    """Return the store that the workers of a lane share while it lives; rank 0 serves it."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     patience = timedelta(days=7)  # rank 0 may wait long for a run; when it dies the connection breaks at once
     if worker.rank != 0:
         host, port = json.loads(worker.from_first(""))
         return TCPStore(host, port, is_master=False, timeout=patience)
-    with socket.create_server((worker.address, 0)) as listening:
-        port = listening.getsockname()[1]
-        store = TCPStore(
-            worker.address,
-            port,
-            is_master=True,
-            wait_for_workers=False,
-            timeout=patience,
-            master_listen_fd=os.dup(listening.fileno()),
-        )
-    worker.from_first(json.dumps([worker.address, port]))
+    store = serve_store(worker.address, patience)
+    worker.from_first(json.dumps([worker.address, store.port]))
     return store

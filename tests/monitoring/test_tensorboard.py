@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import listening_of
 from PIL import Image
 
 from clr_hpc.monitoring.tensorboard import LAYOUT_FILE, TensorBoardView, _choices_that_differ, view_names
@@ -165,6 +166,9 @@ def test_it_says_where_it_is_and_how_to_reach_it_from_elsewhere(served: tuple[An
     _, server = served
     assert re.fullmatch(r"TensorBoard: http://127\.0\.0\.1:\d+/ \(Ctrl-C ends it\)\n", server.first_lines[0])
     assert f"ssh -N -L {server.port}:127.0.0.1:{server.port} " in server.first_lines[1]
+    sockets = listening_of(server.process)
+    assert f"127.0.0.1:{server.port}" in sockets
+    assert all(address.startswith("127.0.0.1:") for address in sockets), "also its reader of event files"
 
 
 def test_it_has_the_runs_and_their_tags(served: tuple[Any, Server]) -> None:

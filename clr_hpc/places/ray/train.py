@@ -196,7 +196,16 @@ def _ask(dispatcher: Any, question: str, *values: Any) -> Any:
 
 def _trainer(task: LaneTask, storage: Path, dispatcher: Any) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.backend import Backend
     from ray.train.torch import TorchConfig, TorchTrainer
+
+    class NoGroup(Backend):  # type: ignore[misc]
+        """Starts no process group: each run makes its own, and Ray's store would listen on all addresses."""
+
+        share_cuda_visible_devices = True  # as Ray's own backend for torch, whose ranks see each other's GPUs
+
+    class NoGroupConfig(TorchConfig):  # type: ignore[misc]
+        backend_cls = NoGroup
 
     shape = task.shape
     on_gpu = shape.gpus_per_worker > 0
@@ -204,7 +213,7 @@ def _trainer(task: LaneTask, storage: Path, dispatcher: Any) -> Any:
     return TorchTrainer(
         _drain_queue,
         train_loop_config={"task": task, "dispatcher": dispatcher},
-        torch_config=TorchConfig("nccl" if on_gpu else "gloo", timeout_s=int(task.group_timeout_seconds)),
+        torch_config=NoGroupConfig(),
         scaling_config=ScalingConfig(num_workers=shape.workers, use_gpu=on_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             # a name that was used before would be resumed from Ray's own records; ours are the run folders

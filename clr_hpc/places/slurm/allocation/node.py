@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from clr_hpc.places.network import LOOPBACK
 from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, environment
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.allocation.node_folder import node_folder
 from clr_hpc.places.slurm.allocation.ray_node import RayNode, answers, start_ray_node
 from clr_hpc.places.slurm.allocation.rendezvous import Rendezvous
-from clr_hpc.places.slurm.allocation.resources import LOOPBACK, NodeError, NodeShare, network_settings, own_address
+from clr_hpc.places.slurm.allocation.resources import NodeError, NodeShare, own_address
 from clr_hpc.places.slurm.job import log_to_stdout
 from clr_hpc.places.slurm.ledger import OWNER_ALONE
 
@@ -43,11 +44,10 @@ def cluster_node(
     Raises:
         NodeError: it does not start.
     """
-    of_network = {name: os.environ.get(name, value) for name, value in network_settings(address).items()}
     here_alone = ON_THIS_MACHINE_ALONE if address == LOOPBACK else {}
     given = {"RAY_AUTH_TOKEN_PATH": str(rendezvous.token), "RAY_AUTH_TOKEN": None, "RAY_ADDRESS": head}
     with (
-        environment({**SETTINGS, **UNBOUNDED, **here_alone, **of_network, **given}),
+        environment({**SETTINGS, **UNBOUNDED, **here_alone, **given}),
         node_folder(job) as folder,
     ):
         node = start_ray_node(int(job), NodeShare.from_environment(os.environ), address, head, folder, give_up)

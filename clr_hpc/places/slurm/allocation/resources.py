@@ -1,16 +1,13 @@
 """Resources of an allocation on one of its nodes, and the address by which the other nodes reach it."""
 
-import fcntl
 import socket
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-SIOCGIFADDR = 0x8915
-"""Request of ioctl(2) for the IPv4 address of a network interface."""
+from clr_hpc.places.network import LOOPBACK
+
 ANY_PORT = 9
 """Nothing is sent there."""
-LOOPBACK = "127.0.0.1"
 
 
 class NodeError(Exception):
@@ -62,27 +59,3 @@ def own_address(others: Sequence[str]) -> str:
             continue
         return address
     raise NodeError(f"no IPv4 route to the job's other nodes: {'; '.join(errors)}")
-
-
-def interface_of(address: str) -> str | None:
-    """Return the name of the network interface with an address; None where there is none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                found = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
-            except OSError:  # without an IPv4 address
-                continue
-            if socket.inet_ntoa(found[20:24]) == address:
-                return name
-    return None
-
-
-def network_settings(address: str) -> dict[str, str]:
-    """Return environment variables that keep torch's connections on the network of an address.
-
-    gloo would look this node's name up, which takes 10 s where no server knows it, and may listen on 127.0.1.1.
-    """
-    name = interface_of(address)
-    return (
-        {} if name is None else {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name, "TP_SOCKET_IFNAME": name}
-    )

@@ -2,13 +2,7 @@
 
 import pytest
 
-from clr_hpc.places.slurm.allocation.resources import (
-    NodeError,
-    NodeShare,
-    interface_of,
-    network_settings,
-    own_address,
-)
+from clr_hpc.places.slurm.allocation.resources import NodeError, NodeShare, own_address
 
 
 @pytest.mark.parametrize(
@@ -34,9 +28,3 @@ def test_the_address_is_that_of_the_network_to_the_others() -> None:
     assert own_address(["::1", "127.0.0.9"]) == "127.0.0.1"
     with pytest.raises(NodeError, match="no IPv4 route to the job's other nodes: ::1"):
         own_address(["::1"])
-
-
-def test_torch_is_kept_on_the_interface_of_the_address() -> None:
-    assert interface_of("127.0.0.1") == "lo"
-    assert network_settings("127.0.0.1")["GLOO_SOCKET_IFNAME"] == "lo"
-    assert network_settings("192.0.2.1") == {}, "no interface has it"
