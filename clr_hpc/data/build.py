@@ -1,6 +1,5 @@
 """From a source to a pack: read once, split by patient, counted, checksummed."""
 
-import csv
 import fcntl
 import os
 import shutil
@@ -28,6 +27,7 @@ from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_sha
 from clr_hpc.data.source import Box, ImageRecord, ImageSource, Rejection
 from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
 from clr_hpc.store.atomic import atomic_write, sync_folder
+from clr_hpc.store.csv_text import csv_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,9 @@ def index_rows(
 
 def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     """Write ``image,reason``."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("image", "reason"))
-        writer.writerows((rejection.image, rejection.reason) for rejection in rejections)
+    text = csv_text([{"image": one.image, "reason": one.reason} for one in rejections], ("image", "reason"))
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_index(path: Path, rows: Sequence[IndexRow]) -> None:

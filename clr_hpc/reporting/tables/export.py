@@ -18,11 +18,12 @@ from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.metrics import MEASURES, Measure
 from clr_hpc.reporting.stats.scoring import LAST, ResultRow, ScoredRun, Setting
 from clr_hpc.reporting.stats.subgroups import SliceRow
+from clr_hpc.store.csv_text import csv_text
 
 
 def results_csv(rows: Iterable[ResultRow]) -> str:
     """Return one row per task, model, stage and policy; binary and one-class."""
-    return _csv(
+    return csv_text(
         {
             **_setting(row.setting),
             "seeds_planned": row.planned,
@@ -52,7 +53,7 @@ def results_csv(rows: Iterable[ResultRow]) -> str:
 
 def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
     """Return the mean of each contender of each named comparison; ``key`` says what the names are."""
-    return _csv(
+    return csv_text(
         {
             key: name,
             "tasks_compared": len(comparison.tasks),
@@ -76,7 +77,7 @@ def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
 
 def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
     """Return one row per arm of retraining and task: retraining minus control."""
-    return _csv(
+    return csv_text(
         {
             "retrained_with": contrast.arm,
             "control": contrast.control,
@@ -96,7 +97,7 @@ def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
 
 def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
     """Return one row per arm of retraining: the means over tasks that the first lines state."""
-    return _csv(
+    return csv_text(
         {
             "retrained_with": contrast.arm,
             "control": contrast.control,
@@ -117,7 +118,7 @@ def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
 def costs_csv(costs: Iterable[ArmCost], savings: Iterable[tuple[ArmContrast, Saving]]) -> str:
     """Return one row per arm: its mean cost, and of a retraining how it compares with its control."""
     by_arm = {contrast.arm: against_control for contrast, against_control in savings}
-    return _csv(
+    return csv_text(
         asdict(cost) | {f"against_control_{key}": value for key, value in _saving(by_arm.get(cost.arm)).items()}
         for cost in costs
     )
@@ -133,7 +134,7 @@ def _saving(saving: Saving | None) -> dict[str, object]:
 
 def slices_csv(rows: Iterable[SliceRow]) -> str:
     """Return one row a slice and arm."""
-    return _csv(
+    return csv_text(
         {
             "by": row.attribute,
             "slice": row.slice,
@@ -150,7 +151,7 @@ def slices_csv(rows: Iterable[SliceRow]) -> str:
 
 def runs_csv(runs: Iterable[ScoredRun]) -> str:
     """Return one row per run, with its state, its cost and what its last model measures."""
-    return _csv(
+    return csv_text(
         {
             "run": run.record.spec.name,
             **_setting(run.setting),
@@ -193,7 +194,7 @@ def _difference(name: str, difference: Difference | None) -> dict[str, object]:
 
 def epochs_csv(runs: Iterable[ScoredRun]) -> str:
     """Return every evaluation of every run: what the curves are drawn from."""
-    return _csv(
+    return csv_text(
         {"run": run.record.spec.name} | {key: value for key, value in line.items() if key != "kind"}
         for run in runs
         for line in run.record.epochs
@@ -202,22 +203,16 @@ def epochs_csv(runs: Iterable[ScoredRun]) -> str:
 
 def predicted_csv(prediction: Prediction) -> str:
     """Return one row per finished run of the plan: its lane, and its training time against the predicted one."""
-    return _csv(asdict(run) | {"ratio": run.ratio} for run in prediction.runs)
+    return csv_text(asdict(run) | {"ratio": run.ratio} for run in prediction.runs)
 
 
 def labels_csv(study: StudyRecord) -> str:
     """Return the counts of each label in each split."""
-    return _csv(
+    return csv_text(
         {"label": label, "split": name} | split.get("labels", {}).get(label, {})
         for name, split in study.pack["counts"]["splits"].items()
         for label in (*PATHOLOGIES, NO_FINDING)
     )
-
-
-def _csv(rows: Iterable[Mapping[str, object]]) -> str:
-    # objects, since a column of whole numbers with a gap would become one of floats
-    text: str = pd.DataFrame([dict(row) for row in rows], dtype=object).to_csv(index=False, lineterminator="\n")
-    return text
 
 
 _SPECIAL = str.maketrans(
