@@ -63,6 +63,19 @@ class TrialStudy:
         """Return the run folders that are there."""
         return sorted((self.file.parent / "results" / "trial" / "runs").glob("*"))
 
+    def holders(self) -> dict[int, Path]:
+        """Return the processes that train a run now, wherever they were started, and its folder."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                links = [str(link.readlink()) for link in (entry / "fd").iterdir()]
+            except OSError:
+                continue
+            for folder in self.folders():
+                if str(folder / ".lock") in links:
+                    found[int(entry.name)] = folder
+        return found
+
     def results(self) -> list[dict[str, Any]]:
         return [json.loads((folder / "result.json").read_text()) for folder in self.folders()]
 

@@ -15,6 +15,8 @@ The protocol:
   is succeeded like one.
 - The holder reads ``lease.json`` at each renewal, and before it records anything when the last renewal is long
   past. So a process that was suspended learns that it has lost its run before it writes, not some seconds after.
+- Before each record the holder also sees whether its open file still has a name. It has none where the run's
+  folder was removed: a result would then lack what was recorded before.
 
 What it can't promise: between the moment that a holder finds its lease in place and the end of the write that
 follows, the process can still be suspended and succeeded, since no shared disk refuses a former holder's write.
@@ -26,6 +28,7 @@ Processes of one machine don't need all this: they hold a lock that the kernel g
 (``clr_hpc.store.run_folder``), so whoever has the lock knows that a lease of the same machine is dead.
 """
 
+import errno
 import os
 import platform
 import threading
@@ -200,12 +203,13 @@ class Lease:
     def confirm(self) -> None:
         """Make sure that the run is still this process's, before something is written.
 
-        Costs nothing as long as the renewals keep time; reads the disk where they don't.
+        Costs next to nothing as long as the renewals keep time; reads the disk where they don't.
 
         Raises:
-            LeaseLostError: it is another's.
+            LeaseLostError: it is another's, or its folder was removed.
         """
-        if self._ended.is_set() or _now() - self._renewed > 2 * self._timing.renew_seconds:
+        is_late = _now() - self._renewed > 2 * self._timing.renew_seconds
+        if is_late or self._ended.is_set() or self._has_no_name():
             self._renew()
 
     def release(self) -> None:
@@ -273,16 +277,27 @@ class Lease:
     def _renew(self) -> None:
         before = _now()  # where the process is suspended in what follows, the renewal counts as old
         if not self._is_in_place():
-            raise LeaseLostError(
-                f"{self._folder}: {_describe(read_lease(self._folder))} has taken this run over, since this "
-                f"process was away for more than {self._timing.stale_seconds:g} s; nothing more is written here"
+            seen = read_lease(self._folder)
+            why = (
+                f"{layout.LEASE} was removed, perhaps with the folder, while this process trained the run"
+                if seen is None
+                else f"{_describe(seen)} has taken this run over, since this process was away for more than "
+                f"{self._timing.stale_seconds:g} s"
             )
+            raise LeaseLostError(f"{self._folder}: {why}; nothing more is written here")
         self._touch()
         self._renewed = before
 
     def _is_in_place(self) -> bool:
         seen = read_file(self._path)
         return seen is not None and seen.by.holder == self._holder.holder
+
+    def _has_no_name(self) -> bool:
+        """Say whether the open file was removed or replaced; that needs no look at the disk."""
+        try:
+            return os.fstat(self._file).st_nlink == 0
+        except OSError as error:  # of a file server; any other error says that the disk is away for now
+            return error.errno == errno.ESTALE
 
     def _touch(self) -> None:
         os.utime(self._file)

@@ -1,19 +1,17 @@
 """A study on a Ray cluster of three nodes, of which a worker, a node and the command itself are killed."""
 
-import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ray_cluster import RayNodes, ray_cluster
 from trial_study import TrialStudy, is_alive, wait_until
 
-from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, private_cluster_folder
+from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, private_cluster_folder
 from clr_hpc.store.checkpoints import newest_checkpoint
 
 pytestmark = pytest.mark.cluster
@@ -21,54 +19,22 @@ pytestmark = pytest.mark.cluster
 LANES = 3
 
 
-@dataclass(frozen=True)
-class RayNodes:
-    """A cluster of three nodes with a CPU each."""
-
-    address: str
-    dashboard: str
-    raylets: list[int]
-    environment: dict[str, str]
-
-    def spawn(self, study: TrialStudy) -> subprocess.Popen[str]:
-        options = ("--address", self.address, "--lanes", str(LANES), "--checkpoint-seconds", "0.5")
-        return subprocess.Popen(
-            study.command(*options, on="ray"),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-
 @pytest.fixture(scope="module")
 def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
     pytest.importorskip("ray")
-    token = tmp_path_factory.mktemp("cluster") / "token"
-    token.touch(0o600)
-    token.write_text(secrets.token_hex(32))
-    environment = (
-        os.environ
-        | SETTINGS
-        | ON_THIS_MACHINE_ALONE
-        | {
-            "RAY_AUTH_TOKEN_PATH": str(token),
-        }
-    )
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("ray_nodes.py")), str(LANES)],
-        stdin=subprocess.PIPE,
+    with ray_cluster(tmp_path_factory.mktemp("cluster"), LANES) as nodes:
+        yield nodes
+
+
+def spawn(ray_nodes: RayNodes, study: TrialStudy) -> subprocess.Popen[str]:
+    options = ("--address", ray_nodes.address, "--lanes", str(LANES), "--checkpoint-seconds", "0.5")
+    return subprocess.Popen(
+        study.command(*options, on="ray"),
+        env=ray_nodes.environment,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    described = json.loads(next(line for line in process.stdout if line.startswith("{")))
-    yield RayNodes(**described, environment=environment)
-    process.stdin.close()
-    process.wait(60)
-    process.stdout.close()
 
 
 CONNECT = "import ray, sys; ray.init(address=sys.argv[1]); print('connected to', ray.nodes())"
@@ -120,20 +86,6 @@ def test_another_user_cannot_read_the_token_of_a_cluster_that_the_command_starts
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
 
-def holders(study: TrialStudy) -> dict[int, Path]:
-    """Return the processes that train a run now, and its folder."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [str(link.readlink()) for link in (entry / "fd").iterdir()]
-        except OSError:
-            continue
-        for folder in study.folders():
-            if str(folder / ".lock") in links:
-                found[int(entry.name)] = folder
-    return found
-
-
 def raylet_of(worker: int) -> int:
     status = Path(f"/proc/{worker}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
@@ -141,7 +93,7 @@ def raylet_of(worker: int) -> int:
 
 def all_have_saved(study: TrialStudy) -> bool:
     """Say whether every lane trains a run that has a checkpoint, with some way to go."""
-    training = holders(study)
+    training = study.holders()
     return len(training) == LANES and all(newest_checkpoint(folder) > 0 for folder in training.values())
 
 
@@ -157,9 +109,9 @@ def test_a_worker_a_node_and_the_command_are_killed_and_nothing_is_lost_or_done_
             "scratch": {"policies": ["constant"], "epochs": 30},
         },
     )
-    command = ray_nodes.spawn(study)
+    command = spawn(ray_nodes, study)
     wait_until(lambda: all_have_saved(study), "three lanes that train and have saved")
-    first = next(iter(holders(study)))
+    first = next(iter(study.holders()))
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not is_alive(first), "the worker to be gone")
     training: dict[int, Path] = {}
@@ -170,7 +122,7 @@ def test_a_worker_a_node_and_the_command_are_killed_and_nothing_is_lost_or_done_
         training.update(
             {
                 worker: folder
-                for worker, folder in holders(study).items()
+                for worker, folder in study.holders().items()
                 if raylet_of(worker) in ray_nodes.raylets[1:]
             }
         )
@@ -180,14 +132,14 @@ def test_a_worker_a_node_and_the_command_are_killed_and_nothing_is_lost_or_done_
     victim, folder = next(iter(training.items()))
     os.kill(raylet_of(victim), signal.SIGKILL)
     wait_until(lambda: not is_alive(victim), "the node's worker to be gone")
-    wait_until(lambda: folder in holders(study).values(), "another lane to resume the node's run")
+    wait_until(lambda: folder in study.holders().values(), "another lane to resume the node's run")
     command.kill()
     printed, _ = command.communicate(timeout=60)
-    wait_until(lambda: not holders(study), "the workers to end with their command")
+    wait_until(lambda: not study.holders(), "the workers to end with their command")
     unfinished = [folder for folder in study.folders() if not (folder / "result.json").exists()]
     assert unfinished, "killed too late to show a thing"
 
-    again = ray_nodes.spawn(study)
+    again = spawn(ray_nodes, study)
     printed_again, _ = again.communicate(timeout=600)
     assert again.returncode == 0, printed_again
     done = [line for line in (printed + printed_again).splitlines() if line.startswith("done ")]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,6 +235,26 @@ def test_the_holder_notices_that_its_run_was_taken(tmp_path: Path) -> None:
     lease = read_lease(folder.path)
     assert lease is not None
     assert lease.by == taken_by, "it isn't released by the one that lost it"
+
+
+@pytest.mark.parametrize("removed", ["folder", "lease"])
+def test_a_run_that_is_removed_while_it_is_trained_gets_no_result(removed: str, tmp_path: Path) -> None:
+    """It would lack what was recorded before, without a word: steps, snapshots and what is computed from them."""
+    with RunFolder(tmp_path / "run", SLOW).open(SPEC, {"host": "here"}, "lane 1") as folder:
+        folder.resume_at(0)
+        folder.record_step(32, **step_values())
+        if removed == "folder":
+            shutil.rmtree(folder.path)
+            folder.path.mkdir()  # as a writer does that makes its own folder
+        else:
+            (folder.path / LEASE).unlink()
+        for write in (
+            lambda: folder.record_step(64, **step_values()),
+            lambda: folder.finish({"status": "failed"}),
+        ):
+            with pytest.raises(LeaseLostError, match=r"lease\.json was removed"):
+                write()
+    assert not (folder.path / "result.json").exists()
 
 
 def test_it_is_looked_at_before_a_write_when_the_last_renewal_is_long_past(
