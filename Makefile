@@ -1,6 +1,6 @@
 # make quickstart   a whole small study on the built-in phantom: pack, train, report
 # make test         format, lint, types, and the tests that need no cluster and no browser: six minutes on 2 cores
-# make test-rest    those with a browser, Ray or SLURM, and the README's commands
+# make test-rest    those that kill commands, those with a browser, Ray or SLURM, and the README's commands
 # make test-all     all of these, and what takes minutes
 # make campaign     200 drawn faults at every place: FAULTS=, SEED=, PLACES=here,ray,slurm, AT_ONCE= studies on this machine
 # Everything is installed into .venv, which the first target makes.
@@ -23,8 +23,9 @@ quickstart: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-# one after the other: what starts clusters has the machine to itself
+# one after the other but for the first: what starts clusters has the machine to itself
 test-rest: $(INSTALLED)
+	$(BIN)/python -m pytest -m 'commands and not slow' --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest -m '(browser or cluster or walkthrough) and not slow'
 
 test-all: test test-rest

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from clr_hpc.cli.app import app
 
 WAIT_SECONDS = 360
 STUDY = {
@@ -52,6 +56,10 @@ class TrialStudy:
     def run(self, *options: str, on: str = "here", **popen: Any) -> subprocess.CompletedProcess[str]:
         command = self.command(*options, on=on)
         return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, **popen)
+
+    def answer(self, *options: str, on: str = "here") -> Result:
+        """Return what ``run`` says in this process, where the law is not about processes."""
+        return CliRunner().invoke(app, self.command(*options, on=on)[3:])
 
     def copied_to(self, folder: Path) -> "TrialStudy":
         """Return the same study in another folder, without results."""

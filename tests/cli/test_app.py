@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,15 +75,6 @@ def test_errors_have_colours_only_where_they_may(tmp_path: Path, monkeypatch: py
     plain = told(NO_COLOR="1")
     assert "\x1b" not in plain
     assert "[b]␛[2J.yaml: no such study file" in plain
-
-
-def test_help_answers_at_once() -> None:
-    def seconds() -> float:
-        started = time.perf_counter()
-        assert run("--help").returncode == 0
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(3)) < 1, "half a second on a quiet machine"
 
 
 MISTAKES = [

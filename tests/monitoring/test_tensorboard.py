@@ -248,6 +248,7 @@ def test_precision_recall_and_inputs(served: tuple[Any, Server]) -> None:
         assert Image.open(picture).size == (4 * 8, 8)
 
 
+@pytest.mark.commands
 def test_new_runs_appear_and_ctrl_c_leaves_no_process(invent_study: StudyMaker) -> None:
     study = invent_study()
     study.finish(study.runs[0])

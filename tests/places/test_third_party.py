@@ -1,14 +1,15 @@
 """A place that another package adds by an entry point: nothing in ``clr_hpc`` knows of it."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from trial_study import WAIT_SECONDS, TrialStudy, wait_until
+from click.testing import Result
+from trial_study import TrialStudy, wait_until
+from typer.testing import CliRunner
 
+from clr_hpc.cli.app import app
 from clr_hpc.config.base import UserError
 from clr_hpc.config.plugins import plugins
 from clr_hpc.places.base import all_places, find_place
@@ -20,32 +21,28 @@ COMMANDS = {
     "qdel": 'kill -TERM "-$1"',
 }
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
-def clr_hpc(tmp_path: Path) -> Run:
+def clr_hpc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Return what runs a command where the package is installed and PBS is a few lines of shell."""
     (tmp_path / "bin").mkdir()
     for name, text in COMMANDS.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     search = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": search}
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", search)  # of the job
+    monkeypatch.syspath_prepend(PACKAGE)
 
-    def run(command: str, study: TrialStudy, *options: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "clr_hpc", command, str(study.file), *options]
-        results = ["--results", str(study.file.parent / "results")]
-        return subprocess.run(
-            [*words, *results],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS,
-            check=False,
-        )
+    def run(command: str, study: TrialStudy, *options: str) -> Result:
+        results = str(study.file.parent / "results")
+        return CliRunner().invoke(app, [command, str(study.file), *options, "--results", results])
 
-    return run
+    plugins.cache_clear()
+    yield run
+    plugins.cache_clear()
 
 
 def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
@@ -54,7 +51,7 @@ def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., Tr
     assert "--cohort 1" in shown.stdout, shown.stderr
     assert not study.folders()
     submitted = clr_hpc("run", study, "--on", "pbs", "--checkpoint-seconds", "7")
-    assert submitted.returncode == 0, submitted.stderr
+    assert submitted.exit_code == 0, submitted.stderr
     assert "watch: clr-hpc status" in submitted.stdout
     wait_until(lambda: '"finished"' in clr_hpc("status", study, "--json").stdout, "the job to end")
     assert [result["status"] for result in study.results()] == ["done"]
@@ -65,7 +62,7 @@ def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., Tr
 
 def test_a_job_is_cancelled(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
     study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16})
-    assert clr_hpc("run", study, "--on", "pbs").returncode == 0
+    assert clr_hpc("run", study, "--on", "pbs").exit_code == 0
     assert "running" in clr_hpc("status", study).stdout
     assert "cancelled: job" in clr_hpc("cancel", study).stdout
     wait_until(lambda: '"finished"' in clr_hpc("status", study, "--json").stdout, "the job to end")

@@ -230,6 +230,7 @@ def test_a_tests_folder_has_no_report_of_policies(measured: Measured) -> None:
         read_study(folder.path)
 
 
+@pytest.mark.commands
 def test_run_makes_the_tests_that_are_missing_and_a_second_study_makes_none(
     write_study: Callable[..., TrialStudy],
 ) -> None:

@@ -247,19 +247,22 @@ def test_the_command_shows_a_row_a_run_and_where_the_traces_lie(write_study: Cal
     (folder,) = study.folders()
     assert str(folder / "profile" / "trace.json.gz") in ended.stdout
     assert profile_in(folder)["limits"] is not None
-    again = study.run("--profile", "--set", "training.epochs=1")
-    assert again.returncode == 0
+    again = study.answer("--profile", "--set", "training.epochs=1")
+    assert again.exit_code == 0
     assert "no run was trained" in again.stdout
 
 
-@pytest.mark.parametrize("place", ["ray", "slurm"])
-def test_other_places_refuse_to_profile(place: str, write_study: Callable[..., TrialStudy]) -> None:
-    refused = write_study().run("--profile", on=place)
-    assert refused.returncode == 2
-    assert f"--profile is for --on here; --on {place} does not take it" in refused.stderr
-
-
-def test_cohorts_refuse_to_profile(write_study: Callable[..., TrialStudy]) -> None:
-    refused = write_study().run("--profile", "--cohort", "2")
-    assert refused.returncode == 2
-    assert "not for --cohort" in refused.stderr
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--on", "ray"), "--profile is for --on here; --on ray does not take it"),
+        (("--on", "slurm"), "--profile is for --on here; --on slurm does not take it"),
+        (("--cohort", "2"), "not for --cohort"),
+    ],
+)
+def test_others_reject_profiling(
+    options: tuple[str, ...], message: str, write_study: Callable[..., TrialStudy]
+) -> None:
+    rejected = write_study().answer("--profile", *options)
+    assert rejected.exit_code == 2
+    assert message in rejected.stderr
