@@ -1,6 +1,8 @@
 """A run's event file: what TensorBoard shows of it."""
 
+import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -64,6 +66,20 @@ STEP_TAGS = ("loss", "lr", "momentum", "gradient_norm", "images_per_second")
 EPOCH_TAGS = ("loss", "accuracy", "auroc", "average_precision")
 
 
+@cache
+def _leave_errors_to_the_next_call() -> None:
+    """Keep the thread that writes event files from printing what the next call to it raises: the disk is full."""
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    print_traceback = threading.excepthook
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        if not (isinstance(raised.thread, _AsyncWriterThread) and isinstance(raised.exc_value, OSError)):
+            print_traceback(raised)
+
+    threading.excepthook = hook
+
+
 class RunEvents:
     """One event file, of one start of a run."""
 
@@ -77,6 +93,7 @@ class RunEvents:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # .api would import TensorFlow
         from torch.utils.tensorboard.writer import SummaryWriter
 
+        _leave_errors_to_the_next_call()
         first_replaced = samples + 1 if samples else 0
         writer = SummaryWriter(str(folder), purge_step=first_replaced, flush_secs=FLUSH_SECONDS)
         choices = hparams_pb(hyperparameters(spec), trial_id=spec.run_id)

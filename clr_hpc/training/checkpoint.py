@@ -74,6 +74,10 @@ class Checkpoints:
         """Delete all but the checkpoint after ``samples`` samples: a run that is done needs no other."""
         drop(path for path in self._newest_first() if path != self.path(samples))
 
+    def drop_all(self) -> None:
+        """Delete all: the run starts from its beginning."""
+        drop(self._newest_first())
+
     def latest(self) -> Checkpoint:
         """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
         messages = []
@@ -135,6 +139,25 @@ def load_tensors(path: Path, expected: str | None = None) -> tuple[dict[str, Ten
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(f"{path}: it is not a file of tensors: {error!r}; {REMEDY}") from error
     return tensors, metadata
+
+
+def best_damage(file: Path, progress: Progress) -> Damaged | None:
+    """Return what is wrong with the best weights so far; None also where there are none.
+
+    Weights that are newer than the checkpoint are made again on the way. A writer that was killed may have left
+    those without their checksum.
+    """
+    if progress.best_loss is None or not file.exists():
+        return None
+    damaged = checksum_damage(file)
+    if damaged is None:
+        return None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            is_newer = json.loads(opened.metadata()["json"])["progress"] > progress.best_progress
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        is_newer = False
+    return None if is_newer else damaged
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -225,6 +248,11 @@ class Snapshots:
     def forget_after(self, samples: int) -> None:
         """Delete models of later than ``samples``: the run resumes before them."""
         drop(file for file in self._files() if int(file.stem) > samples)
+
+    def damage(self, samples: int) -> Damaged | None:
+        """Return what is wrong with the first damaged one of up to ``samples``: later ones are made again."""
+        checked = (checksum_damage(file) for file in self._files() if int(file.stem) <= samples)
+        return next((damaged for damaged in checked if damaged is not None), None)
 
     def weights(self) -> dict[int, dict[str, Tensor]]:
         """Return the ``state_dict`` of each by samples seen, the oldest first.

@@ -26,6 +26,7 @@ from clr_hpc.training.checkpoint import (
     Checkpoints,
     DamagedCheckpointError,
     Snapshots,
+    best_damage,
     load_tensors,
     model_tensors,
     save_tensors,
@@ -177,10 +178,21 @@ class Saver:
         return self.group.is_rank0 and is_time and self._writer.is_idle
 
     def latest_checkpoint(self) -> Checkpoint:
-        """Return the newest checkpoint that can be used."""
-        latest = self._checkpoints.latest() if self.group.is_rank0 else Checkpoint(Progress(), {}, ())
+        """Return the newest checkpoint that can be used, with the models that were saved before it."""
+        latest = self._newest_complete() if self.group.is_rank0 else Checkpoint(Progress(), {}, ())
         progress, passed_over = self.group.broadcast_from_rank0(lambda: (latest.progress, latest.passed_over))
         return Checkpoint(progress, self.group.broadcast_tensors_from_rank0(lambda: latest.tensors), passed_over)
+
+    def _newest_complete(self) -> Checkpoint:
+        """Return the newest checkpoint; the beginning, where a model is damaged that only training brings back."""
+        latest = self._checkpoints.latest()
+        damaged = best_damage(self.path / layout.BEST, latest.progress) or self._snapshots.damage(
+            latest.progress.samples
+        )
+        if damaged is None:
+            return latest
+        self._checkpoints.drop_all()
+        return Checkpoint(Progress(), {}, (*latest.passed_over, f"{damaged}; its checkpoints can't bring it back"))
 
     def resume_at(self, samples: int) -> float:
         """Drop what is recorded after ``samples``, and return the seconds that the run had taken until then."""

@@ -78,7 +78,7 @@ class Campaign:
         place.seconds = time.monotonic() - started
         place.undisturbed = outcome(trial.study)
         place.leaves = frozenset(path.name for path in trial.temporary.iterdir())
-        found = "\n".join(path.read_text() for path in trial.outputs)
+        found = "\n".join(path.read_text(errors="replace") for path in trial.outputs)
         assert len(place.undisturbed) == RUNS, found
         self.say(f"undisturbed, {place.name}: {place.seconds:.0f} s")
 
@@ -124,19 +124,22 @@ class Campaign:
             undo()
         if drawn.chance.random() < 0.5:
             wrong["orphans"] += _described(trial.orphans())
-        reruns = 0
+        reruns, advised = 0, False
         while not (code == 0 and trial.done == RUNS) and reruns < RERUNS:
             if not wrong["doubled"]:
                 wrong["doubled"] += self._doubled(trial, done, fault)
-            done |= trial.results()
+            deleted = trial.follow_advice()
+            advised |= bool(deleted)
+            done = {name: ended for name, ended in (done | trial.results()).items() if name not in deleted}
             reruns += 1
             trial.start()
             code = trial.await_end()
         ended.how = "too late" if missed else f"rerun {reruns}x" if reruns else "went on"
+        ended.how += ", as advised" if advised else ""
         wrong["orphans"] += _described(trial.orphans())
         wrong["doubled"] += self._doubled(trial, done, fault)
         wrong["tracebacks"] += trial.tracebacks()
-        wrong["left over"] += trial.left_over()
+        wrong["left over"] += trial.left_over(on_node=not fault.ends_all)
         found = outcome(trial.study, fault.without_metrics)
         for name, expected in place.undisturbed.items():
             if name not in found:

@@ -35,6 +35,8 @@ class Fault:
     """Whether a run that was done may be trained again: its files were removed or damaged."""
     without_metrics: bool = False
     """Whether lines of metrics may be missing: they were damaged, and cost no more than themselves."""
+    ends_all: bool = False
+    """Whether it ends all processes of a node at once, so that nobody is left to remove their temporary files."""
     of_submission: bool = False
     """Whether it falls while the command submits, and not while runs are trained."""
 
@@ -218,6 +220,7 @@ FORMATS = {
     f"{layout.CHECKPOINTS}/*.safetensors": {},
     f"{layout.CHECKPOINTS}/*.sha256": {},
     layout.BEST: {},
+    f"{layout.SNAPSHOTS}/*.safetensors": {},
     layout.PREDICTIONS: {},
     layout.RESULT: {},
 }
@@ -252,9 +255,9 @@ IN_LANES = [*COMMON, Fault("closed network", close_network), Fault("raylet: kill
 ON_SLURM = [
     *_signals("command", command_of, of_submission=True),
     *_signals("job's process", Trial.worker),
-    Fault("node: power failure", lose_node_of_slurm),
+    Fault("node: power failure", lose_node_of_slurm, ends_all=True),
     Fault("job: scancel", on_jobs("scancel")),
-    Fault("job: requeue", on_jobs("scontrol", "requeue")),
+    Fault("job: requeue", on_jobs("scontrol", "requeue"), ends_all=True),
     Fault("second command", start_second),
     Fault("removed run folder", remove_run, made_again=True),
 ]

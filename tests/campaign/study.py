@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -37,11 +38,13 @@ STUDY = {
 """A baseline, its retraining and control, and a run from scratch: each has some seconds in which it can be hit."""
 HUNG_SECONDS = 300
 """A command that takes longer is a fault of its own."""
-ORPHAN_SECONDS = 15
-"""In which the processes of a command that has ended must have ended too."""
+ORPHAN_SECONDS = 60
+"""In which the processes of a command that has ended must have ended too: one that is importing torch, on a busy
+machine."""
 MARK = "CLR_HPC_CAMPAIGN"
 CLOCKS = ("elapsed_seconds", "images_per_second", "seconds")
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception ignored|internal error|Aborted\.")
+ADVICE = re.compile(r"delete (\S+) and run the study again")
 LEFT_OVER = re.compile(r"\..+\.(temporary|aside)|\.lease\..*|lease\.json")
 
 
@@ -161,7 +164,7 @@ class Trial:
     @property
     def outputs(self) -> list[Path]:
         """Return what commands and jobs have printed."""
-        return sorted([*self.folder.glob("*.output"), *self.folder.glob("results/trial/slurm/logs/*")])
+        return sorted([*self.folder.glob("*.output"), *self.folder.glob("results/trial/slurm/logs/*_log.*")])
 
     @property
     def mark(self) -> str:
@@ -264,9 +267,9 @@ class Trial:
                     found.add(int(entry.name))
         return sorted(found)
 
-    def left_over(self) -> list[str]:
-        """Return the files that somebody has left who should have removed them."""
-        temporary = [path for path in self.temporary.iterdir() if path.name not in self.place.leaves]
+    def left_over(self, on_node: bool) -> list[str]:
+        """Return files that somebody should have removed, with ``on_node`` also temporary ones of the system."""
+        temporary = [path for path in self.temporary.iterdir() if on_node and path.name not in self.place.leaves]
         results = [path for path in self.folder.rglob("*") if LEFT_OVER.fullmatch(path.name)]
         return [str(path.relative_to(self.folder)) for path in [*temporary, *results]]
 
@@ -278,6 +281,14 @@ class Trial:
             for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
             if TRACEBACK.search(line)
         ]
+
+    def follow_advice(self) -> list[str]:
+        """Delete the folders of runs that the last command has asked to delete; return the runs' names."""
+        told = (self.folder / f"{len(self.commands)}.output").read_text(errors="replace")
+        named = [Path(path) for path in dict.fromkeys(ADVICE.findall(told))]
+        for folder in named:
+            shutil.rmtree(folder)
+        return [folder.name for folder in named]
 
     def kill(self) -> None:
         """End all processes that are there still."""

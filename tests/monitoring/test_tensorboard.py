@@ -1,5 +1,6 @@
 """``clr-hpc tensorboard``: the folder it makes, and the real server's answers about it."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -52,6 +54,27 @@ def test_names_that_would_be_the_same_have_ids(invent_study: StudyMaker) -> None
         second.name: f"effusion/mobilenet_v1/sgd/triangular.scratch.seed0.{second.run_id[:6]}",
         constant.name: "effusion/mobilenet_v1/sgd/constant.scratch.seed0",
     }
+
+
+def test_a_full_disk_is_an_error_of_the_next_call_and_prints_nothing(
+    invent_study: StudyMaker, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    from clr_hpc.store.events import RunEvents
+
+    def fill_the_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    events = RunEvents.begin(tmp_path, invent_study().runs[0], 0)
+    monkeypatch.setattr(RecordWriter, "write", fill_the_disk)
+    events.step(8, {"loss": 1.0})
+    (thread,) = [each for each in threading.enumerate() if isinstance(each, _AsyncWriterThread)]
+    thread.join(WAIT_SECONDS)
+    with pytest.raises(OSError, match="No space left"):
+        events.step(16, {"loss": 1.0})
+    assert capfd.readouterr().err == ""
 
 
 def test_settings_are_compared_where_the_policy_does_not_say_them(invent_study: StudyMaker) -> None:

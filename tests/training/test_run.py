@@ -1,6 +1,7 @@
 """A run from start to end in this process: its folder, its stops, its failures."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -17,9 +18,10 @@ from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate, momentum
+from clr_hpc.store.checkpoints import Progress
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
-from clr_hpc.training.checkpoint import load_tensors
+from clr_hpc.training.checkpoint import best_damage, load_tensors, save_tensors
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 
@@ -219,6 +221,38 @@ def test_a_lost_newest_checkpoint_costs_steps_but_changes_nothing(
     assert kept == [last, f"{last}.sha256"], "a run that has ended falls back to no other"
     samples = [entry["samples"] for entry in steps(tmp_path / "run")]
     assert samples == sorted(set(samples)), "no step may be there twice"
+
+
+@pytest.mark.parametrize("damaged", ["best.safetensors", "snapshots/*.safetensors"])
+def test_a_damaged_model_that_no_checkpoint_brings_back_is_trained_again(
+    damaged: str, finished: Path, small_pack: Pack, tmp_path: Path
+) -> None:
+    """Its result would else name the damaged bytes as those of the best weights."""
+    spec = make_spec(small_pack)
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    file = min((tmp_path / "run").glob(damaged))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert run(spec, small_pack, tmp_path / "run") == "done"
+    results = [json.loads((folder / "result.json").read_text()) for folder in (finished, tmp_path / "run")]
+    sums = [{name: file["sha256"] for name, file in result["files"].items()} for result in results]
+    for same in ("best.safetensors", "swa.safetensors", "predictions.parquet"):
+        assert sums[1][same] == sums[0][same]
+    assert file.name in results[1]["damaged_checkpoints"][0]
+
+
+def test_best_weights_that_are_newer_than_the_checkpoint_may_be_without_their_checksum(tmp_path: Path) -> None:
+    """As a kill between the two leaves them; the run comes by there again."""
+    best = tmp_path / "best.safetensors"
+    save_tensors(best, {"model.a": torch.ones(3)}, {"progress": 2.0, "validation_loss": 0.5})
+    best.with_name("best.safetensors.sha256").unlink()
+    assert best_damage(best, Progress(8, best_loss=None)) is None
+    assert best_damage(best, Progress(8, best_loss=0.6, best_progress=1.0)) is None
+    assert best_damage(best, Progress(16, best_loss=0.5, best_progress=2.0)) is not None
+    best.write_bytes(b"")
+    assert best_damage(best, Progress(8, best_loss=0.6, best_progress=1.0)) is not None
+    best.unlink()
+    assert best_damage(best, Progress(8, best_loss=0.6, best_progress=1.0)) is None, "it may have been deleted"
 
 
 def test_a_finished_run_is_left_alone(finished: Path, small_pack: Pack) -> None:
