@@ -35,7 +35,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -44,7 +44,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from clr_hpc.store import layout
-from clr_hpc.store.atomic import write_json
+from clr_hpc.store.atomic import OWNER_ALONE, owner_of, write_json
 from clr_hpc.store.records import Count
 
 
@@ -134,12 +134,24 @@ def read_file(path: Path) -> SeenLease | None:
             text = file.read()
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return _of_another_user(path)
     except IsADirectoryError:
         return SeenLease(_UNREADABLE, path.stat().st_mtime)
     try:
         return SeenLease(_HOLDER.validate_json(text), renewed)
     except ValidationError:  # of another version, or a disk's damage: it ends like any other
         return SeenLease(_UNREADABLE, renewed)
+
+
+def _of_another_user(path: Path) -> SeenLease | None:
+    """Return what is known of a lease that its owner alone can read: whose it is and when it was renewed."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    place = f"unreadable lease of {owner_of(found)}"
+    return SeenLease(replace(_UNREADABLE, place=place), found.st_mtime)
 
 
 class RunInUseError(Exception):
@@ -182,7 +194,7 @@ class Lease:
             RunInUseError: another process holds the run.
         """
         claim = self._folder / f".lease.claim.{self._holder.holder}"
-        write_json(claim, asdict(self._holder))
+        write_json(claim, asdict(self._holder), OWNER_ALONE)
         try:
             self._file = os.open(claim, os.O_RDONLY)
             current = read_lease(self._folder)

@@ -194,7 +194,7 @@ class RunFolder:
 
     def _take_lock(self) -> bool:
         """Lock the folder among this machine's processes; return False where the disk has no locks."""
-        self._lock = os.open(self.path / layout.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = os.open(self.path / layout.LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -163,7 +163,7 @@ class TuningFolder:
         """
         self.runs.mkdir(parents=True, exist_ok=True)
         self.path.mkdir(exist_ok=True)
-        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -98,13 +98,13 @@ def test_a_lane_over_two_nodes_trains_closed_to_strangers_and_leaves_nothing(
 
     (place,) = (study.folder / "slurm" / "allocations").glob("*")
     head = json.loads((place / "cluster.json").read_text())
-    files = [path for path in study.folder.rglob("*") if path.is_file()]
-    assert {"token", "cluster.json"} <= {path.name for path in files}
-    assert any(path.suffix == ".safetensors" for path in files)
-    assert any(path.suffix == ".pkl" for path in files)
-    for path in files:
+    private = [*place.glob("*"), *study.folder.rglob("*.pkl"), *study.folder.glob("runs/*/lease.json")]
+    assert {"token", "cluster.json", "lease.json"} <= {path.name for path in private}
+    assert any(path.suffix == ".pkl" for path in private)
+    for path in private:
         read = subprocess.run([*STRANGER, "cat", str(path)], capture_output=True, text=True, check=False)
-        assert read.returncode != 0, f"a stranger reads {path}"
+        assert "Permission denied" in read.stderr, f"a stranger reads {path}"
+
     assert "Permission denied" in refusal(slurm, "sh", "-c", "ls /tmp/clr-hpc-job*")
     for mode in ("token", "disabled"):
         joined = refusal(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sharing import not_shared, share, umask_of_a_group
 from slurm_cluster import SlurmCluster
 from slurm_trial import ENDED, ONE_RUN, RETRAINING, SlurmTrial
 from trial_study import TrialStudy, wait_until
@@ -39,9 +40,25 @@ def test_a_study_over_several_elements_ends_and_nothing_runs_twice(trial: Callab
     assert {job["state"] for job in after["slurm"]["elements"]} == {"completed"}
     assert study.starts() == [1] * 8
     assert "8 done" in study.submit()
-    for path in (study.folder, *study.folder.rglob("*")):
-        assert path.is_symlink() or path.stat().st_mode & 0o077 == 0, f"others may read {path}"
     assert study.clr_hpc("report").returncode == 0
+
+
+def test_a_group_shares_all_but_what_jobs_are_run_from(trial: Callable[..., SlurmTrial], tmp_path: Path) -> None:
+    share(tmp_path)
+    with umask_of_a_group():
+        study = trial(stages=ONE_RUN)
+        study.submit()
+        study.await_end()
+        assert study.status()["counts"]["done"] == 1, study.logs()
+    slurm = study.folder / "slurm"
+    pickles = list(slurm.rglob("*.pkl"))
+    assert len(pickles) == 2, "what was submitted, and how it ended"
+    private, folders = [slurm / "lock", *pickles], [slurm, *(path for path in slurm.iterdir() if path.is_dir())]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private)
+    assert {path.stat().st_mode & 0o077 for path in folders} == {0o055}, (
+        "who writes into them has jobs run his code"
+    )
+    assert not_shared(study.folder) == {path.name for path in (*private, *folders)}
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     with atomic_write(run / "result.json") as temporary:
         temporary.write_text("{}")
         left = temporary.name
-    mine = [left, ".metrics.jsonl.17.aside", ".a.b.123.temporary"]
+    mine = [left, ".metrics.jsonl.17.aside", ".a.b.123.temporary", ".tmp4XU8z7"]
     others = [
         "notes.temporary",
         ".notes.temporary",

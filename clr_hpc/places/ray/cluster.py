@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clr_hpc.config.base import UserError
 from clr_hpc.places.machine import visible_gpus
+from clr_hpc.store.atomic import OWNER_ALONE, atomic_write
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only specs and outcomes travel through it; pixels are read from the pack."""
@@ -50,6 +51,12 @@ def check_gpus(gpus: int | None) -> None:
         )
 
 
+def write_token(path: Path) -> None:
+    """Write a new token of 256 bits, for its owner alone."""
+    with atomic_write(path, OWNER_ALONE) as temporary:
+        temporary.write_text(secrets.token_hex(32))
+
+
 @contextmanager
 def private_cluster_folder() -> Iterator[Path]:
     """Set this process up to start a cluster for this machine alone; yield its folder, removed afterwards.
@@ -66,8 +73,7 @@ def private_cluster_folder() -> Iterator[Path]:
         start_new_session=True,  # so that a signal to this process's group does not end it
     )
     token = folder / "token"
-    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
+    write_token(token)
     given = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_AUTH_TOKEN": None, "RAY_ADDRESS": None}
     try:
         with environment({**SETTINGS, **ON_THIS_MACHINE_ALONE, **given}):

@@ -24,7 +24,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.processes.pool import drain
 from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
-from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedJob, run_start
+from clr_hpc.places.slurm.job import NOTHING_LEFT, StartedJob, pickled_for_owner_alone, run_start
 from clr_hpc.store.lease import LeaseTiming, SeenLease, read_lease, this_machine
 from clr_hpc.training.run import ExitStatus
 
@@ -50,7 +50,8 @@ class ArrayTask:
         Raises:
             JobError: code or pack are not those of the submission, or several starts made no progress.
         """
-        return run_start(Path(self.study_folder), self.token, self.index, _train)
+        with pickled_for_owner_alone():
+            return run_start(Path(self.study_folder), self.token, self.index, _train)
 
 
 def _train(job: StartedJob, runs: tuple[RunSpec, ...]) -> str:

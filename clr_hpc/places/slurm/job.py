@@ -17,7 +17,8 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from clr_hpc.config.load import StudyError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.commands import SlurmError, is_preempted, requeue
-from clr_hpc.places.slurm.ledger import OWNER_ALONE, JobRecord, Ledger, Start, Submission, now
+from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Start, Submission, now
 from clr_hpc.store import layout
+from clr_hpc.store.atomic import OWNER_ALONE
 from clr_hpc.store.checkpoints import newest_checkpoint
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import check_result
@@ -65,6 +67,15 @@ class JobError(Exception):
     """The array task or allocation ends without having trained its runs."""
 
 
+@contextmanager
+def pickled_for_owner_alone() -> Iterator[None]:
+    """Have submitit, which pickles how a task ended, do so for its owner alone."""
+    try:
+        yield
+    finally:
+        os.umask(0o777 & ~OWNER_ALONE)
+
+
 def run_start(
     study_folder: Path, token: str, index: int, train: "Callable[[StartedJob, tuple[RunSpec, ...]], str]"
 ) -> str:
@@ -79,7 +90,6 @@ def run_start(
     Raises:
         JobError: code or pack are not those of the submission, or several starts made no progress.
     """
-    os.umask(OWNER_ALONE)
     log_to_stdout()
     stop = StopSignals()
     study = StudyFolder(study_folder)

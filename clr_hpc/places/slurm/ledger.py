@@ -1,4 +1,6 @@
-"""What was submitted to SLURM: ``slurm/`` in a study's folder, readable by its owner alone.
+"""What was submitted to SLURM: ``slurm/`` in a study's folder, writable by its owner alone.
+
+Others read what the umask lets them; pickles, tokens and the lock are for the owner, whose jobs run the pickles.
 
 A submission is one job array, or one allocation. Its file is written before sbatch is called, under a name that no
 other job has, and once more with the job's id afterwards. So a command that is killed in between leaves an intent,
@@ -33,7 +35,7 @@ from typing_extensions import TypedDict
 
 from clr_hpc.config.base import UserError
 from clr_hpc.store import layout
-from clr_hpc.store.atomic import write_json
+from clr_hpc.store.atomic import OWNER_ALONE, owner_of, write_json
 from clr_hpc.store.records import Damaged, Time, read_record, record
 from clr_hpc.training.run import RunSettings
 
@@ -135,10 +137,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-OWNER_ALONE = 0o077
-"""The umask for all this."""
-
-
 class LedgerError(UserError):
     """The ledger is in use by another command, or can't be read."""
 
@@ -175,18 +173,25 @@ class Ledger:
         return self.folder / "cancelled"
 
     def prepare(self) -> None:
-        """Make the folders, for their owner alone."""
+        """Make the folders."""
         for path in (self.folder, *(self.folder / name for name in FOLDERS)):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other commands from submitting or cancelling meanwhile.
 
         Raises:
-            LedgerError: one does so at this moment.
+            LedgerError: one does so at this moment, or the jobs are another user's.
         """
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, OWNER_ALONE)
+        except PermissionError:
+            owner = owner_of(self.folder.stat())
+            raise LedgerError(
+                f"{self.folder} is of {owner}, who alone submits and cancels its jobs; ask {owner}, or train what "
+                "is left with --on here"
+            ) from None
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,9 +3,7 @@
 All of it is for login nodes: nothing here imports torch, and nothing stays open.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +12,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
 from clr_hpc.places.slurm.commands import Job
 from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run, read_slurm_status
-from clr_hpc.places.slurm.ledger import OWNER_ALONE, Ledger, Submission
+from clr_hpc.places.slurm.ledger import Ledger, Submission
 from clr_hpc.places.slurm.sbatch import sbatch_text
 from clr_hpc.places.slurm.shape import choose, plan_of_allocation, plan_of_array
 from clr_hpc.places.slurm.site import Site, load_site
@@ -31,16 +29,6 @@ from clr_hpc.places.slurm.submit import (
 from clr_hpc.planning.throughput import read_throughput
 from clr_hpc.store.provenance import code_identity
 from clr_hpc.store.study_folder import StudyFolder
-
-
-@contextmanager
-def readable_by_owner_alone() -> Iterator[None]:
-    """Have files and folders that are made within be readable by their owner alone."""
-    before = os.umask(OWNER_ALONE)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 class Slurm(Place):
@@ -71,19 +59,18 @@ class Slurm(Place):
             UserError: SLURM rejects the jobs, the site file can't be used, the study's folder is in use by another
                 command or not on the shared disk, or runs were begun with other code.
         """
-        with readable_by_owner_alone():
-            site = _site_of(job)
-            job.prepare()
-            ledger = _ledger_of(job.folder)
-            ledger.prepare()
-            with ledger.locked():
-                draft = _draft(job, ledger, settle(ledger), site, events)
-                if draft is not None:
-                    parallel, name = job.options.parallel, job.study.name
-                    submit(
-                        draft.runs, draft.submission, name, site, parallel, ledger,
-                        lambda submission: events.say(_line_of(submission)),
-                    )  # fmt: skip
+        site = _site_of(job)
+        job.prepare()
+        ledger = _ledger_of(job.folder)
+        ledger.prepare()
+        with ledger.locked():
+            draft = _draft(job, ledger, settle(ledger), site, events)
+            if draft is not None:
+                parallel, name = job.options.parallel, job.study.name
+                submit(
+                    draft.runs, draft.submission, name, site, parallel, ledger,
+                    lambda submission: events.say(_line_of(submission)),
+                )  # fmt: skip
         return Submitted()
 
     def has_jobs(self, study: StudyFolder) -> bool:
@@ -92,13 +79,12 @@ class Slurm(Place):
 
     def status(self, study: StudyFolder) -> JobStatus | None:
         """Ask SLURM, or take its last answer from the study's folder if that is recent."""
-        with readable_by_owner_alone():
-            return read_slurm_status(_ledger_of(study)) if self.has_jobs(study) else None
+        return read_slurm_status(_ledger_of(study)) if self.has_jobs(study) else None
 
     def cancel(self, study: StudyFolder, runs: Sequence[RunSpec] | None) -> list[str]:
         """Cancel jobs, or runs; those under way save a checkpoint first."""
         ledger = _ledger_of(study)
-        with readable_by_owner_alone(), ledger.locked():
+        with ledger.locked():
             if runs is None:
                 return cancel_study(ledger)
             return cancel_runs(study, ledger, study.started().runs, runs)

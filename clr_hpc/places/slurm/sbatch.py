@@ -9,7 +9,7 @@ from clr_hpc.places.slurm.array import ArrayTask
 from clr_hpc.places.slurm.commands import SlurmError
 from clr_hpc.places.slurm.ledger import Ledger, Submission
 from clr_hpc.places.slurm.site import Site
-from clr_hpc.store.atomic import atomic_write
+from clr_hpc.store.atomic import OWNER_ALONE, atomic_write
 
 DEAF_AT_FIRST = """sh -c 'trap "" USR2 TERM; exec "$@"' sh"""
 """Before Python hears signals, SIGUSR2 and SIGTERM would end it, and the job with it as failed. A preempted job is
@@ -30,6 +30,8 @@ def submit_job(submission: Submission, site: Site, ledger: Ledger) -> int:
             jobs = [executor.submit(task) for task in tasks]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         raise SlurmError(f"sbatch: {' '.join(str(error).split())}") from error
+    for job in jobs:
+        job.paths.submitted_pickle.chmod(OWNER_ALONE)
     return int(jobs[0].job_id.split("_")[0])
 
 
@@ -56,7 +58,7 @@ def complete(submission: Submission, ledger: Ledger) -> None:
         path = submitit.core.utils.JobPaths(ledger.logs, submission.job_id(index)).submitted_pickle
         if not path.exists():
             task = _task(submission, ledger, index)
-            with atomic_write(path) as temporary:
+            with atomic_write(path, OWNER_ALONE) as temporary:
                 submitit.core.utils.DelayedSubmission(task).dump(temporary)
 
 
@@ -100,7 +102,7 @@ def _executor(submission: Submission, site: Site, ledger: Ledger) -> Any:
         cpus_per_task=site.cpus,
         signal_delay_s=site.signal_seconds,
         array_parallelism=len(submission.elements),
-        setup=["umask 077", *site.setup],
+        setup=list(site.setup),
         additional_parameters={"requeue": True, **site.extra},
         wckey=None,
         **{"srun_args": [_cpus_of_a_step(site)]}

@@ -138,11 +138,6 @@ def test_cancelling_is_taken_back_and_faults_are_forgotten(ledger: Ledger) -> No
     assert ledger.nodes_at_fault("a.b.1") == set()
 
 
-def test_its_owner_alone_reads_it(ledger: Ledger) -> None:
-    for path in (ledger.folder, *ledger.folder.iterdir()):
-        assert path.stat().st_mode & 0o077 == 0
-
-
 def test_an_excluded_node_is_named_with_its_reason(ledger: Ledger) -> None:
     ledger.exclude("node1", "2 runs failed")
     assert ledger.excluded() == {"node1": "2 runs failed"}

@@ -20,7 +20,7 @@ from clr_hpc.places.slurm.allocation.ray_node import RayNode
 from clr_hpc.places.slurm.allocation.rendezvous import Head, Rendezvous
 from clr_hpc.places.slurm.allocation.resources import NodeError, own_address
 from clr_hpc.places.slurm.commands import SlurmError, host_names, kill_wait_seconds
-from clr_hpc.places.slurm.job import NOTHING_LEFT, JobError, StartedJob, run_start
+from clr_hpc.places.slurm.job import NOTHING_LEFT, JobError, StartedJob, pickled_for_owner_alone, run_start
 from clr_hpc.places.slurm.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -47,13 +47,14 @@ class Allocation:
         Raises:
             JobError: code or pack are not those of the submission, or several starts made no progress.
         """
-        rendezvous = Rendezvous.of_this_job(Ledger(Path(self.study_folder)))
-        if int(os.environ.get("SLURM_PROCID", "0")) != 0:
-            return join_cluster(rendezvous)
-        try:
-            return run_start(Path(self.study_folder), self.token, 0, partial(_lead, rendezvous))
-        finally:
-            rendezvous.close()
+        with pickled_for_owner_alone():
+            rendezvous = Rendezvous.of_this_job(Ledger(Path(self.study_folder)))
+            if int(os.environ.get("SLURM_PROCID", "0")) != 0:
+                return join_cluster(rendezvous)
+            try:
+                return run_start(Path(self.study_folder), self.token, 0, partial(_lead, rendezvous))
+            finally:
+                rendezvous.close()
 
 
 def _lead(rendezvous: Rendezvous, job: StartedJob, runs: tuple[RunSpec, ...]) -> str:

@@ -14,7 +14,6 @@ from clr_hpc.places.slurm.allocation.ray_node import RayNode, answers, start_ray
 from clr_hpc.places.slurm.allocation.rendezvous import Rendezvous
 from clr_hpc.places.slurm.allocation.resources import NodeError, NodeShare, own_address
 from clr_hpc.places.slurm.job import log_to_stdout
-from clr_hpc.places.slurm.ledger import OWNER_ALONE
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,6 @@ def join_cluster(rendezvous: Rendezvous) -> str:
 
     A node whose processes die is started again; the cluster does without one that can't be started.
     """
-    os.umask(OWNER_ALONE)
     log_to_stdout()
     stop = StopSignals()
     head = rendezvous.wait(lambda: stop.any)

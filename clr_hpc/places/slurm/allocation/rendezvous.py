@@ -10,7 +10,6 @@ Each start of a job has a new folder, so that no start reads what an earlier one
 """
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -19,8 +18,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from clr_hpc.places.ray.cluster import write_token
 from clr_hpc.places.slurm.ledger import Ledger
-from clr_hpc.store.atomic import atomic_write, write_json
+from clr_hpc.store.atomic import write_json
 from clr_hpc.store.records import read_record, required
 
 POLL_SECONDS = 0.5
@@ -68,10 +68,7 @@ class Rendezvous:
     def open(self) -> None:
         """Make the folder and a token of 256 bits."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_write(self.token) as temporary:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+        write_token(self.token)
 
     def announce(self, head: Head) -> None:
         """Announce to the other tasks that the head is up."""
