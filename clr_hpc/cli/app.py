@@ -81,9 +81,15 @@ def inspect(
 ) -> None:
     """Show the contents of a pack or a label table, with the number of images per label."""
     from clr_hpc.cli.display.terminal import complain, terminal
-    from clr_hpc.data.inspect import render, save_label_chart, summarise
+    from clr_hpc.config.base import UserError
+    from clr_hpc.config.given_file import check_output
+    from clr_hpc.data.inspect import CHARTS, render, save_label_chart, summarise
     from clr_hpc.data.manifest import damaged_files, read_manifest
 
+    if verify and not path.is_dir():
+        raise UserError(f"--verify: {path} is no pack, so it has no checksums; leave it out, or name a pack")
+    if chart is not None:
+        check_output(chart, CHARTS)
     summary = summarise(path)
     if chart is not None:
         save_label_chart(summary, chart)

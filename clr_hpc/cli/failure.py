@@ -11,16 +11,20 @@ from pydantic import ValidationError
 
 from clr_hpc import __version__
 from clr_hpc.config.base import UserError, explain
+from clr_hpc.config.given_file import mistake_of
 
 
 def in_words(error: Exception) -> str | None:
     """Return the line of an error that a user can set right; None for any other."""
     if isinstance(error, ValidationError):
         return explain(error)
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        others = "" if error.filename2 is None else f" and {error.filename2}"
-        return f"{error.filename}{others}: {error.strerror[0].lower()}{error.strerror[1:]}"
-    if isinstance(error, UserError | OSError | ValueError | EOFError | zlib.error):
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError | UnicodeError | EOFError | zlib.error):
+        names = [getattr(error, name, None) for name in ("filename", "filename2")]
+        given = " and ".join(str(name) for name in names if name is not None)
+        return f"{given}: {mistake_of(error)}" if given else str(mistake_of(error))
+    if isinstance(error, ValueError):
         return str(error) or type(error).__name__
     return None
 

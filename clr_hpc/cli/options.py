@@ -63,6 +63,7 @@ def on_a_place(
             place = find_place(given.on)
             check(place, given)
             _reject_options_of_others(ctx, place, of_a_place(options))
+            place.check(given)
             function(study_file, given, place)
 
         command.__name__, command.__doc__ = function.__name__, function.__doc__

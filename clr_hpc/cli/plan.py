@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clr_hpc.cli.options import Overrides, Results, StudyFile
-from clr_hpc.cli.study import note_change
+from clr_hpc.cli.study import check_beforehand, note_change
 from clr_hpc.places.options import THROUGHPUT, TrainingOptions
 
 
@@ -28,21 +28,26 @@ def plan(
     """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
     from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.cli.display.terminal import terminal
-    from clr_hpc.config.expand import expand
+    from clr_hpc.config.expand import expand, runs_of_one_seed
+    from clr_hpc.config.given_file import check_output
     from clr_hpc.config.load import load_study
+    from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.data.manifest import open_manifest
     from clr_hpc.places.base import TrainingJob, counted, find_place
     from clr_hpc.places.machine import resources_of
     from clr_hpc.places.processes.measured_plan import plan_of_job
-    from clr_hpc.planning.gantt import save_chart
+    from clr_hpc.planning.gantt import FORMATS, save_chart
     from clr_hpc.planning.lr_range import with_measured
     from clr_hpc.store.study_folder import StudyFolder
 
+    if chart is not None:
+        check_output(chart, FORMATS)
     place = find_place(on)
     study = load_study(study_file, tuple(overrides or ()))
+    folder = StudyFolder.of(results, study.name)
+    check_beforehand(study, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), results)
     checksum = open_manifest(Path(study.pack), verify=False).checksum
     study = with_measured(study, checksum, results)
-    folder = StudyFolder.of(results, study.name)
     note_change(study_file, folder, study, checksum)
     options = TrainingOptions(results=results, throughput=throughput)
     job = TrainingJob(study, checksum, folder, expand(study, checksum), options)

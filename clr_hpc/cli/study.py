@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
+    from clr_hpc.data.manifest import Manifest
     from clr_hpc.places.base import TrainingJob
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -50,6 +54,27 @@ def note_change(given: Path, folder: "StudyFolder", study: "Study", checksum: st
     change = folder.change_to(study, checksum)
     if change is not None:
         complain(f"note: {given} is not what {folder.path} holds: {change}", "yellow")
+
+
+def check_beforehand(study: "Study", runs: "Iterable[RunSpec]", results: Path) -> "Manifest":
+    """See that runs can be trained on a study's pack and written down, before anything takes its time.
+
+    Args:
+        study: of the runs.
+        runs: one of each kind.
+        results: the folder of all results.
+
+    Raises:
+        UserError: they can't.
+    """
+    from clr_hpc.config.given_file import check_writable
+    from clr_hpc.data.manifest import read_manifest
+    from clr_hpc.data.misfits import check_fit
+
+    manifest = read_manifest(Path(study.pack))
+    check_fit(runs, manifest)
+    check_writable(results)
+    return manifest
 
 
 def make_way(job: "TrainingJob") -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clr_hpc.cli.options import on_a_place
-from clr_hpc.cli.study import command, make_way
+from clr_hpc.cli.study import check_beforehand, command, make_way
 from clr_hpc.places.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     """Train the remaining runs of a study, on this machine or a Ray cluster, or submit them to a SLURM cluster."""
     from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.config.expand import runs_of_one_seed
     from clr_hpc.config.load import load_study
-    from clr_hpc.data.manifest import read_manifest
+    from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.places.base import counted
     from clr_hpc.store.study_folder import StudyFolder
 
     console = terminal()
     study = load_study(study_file, options.changes)
     folder = StudyFolder.of(options.results, study.name)
-    # before anything takes its time
-    change = None if options.replace else folder.check(study, read_manifest(Path(study.pack)).checksum)
+    manifest = check_beforehand(study, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), options.results)
+    change = None if options.replace else folder.check(study, manifest.checksum)
     if change is not None:
         _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
     checksum = _checked_pack(console, study, place)
@@ -60,8 +61,9 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     """
     from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.config.base import UserError
-    from clr_hpc.config.expand import range_test_study
+    from clr_hpc.config.expand import range_test_study, runs_of_one_seed
     from clr_hpc.config.load import load_study
+    from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -70,6 +72,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     console = terminal()
     tests = range_test_study(load_study(study_file, options.changes, "range-test"))
     StudyFolder.of(options.results, tests.name)  # rejects what it could not be
+    check_beforehand(tests, runs_of_one_seed(tests, CHECKSUM_OF_NO_PACK), options.results)
     checksum = _checked_pack(console, tests, place)
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0
@@ -127,9 +130,20 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         raise typer.Exit(130)
     if display.failed:
         count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
-        again_line = plain(count, "red") + plain(f"; try them again with the same command: {again}")
-        console.print(again_line, soft_wrap=True)
+        console.print(
+            plain(count, "red") + plain(next_step(display.failed, display.hopeless, again)), soft_wrap=True
+        )
     return display.failed
+
+
+def next_step(failed: int, hopeless: int, again: str) -> str:
+    """Return what to do about runs that failed; trying again is for those that it may help."""
+    if hopeless == failed:
+        return ", and would fail again; change the study as the lines above say"
+    others = (
+        f"; {hopeless} would fail again until the study is changed. Try the others" if hopeless else "; try them"
+    )
+    return f"{others} again with the same command: {again}"
 
 
 def _with_auto_rates(

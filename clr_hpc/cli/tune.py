@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clr_hpc.cli.options import on_a_place
+from clr_hpc.cli.study import check_beforehand
 from clr_hpc.places.options import SearchOptions
 from clr_hpc.store import layout
 
@@ -30,10 +31,13 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     from clr_hpc.cli.display.terminal import plain, terminal
     from clr_hpc.config.base import UserError
     from clr_hpc.config.load import load_study
+    from clr_hpc.config.tuned_study import runs_at_corners
     from clr_hpc.data.manifest import open_manifest
     from clr_hpc.places.base import settings_of
     from clr_hpc.places.job import WorkerTask
     from clr_hpc.store.study_folder import StudyFolder
+    from clr_hpc.tuning.search import make_search
+    from clr_hpc.tuning.space import dimensions_of
     from clr_hpc.tuning.trial_queue import TrialQueue, check_objective
     from clr_hpc.tuning.tuning_folder import TuningFolder
 
@@ -46,9 +50,11 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     study = load_study(study_file, options.changes, "tune")
     if study.tune is None:
         raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
-    with console.status(plain(f"checking {study.pack}")):
-        manifest = open_manifest(Path(study.pack), verify=True)
+    make_search(study.tune.search, dimensions_of(study.tune.space, (1,)), 0)  # its library is there
+    manifest = check_beforehand(study, runs_at_corners(study), options.results)
     check_objective(study, manifest.counts)
+    with console.status(plain(f"checking {study.pack}")):
+        open_manifest(Path(study.pack), verify=True)
     checksum = manifest.checksum
     folder = TuningFolder(StudyFolder.of(options.results, study.name).path, study, checksum)
     if options.dry_run:
@@ -70,12 +76,8 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
 def _describe(say: "Say", folder: "TuningFolder", place: "Place") -> None:
     """Show what a search would try and where; train, measure and write nothing."""
     from clr_hpc.places.base import counted
-    from clr_hpc.tuning.search import make_search
-    from clr_hpc.tuning.space import dimensions_of
 
     tuning, plan = folder.tuning, _plan(folder)
-    dimensions = dimensions_of(tuning.space, folder.batch_sizes_that_fit() or (1,))
-    make_search(tuning.search, dimensions, tuning.search_seed)  # its library is there
     say(_opening(folder, sum(event["event"] == "asked" for event in folder.journal.read())))
     for name, values in tuning.space.named.items():
         say(f"  {name}: {_searched(values)}")

@@ -35,6 +35,12 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     return tuple(runs)
 
 
+def runs_of_one_seed(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
+    """Return the runs of a study's first seed, also where rates are still to be measured: to check them."""
+    changes = {"measured": (*study.measured, *placeholders(study)), "seeds": study.seeds[:1]}
+    return expand(study.model_copy(update=changes), pack_checksum)
+
+
 class _Expansion:
     """The runs of one architecture, optimizer and seed."""
 

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from clr_hpc.config.base import UserError, explain, shortened
-from clr_hpc.config.expand import expand, placeholders
+from clr_hpc.config.expand import runs_of_one_seed
+from clr_hpc.config.given_file import FileError
 from clr_hpc.config.overrides import OverrideError, Purpose, check_overrides, with_overrides
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, check_tuning
@@ -52,12 +53,20 @@ def load_study(path: Path, overrides: tuple[str, ...] = (), purpose: Purpose = "
 def _parse(path: Path) -> Any:
     try:
         return read_yaml(path)
-    except FileNotFoundError:
-        raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
-    except OSError as error:
-        raise StudyError(f"{path}: it can't be read: {error.strerror}; jobs/ has examples") from None
-    except (UserError, ValueError) as error:  # ValueError: the name holds a NUL
+    except FileError as error:
+        if error.is_absent:
+            raise StudyError(f"{path}: no such study file; jobs/ has examples") from None
+        raise StudyError(f"{path}: {_kind_of(path) if error.is_folder else error}") from None
+    except UserError as error:
         raise StudyError(f"{path}: {error}") from None
+
+
+def _kind_of(folder: Path) -> str:
+    """Return what a folder is that was given for a study file, and what to give."""
+    if (folder / "study.yaml").exists():
+        return f"it is a study's folder; name its file, {folder / 'study.yaml'}"
+    kind = "a pack" if (folder / "manifest.json").exists() else "a folder"
+    return f"it is {kind}, not a file; name a study file, jobs/ has examples"
 
 
 def checked_study(values: dict[str, Any]) -> Study:
@@ -68,10 +77,7 @@ def checked_study(values: dict[str, Any]) -> Study:
     """
     study = Study.model_validate(values)
     # each policy with each optimizer, also where a rate is still to be measured
-    measured = (*study.measured, *placeholders(study))
-    of_one_seed = expand(
-        study.model_copy(update={"measured": measured, "seeds": study.seeds[:1]}), CHECKSUM_OF_NO_PACK
-    )
+    of_one_seed = runs_of_one_seed(study, CHECKSUM_OF_NO_PACK)
     if (runs := len(of_one_seed) * len(study.seeds)) > MOST_RUNS:
         raise ValueError(
             f"{runs:,} runs, of {len(study.seeds):,} seeds; a study has at most {MOST_RUNS:,}, so split it"

@@ -34,6 +34,8 @@ class Network:
     """Keyword arguments with which the function returns ImageNet's weights; None where there are none."""
     smallest_image_size: int = 32
     """Pixels; below it the last feature map would be empty."""
+    smallest_image_size_of_one: int = 64
+    """Pixels; below it, a batch of one image leaves batch norm one value to train on. 0: it has no batch norm."""
     compiling_pays_from_pixels: float = 1.4e11
     """Seconds of compiling / seconds it saves per pixel of training images (docs/benchmarks.md). The default
     is the largest value measured."""
@@ -45,6 +47,7 @@ NETWORKS = {
         build="timm:create_model",
         arguments={"model_name": "mobilenetv1_100"},
         imagenet={"pretrained": True},
+        smallest_image_size_of_one=33,
         compiling_pays_from_pixels=4e10,
     ),
     "alexnet": Network(
@@ -52,11 +55,13 @@ NETWORKS = {
         build="torchvision.models:alexnet",
         imagenet={"weights": "IMAGENET1K_V1"},
         smallest_image_size=64,
+        smallest_image_size_of_one=0,
     ),
     "densenet121": Network(
         title="DenseNet-121",
         build="torchvision.models:densenet121",
         imagenet={"weights": "IMAGENET1K_V1"},
+        smallest_image_size_of_one=61,
         compiling_pays_from_pixels=4e10,
     ),
 }
@@ -80,6 +85,14 @@ def _of_another_package(name: str) -> Network:
         raise ValueError(unknown("architecture", name, [*NETWORKS, *others]))
     found: Network = load_plugin(others[name], lambda value: isinstance(value, Network), "a Network")
     return found
+
+
+def no_weights(name: str) -> str:
+    """Say that a network has no ImageNet weights, and what to do."""
+    return (
+        f"{name} has no ImageNet weights to download; set training.initialisation.weights: random, or "
+        "give a state dict as training.initialisation.file"
+    )
 
 
 def _known(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from clr_hpc.config.base import UserError, unknown
-from clr_hpc.config.expand import auto_optimizers, expand, placeholders, range_test_study
+from clr_hpc.config.expand import auto_optimizers, expand, range_test_study, runs_of_one_seed
 from clr_hpc.config.run import Training
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, corners, trial_runs
@@ -101,11 +101,9 @@ def _trained(study: Study, purpose: Purpose) -> tuple[Any, ...]:
     if purpose == "tune" and study.tune is not None:
         trials = [trial_runs(study, corner, CHECKSUM_OF_NO_PACK) for corner in corners(study.tune)]
         return study.name, study.pack, study.tune, trials
-    measured = (*study.measured, *placeholders(study))
-    one_seed = study.model_copy(update={"seeds": study.seeds[:1], "measured": measured})
     auto = auto_optimizers(study)
     tests = expand(range_test_study(study, auto), CHECKSUM_OF_NO_PACK) if auto else ()
-    return study.name, study.pack, study.seeds, expand(one_seed, CHECKSUM_OF_NO_PACK), tests
+    return study.name, study.pack, study.seeds, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), tests
 
 
 def _what_stands_before(path: Sequence[str], study: Study, purpose: Purpose) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from clr_hpc.config.base import UserError
@@ -16,6 +17,27 @@ class PluginError(UserError, ValueError):
 def plugins(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of a group by name, sorted."""
     return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+
+
+class MissingExtraError(UserError):
+    """Something that an extra of this package installs is not there."""
+
+
+def require(module: str, extra: str, what: str) -> None:
+    """Look for a package that an extra installs, and import nothing.
+
+    Args:
+        module: of the package.
+        extra: that installs it.
+        what: needs it, for the error: ``--on ray``.
+
+    Raises:
+        MissingExtraError: it is not there.
+    """
+    if find_spec(module) is None:
+        raise MissingExtraError(
+            f"{what} needs {module}, which is not installed; install it: pip install 'clr-hpc[{extra}]'"
+        )
 
 
 def load_plugin(point: EntryPoint, is_right: Callable[[Any], bool], rule: str) -> Any:

@@ -1,5 +1,6 @@
 """A study file: a grid over tasks, models, optimizers, policies and seeds, and what all its runs share."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -151,7 +152,8 @@ class OneClassOfStudy(FrozenSpec):
 class Study(FrozenSpec):
     """A grid of runs. Every list is crossed with every other."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str
+    """Letters, digits, ``_`` and ``-``: it names the study's folder."""
     pack: str
     """Folder of the pack; a relative one is looked up from where the command runs."""
     pathologies: tuple[str, ...] = PATHOLOGIES
@@ -172,6 +174,17 @@ class Study(FrozenSpec):
     """How rates that are ``auto`` are measured."""
     measured: tuple[MeasuredRates, ...] = ()
     """The rates that replace ``auto``; ``clr-hpc run`` writes them into the study's folder."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", value):
+            possible = re.sub(r"[^A-Za-z0-9_-]+", "-", value).strip("-_")[:40] or "my-study"
+            raise ValueError(
+                f"{shown(value)} must be of letters, digits, _ and -, beginning with one of the first two; "
+                f"take another, such as {possible}"
+            )
+        return value
 
     @field_validator("pathologies", mode="before")
     @classmethod

@@ -92,10 +92,20 @@ def check_tuning(study: Study) -> None:
             "a study with rates that are auto can't be tuned, since another batch size or weight decay would have "
             "other rates suggested; write the rates that 'clr-hpc range-test' prints into the study"
         )
+    for _ in runs_at_corners(study):
+        pass
+
+
+def runs_at_corners(study: Study) -> Iterator[RunSpec]:
+    """Yield the runs of one seed at the corners of the space.
+
+    Raises:
+        ValueError: as ``tuned_study`` does.
+    """
     tuning = _tuning(study)
     of_one_seed = {"seeds": study.seeds[:1], "tune": tuning.model_copy(update={"seeds": None})}
     for values in corners(tuning):
-        trial_runs(study.model_copy(update=of_one_seed), values, CHECKSUM_OF_NO_PACK)
+        yield from trial_runs(study.model_copy(update=of_one_seed), values, CHECKSUM_OF_NO_PACK)
 
 
 def _tuning(study: Study) -> Tuning:

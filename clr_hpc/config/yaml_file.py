@@ -4,9 +4,7 @@ PyYAML reads YAML 1.1, in which ``yes`` is true, ``010`` is 8 and ``1:30`` is 90
 there twice. Its parser in C takes a second for what its parser in Python takes twenty for.
 """
 
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +12,7 @@ from typing import Any, ClassVar
 import yaml
 
 from clr_hpc.config.base import UserError, shortened, shown
+from clr_hpc.config.given_file import as_text, read_given
 
 LARGEST_FILE = 10_000_000
 """Bytes."""
@@ -33,17 +32,9 @@ def read_yaml(file: Path) -> Any:
 
     Raises:
         YamlError: it is not YAML, or holds what people don't mean.
-        OSError: it can't be read.
+        FileError: it can't be read.
     """
-    raw = _bytes_of(file)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise YamlError(
-            f"not UTF-8: byte 0x{raw[error.start]:02x} in line {line}; save the file as UTF-8"
-        ) from None
-    return parse_yaml(text)
+    return parse_yaml(as_text(read_given(file, LARGEST_FILE)))
 
 
 def parse_yaml(text: str) -> Any:
@@ -71,21 +62,6 @@ def to_yaml(values: Any) -> str:
     """Return values as YAML that says the same in versions 1.1 and 1.2."""
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False)
     return text
-
-
-def _bytes_of(file: Path) -> bytes:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place is not waited for
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
-            raise YamlError(f"it can't be read: it is {kind}, not a file; name the file itself")
-        if found.st_size > LARGEST_FILE:
-            raise YamlError(f"it has {found.st_size:,} bytes, more than {LARGEST_FILE:,}; is it another file?")
-        with os.fdopen(descriptor, "rb", closefd=False) as opened:
-            return opened.read()
-    finally:
-        os.close(descriptor)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clr_hpc.config.given_file import check_writable
 from clr_hpc.config.pathologies import PATHOLOGIES, UNKNOWN
 from clr_hpc.data.manifest import (
     MANIFEST,
@@ -164,6 +165,7 @@ def build_pack(
     """
     if folder.exists():
         raise PackError(f"{folder} exists; delete it, or give another name to the new pack")
+    check_writable(folder)
     table = source.table()
     split = split or _natural_split(table.records)
     sides, off_list = assign_splits(table.records, split)

@@ -9,11 +9,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clr_hpc.config.given_file import check_output
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
 from clr_hpc.data.label_table import LabelTable, read_label_table
 from clr_hpc.data.manifest import LabelCounts, Manifest, SplitCounts, count_labels, read_manifest
+from clr_hpc.data.source import SourceError
 from clr_hpc.data.sources.nih import FINDINGS_COLUMN, read_nih_records
 from clr_hpc.data.sources.table import find_label_columns, read_labels
+
+CHARTS = (".png", ".svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ def summarise(path: Path) -> Summary:
         PackError: ``path`` is a folder, but no pack or a damaged one.
         SourceError: ``path`` is a table without labels.
     """
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        raise SourceError(f"{path} is a study file, not a label table; name a pack or a table")
     return _of_pack(path, read_manifest(path)) if path.is_dir() else _of_table(read_label_table(path))
 
 
@@ -121,8 +127,9 @@ def save_label_chart(summary: Summary, path: Path) -> None:
     """Draw the number of images of each label, the most frequent first; the suffix, ``.png`` or ``.svg``, decides.
 
     Raises:
-        ValueError: matplotlib doesn't know the suffix.
+        UserError: the suffix is another, or a folder is there.
     """
+    check_output(path, CHARTS)
     from matplotlib.figure import Figure
 
     positives = summary.positives()
@@ -136,4 +143,5 @@ def save_label_chart(summary: Summary, path: Path) -> None:
     axes.set_title(summary.heading, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -1,7 +1,6 @@
 """A publisher's table as rows of text, plain or gzipped, and the small spellings that such tables share."""
 
 import csv
-import gzip
 import hashlib
 import io
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clr_hpc.config.base import unknown
+from clr_hpc.config.given_file import FileError, as_text, read_given, unpacked
 from clr_hpc.data.source import Rejection, SourceError
 
 AGE_YEARS_MAX = 120
@@ -69,13 +69,15 @@ def read_label_table(path: Path) -> LabelTable:
     Raises:
         SourceError: it can't be opened, isn't CSV in UTF-8, has no row, or a row of more cells than the header.
     """
-    data = _read_bytes(path)
+    data, text = _read(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         columns = tuple(cell.strip() for cell in next(reader, ()))
         rows = [Row(reader.line_num, tuple(cell.strip() for cell in cells)) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    except csv.Error as error:
+        raise SourceError(
+            f"{path}, line {reader.line_num}: it is not CSV: {error}; save the table as CSV, with commas"
+        ) from error
     if not rows:
         raise SourceError(f"{path} has no rows below its header; is it the label table?")
     width = len(columns)
@@ -97,19 +99,20 @@ def read_names(path: Path) -> tuple[tuple[str, ...], str]:
     Raises:
         SourceError: it can't be opened or holds no name.
     """
-    data = _read_bytes(path)
-    names = tuple(data.decode("utf-8-sig", errors="replace").split())
+    data, text = _read(path)
+    names = tuple(text.split())
     if not names:
         raise SourceError(f"{path} holds no image names; give the list as published, one name per line")
     return names, hashlib.sha256(data).hexdigest()
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, str]:
+    """Return what a file holds, decompressed, and as text."""
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (OSError, EOFError) as error:  # gzip.BadGzipFile is an OSError
-        raise SourceError(f"{path} can't be read: {error}") from error
+        data = unpacked(read_given(path))
+        return data, as_text(data)
+    except FileError as error:
+        raise SourceError(f"{path}: {error}") from error
 
 
 @cache

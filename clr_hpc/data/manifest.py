@@ -119,9 +119,12 @@ def read_manifest(folder: Path) -> Manifest:
         PackError: ``folder`` isn't a pack, is of another format version, or its manifest was changed.
     """
     path = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise PackError(f"{folder} is not a pack, but a file; name the folder that 'clr-hpc pack' has made")
     values = read_record(path, _VALUES, _REMEDY)
     if values is None:
-        raise PackError(f"{folder} is not a pack: it has no {MANIFEST}; make one with 'clr-hpc pack'")
+        reason = f"it has no {MANIFEST}" if folder.exists() else "there is no such folder"
+        raise PackError(f"{folder} is not a pack: {reason}; make one with 'clr-hpc pack', or correct the path")
     if isinstance(values, Damaged):
         raise PackError(str(values))
     version = values.get("format_version")

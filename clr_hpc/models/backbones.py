@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clr_hpc.config.network import network
+from clr_hpc.config.network import network, no_weights
 from clr_hpc.config.run import Initialisation
 
 
@@ -81,10 +81,7 @@ def _imagenet_state(architecture: str, file: str | None) -> dict[str, Tensor]:
         return state  # type: ignore[no-any-return]
     weights = network(architecture).imagenet
     if weights is None:
-        raise InitialisationError(
-            f"{architecture} has no ImageNet weights to download; set training.initialisation.weights: random, or "
-            "give a state dict as training.initialisation.file"
-        )
+        raise InitialisationError(no_weights(architecture))
     try:
         return _make(architecture, **weights).state_dict()
     except Exception as error:

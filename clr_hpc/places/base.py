@@ -253,6 +253,13 @@ class Place(ABC):
     ray_lanes: ClassVar[bool] = False
     """Whether it trains in lanes of Ray, which a plan may give several workers or a part of a GPU."""
 
+    def check(self, options: SearchOptions) -> None:  # noqa: B027
+        """See that this place can train, in the first second and without starting or writing anything.
+
+        Raises:
+            UserError: it can't, as where what it needs is not installed.
+        """
+
     @abstractmethod
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show what ``run`` would train and how, and neither train, measure nor write anything."""

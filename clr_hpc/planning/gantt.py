@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clr_hpc.config.given_file import check_output
 from clr_hpc.planning.plan import Plan, PlannedRun
 
 if TYPE_CHECKING:
@@ -35,15 +36,15 @@ def save_chart(plan: Plan, file: Path, title: str) -> None:
         title: stands above.
 
     Raises:
-        ValueError: the ending is another, or nothing is planned.
+        UserError: the ending is another, or a folder is there.
+        ValueError: nothing is planned.
     """
-    if file.suffix not in FORMATS:
-        raise ValueError(f"{file.name} ends in {file.suffix or 'nothing'}; a chart can be {', '.join(FORMATS)}")
+    check_output(file, FORMATS)
     if not plan.lanes:
         raise ValueError("nothing remains to be trained, so there is nothing to draw")
     figure = draw(plan, title)
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".html":
+    if file.suffix.lower() == ".html":
         file.write_text(_page(figure, title))
     else:
         figure.savefig(file, dpi=150)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from clr_hpc.config.given_file import mistake_of
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.records import Count, Damaged, Epochs, Number, PolicyRate, read_bytes, sha256_of, why
@@ -102,7 +103,7 @@ def checksum_damage(file: Path, expected: str | None = None) -> Damaged | None:
     try:
         actual = sha256_of(file)
     except OSError as error:
-        return Damaged(file, f"the file or its checksum can't be read: {error}", REMEDY)
+        return Damaged(file, f"the file or its checksum can't be read: {mistake_of(error).rule}", REMEDY)
     if actual != expected:
         return Damaged(file, f"SHA-256 is {actual}, not {expected[:64]} as when it was written", REMEDY)
     return None

@@ -1,8 +1,6 @@
 """What all readers share: a file becomes the record that it holds, or a ``Damaged`` that says what is wrong."""
 
 import hashlib
-import os
-import stat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from clr_hpc.config.base import UserError
+from clr_hpc.config.given_file import FileError, read_given
 
 T = TypeVar("T")
 LONGEST_REASON = 300
@@ -48,20 +47,9 @@ def required(found: T | Damaged) -> T:
 def read_bytes(file: Path, remedy: str) -> bytes | Damaged | None:
     """Return what a file holds; None where there is no such file."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place is not waited for
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        return Damaged(file, f"it can't be read: {error}", remedy)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return Damaged(file, "it is not a file", remedy)
-        with os.fdopen(descriptor, "rb", closefd=False) as opened:
-            return opened.read()
-    except (OSError, MemoryError) as error:
-        return Damaged(file, f"it can't be read: {error!r}", remedy)
-    finally:
-        os.close(descriptor)
+        return read_given(file)
+    except FileError as error:
+        return None if error.is_absent else Damaged(file, f"it can't be read: {error.mistake.rule}", remedy)
 
 
 def read_record(file: Path, kind: TypeAdapter[T], remedy: str) -> T | Damaged | None:

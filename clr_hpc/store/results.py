@@ -1,5 +1,7 @@
 """``result.json`` of a run: how it ended, and which files belong to that."""
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import format_exception
@@ -8,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from clr_hpc.config.given_file import mistake_of
 from clr_hpc.store import layout
 from clr_hpc.store.records import (
     Count,
@@ -26,6 +29,10 @@ from clr_hpc.store.records import (
 REMEDY = "'clr-hpc run' trains the run again"
 VERIFIED = (layout.METRICS, layout.PREDICTIONS)
 """Files of a done run whose checksums are verified wherever its result counts."""
+_OF_THE_SPEC = re.compile(
+    r"(rank \d+ of \d+: )?(BaselineError: .* failed: )?(FloatingPointError|EmptyTaskError|ValueError): "
+)
+"""Reasons with which the same spec fails on any machine: it diverges, or a value of it is of no use."""
 WEIGHTS = (layout.BEST, layout.SWA)
 """Files whose checksums are verified where they are loaded. They may be deleted to save space."""
 
@@ -209,7 +216,7 @@ def _disagreement(folder: Path, result: DoneResult, verify: bool) -> Damaged | N
             if name not in WEIGHTS:
                 return Damaged(file, f"it is missing, and {layout.RESULT} names it", REMEDY)
         except OSError as error:
-            return Damaged(file, f"it can't be read: {error}", REMEDY)
+            return Damaged(file, f"it can't be read: {mistake_of(error).rule}", REMEDY)
     return None
 
 
@@ -222,6 +229,14 @@ def states_of_files(folder: Path) -> dict[str, FileState]:
 def is_done(result: Result | Damaged | None) -> bool:
     """Say whether a run's result is that of a finished training."""
     return result is not None and not isinstance(result, Damaged) and result["status"] == "done"
+
+
+def would_fail_again(result: Mapping[str, Any]) -> bool:
+    """Return whether a run failed for its own spec, so that only another study changes that.
+
+    What machines, disks and memory cause may be gone at the next try.
+    """
+    return _OF_THE_SPEC.match(str(result.get("reason"))) is not None
 
 
 def failure(error: BaseException, seconds: float) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.compare import differences
 from clr_hpc.config.expand import expand, placeholders
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
@@ -13,6 +12,7 @@ from clr_hpc.config.study import Study
 from clr_hpc.config.yaml_file import to_yaml
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
+from clr_hpc.store.compare import differences
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import Result, check_result, is_done, read_result
 from clr_hpc.store.run_files import Environment, read_environments

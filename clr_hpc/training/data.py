@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, Task
+from clr_hpc.data.misfits import lack_of_images
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SPLITS, SplitName
 
@@ -133,21 +134,12 @@ def task_data(task: Task, pack: Pack) -> TaskData:
     labels = task_labels(task, pack)
     splits = {split: _known(pack.rows_of(split), labels) for split in SPLITS}
     training = splits["train"]
-    if isinstance(task, BinaryTask):
-        for word, value in (("with", 1), ("without", 0)):
-            if not (training.labels == value).any():
-                raise EmptyTaskError(
-                    f"no training image {word} {task.pathology} among {len(training)}; "
-                    "leave this pathology out of the study or pack more images"
-                )
-    else:
-        normal = training.labels == 0
-        training = LabelledRows(training.rows[normal], training.labels[normal])
-        if len(training) < 2:
-            raise EmptyTaskError(
-                f"{len(training)} training images of {task.normal}; a one-class model needs two or more: "
-                "choose another class or pack more images"
-            )
+    is_binary = isinstance(task, BinaryTask)
+    of_label = training.labels == is_binary  # a one-class task's own class has label 0
+    if (lack := lack_of_images(task, int(of_label.sum()), int((~of_label).sum()))) is not None:
+        raise EmptyTaskError(lack)
+    if not is_binary:
+        training = LabelledRows(training.rows[of_label], training.labels[of_label])
     _, patients = np.unique(pack.index["patient"].to_numpy(dtype=str)[training.rows], return_inverse=True)
     return TaskData(training, splits, patients.astype(np.int64))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask
+from clr_hpc.data.misfits import too_small
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.prefetch import device_pixels
 from clr_hpc.data.splits import SplitName
@@ -61,11 +62,8 @@ class Trainer:
             EmptyTaskError: the training split has nothing to learn from.
             InitialisationError: the initial weights can't be obtained.
         """
-        if pack.manifest.size < spec.training.image_size:
-            raise ValueError(
-                f"image_size={spec.training.image_size} is larger than the pack's {pack.manifest.size} pixels; "
-                "lower image_size or pack the source again with a larger --size"
-            )
+        if (small := too_small(spec, pack.manifest)) is not None:
+            raise ValueError(small)
         self.spec, self.pack, self.group, self.device = spec, pack, group, group.device
         self.micro_batches, self.timeline = micro_batches, timeline
         pixels = device_pixels(pack, self.device)

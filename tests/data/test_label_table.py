@@ -42,10 +42,10 @@ def test_missing_last_cells_are_blank_and_further_ones_an_error(tmp_path: Path) 
     [
         pytest.param(b"", "no rows below its header", id="empty"),
         pytest.param(b"image,label\n", "no rows below its header", id="a header alone"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\xff\xfe", "not a CSV file in UTF-8", id="an image"),
-        pytest.param(b'image,label\n"a.png,1\n', "not a CSV file in UTF-8", id="a quote left open"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\xff\xfe", "not UTF-8: byte 0x89 in line 1", id="an image"),
+        pytest.param(b'image,label\n"a.png,1\n', "line 2: it is not CSV", id="a quote left open"),
         # gzip writes the time into what it packs: without a name, test workers would collect different tests
-        pytest.param(gzip.compress(b"image\na.png\n" * 100)[:-20], "can't be read", id="cut short"),
+        pytest.param(gzip.compress(b"image\na.png\n" * 100)[:-20], "ends before its compressed", id="cut short"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, message: str) -> None:

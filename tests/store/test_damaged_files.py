@@ -137,7 +137,7 @@ def test_what_is_damaged_is_named_and_nothing_is_raised(name: str, folder: Path,
     check()
     (folder / name).unlink()
     (folder / name).mkdir()
-    assert "is not a file" in READERS[name](folder, spec).reason
+    assert "it is a folder, not a file" in READERS[name](folder, spec).reason
 
 
 def test_a_damaged_line_of_metrics_costs_that_line_only(folder: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_damaged_study_is_an_error_that_names_it(folder: Path) -> None:
     check()
     (folder / layout.STUDY).unlink()
     (folder / layout.STUDY).mkdir()
-    with pytest.raises(StudyError, match=r"study\.yaml: it can't be read"):
+    with pytest.raises(StudyError, match=r"study\.yaml: it is a folder, not a file"):
         load_study(folder / layout.STUDY)
 
 

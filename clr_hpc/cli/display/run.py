@@ -14,6 +14,7 @@ from clr_hpc.cli.display.terminal import plain
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
 from clr_hpc.planning.plan import Plan
+from clr_hpc.store.results import would_fail_again
 from clr_hpc.store.run_folder import RunFolder, latest_metrics
 from clr_hpc.training.run import ExitStatus
 
@@ -40,6 +41,7 @@ class RunDisplay:
         self._whole = self._progress.add_task("all runs", total=total, completed=already_done, detail="")
         self._lines: dict[RunSpec, TaskID] = {}
         self.failed = 0
+        self.hopeless = 0
         """How many runs have ended without a result."""
 
     def say(self, line: str) -> None:
@@ -93,6 +95,7 @@ class RunDisplay:
             opening, rest = plain("done    ", "green"), _summary(result)
         elif outcome == "failed":
             opening, rest = plain("failed  ", "red"), str(result.get("reason"))
+            self.hopeless += would_fail_again(result)
         else:
             opening, rest = plain("in use  ", "yellow"), "another process is training it"
         self._console.print(opening + plain(f"{describe_run(spec)}  {rest}"), soft_wrap=True)

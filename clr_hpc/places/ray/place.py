@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from clr_hpc.config.plugins import require
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.places.base import Ended, Events, Place, TrainingJob, counted
 from clr_hpc.places.job import WorkerTask
@@ -28,6 +29,12 @@ class Ray(Place):
     options = frozenset({"address", "cpus", "gpus", "lanes", "workers_per_lane"})
     instead: ClassVar[Mapping[str, str]] = {"cohort": "let lanes share a GPU with --lanes"}
 
+    def check(self, options: SearchOptions) -> None:
+        """See that Ray is installed, and that this machine has the GPUs that a cluster of its own is to have."""
+        require("ray", "ray", f"--on {self.name}")
+        if options.address is None:
+            check_gpus(options.gpus)
+
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show the lanes, the plan as far as throughput is known, and the runs; start and join no cluster."""
         if not job.show(events):
@@ -35,7 +42,6 @@ class Ray(Place):
         if job.options.address is not None:
             events.say(f"would join {job.options.address}; its nodes decide on the lanes")
         else:
-            check_gpus(job.options.gpus)
             lanes = _lanes(job, resources_of(job.options.gpus, job.options.cpus), events)
             count = counted(len(lanes.shapes), "lane")
             events.say(f"would start a cluster and {count}, the first of {lanes.shapes[0].text}")
@@ -50,8 +56,6 @@ class Ray(Place):
             LaneError: there is no room for the lanes that were asked for.
         """
         options = job.options
-        if options.address is None:
-            check_gpus(options.gpus)
         job.prepare()
         if not job.show(events):
             return Ended(is_complete=True)

@@ -5,14 +5,18 @@ All of it is for login nodes: nothing here imports torch, and nothing stays open
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from clr_hpc.config.base import UserError
+from clr_hpc.config.plugins import require
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
+from clr_hpc.places.options import SearchOptions, TrainingOptions
 from clr_hpc.places.slurm.commands import Job
 from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run, read_slurm_status
 from clr_hpc.places.slurm.ledger import Ledger, Submission
+from clr_hpc.places.slurm.request import check_request
 from clr_hpc.places.slurm.sbatch import sbatch_text
 from clr_hpc.places.slurm.shape import choose, plan_of_allocation, plan_of_array
 from clr_hpc.places.slurm.site import Site, load_site
@@ -43,6 +47,14 @@ class Slurm(Place):
         "cpus": "set cpus in the site file",
         "gpus": "set gpus in the site file",
     }
+
+    def check(self, options: SearchOptions) -> None:
+        """See that submitit and SLURM are here, and that the site file suits the cluster and the results."""
+        assert isinstance(options, TrainingOptions)
+        require("submitit", "slurm", f"--on {self.name}")
+        site = load_site(options.site)
+        _check_is_shared(options.results, site)
+        check_request(site)
 
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show what would be given to sbatch, the runs of each job and, with ``--throughput``, the plan."""
@@ -101,13 +113,16 @@ def _ledger_of(study: StudyFolder) -> Ledger:
 def _site_of(job: TrainingJob) -> Site:
     """Read the site file, and see that the study's folder lies where all nodes see it."""
     site = load_site(job.options.site)
-    folder = job.folder.path
+    _check_is_shared(job.folder.path, site)
+    return site
+
+
+def _check_is_shared(folder: Path, site: Site) -> None:
     if not folder.resolve().is_relative_to(site.shared_folder.resolve()):
         raise UserError(
             f"{folder.absolute()} is not in shared_folder={site.shared_folder} of the site file, so that nodes "
             f"may not see it; give --results {site.shared_folder / 'results'}"
         )
-    return site
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from clr_hpc.config.base import FrozenSpec, UserError, explain
+from clr_hpc.config.given_file import FileError
 from clr_hpc.config.yaml_file import read_yaml
 
 DEFAULT_SITE_FILE = Path("~/.config/clr-hpc/site.yaml")
@@ -90,11 +91,11 @@ def load_site(path: Path | None) -> Site:
     file = (path or DEFAULT_SITE_FILE).expanduser()
     try:
         values = read_yaml(file)
-    except OSError as error:
+    except FileError as error:
         raise SiteError(
-            f"{file}: {error.strerror}; copy slurm/site.example.yaml there and fill it in, or give --site FILE"
+            f"{file}: {error.mistake.rule}; copy slurm/site.example.yaml there and fill it in, or give --site FILE"
         ) from None
-    except (UserError, ValueError) as error:
+    except UserError as error:
         raise SiteError(f"{file}: {error}") from None
     if not isinstance(values, dict):
         raise SiteError(

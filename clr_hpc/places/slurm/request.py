@@ -1,0 +1,76 @@
+"""What a site file asks of a node, compared with the cluster's nodes before anything is submitted."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clr_hpc.config.base import UserError, unknown
+from clr_hpc.places.slurm.commands import SlurmError, call
+from clr_hpc.places.slurm.site import Site
+
+SUBMITTING = "sbatch"
+
+
+@dataclass(frozen=True)
+class _Node:
+    partition: str
+    is_default: bool
+    cpus: int
+    memory_mb: int
+    gpus: int
+
+
+def check_request(site: Site) -> None:
+    """See that SLURM is here, knows the site file's partition, and has a node there that is large enough.
+
+    A cluster that does not answer is not waited for: submitting says so.
+
+    Raises:
+        UserError: it isn't, doesn't or hasn't.
+    """
+    if shutil.which(SUBMITTING) is None:
+        raise SlurmError(f"{SUBMITTING} is not installed here; use a login node of the cluster")
+    try:
+        nodes = _nodes()
+    except SlurmError:
+        return
+    if not nodes:
+        return
+    wanted = site.partition.split(",") if site.partition else []
+    known = list(dict.fromkeys(node.partition for node in nodes))
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"partition={name} of the site file: {unknown('partition', name, known)}")
+    _check_size(site, [node for node in nodes if node.partition in wanted or (not wanted and node.is_default)])
+
+
+def _check_size(site: Site, nodes: Sequence[_Node]) -> None:
+    where = f"in partition {site.partition}" if site.partition else "in the default partition"
+    asked = {
+        "cpus": (site.cpus, max((node.cpus for node in nodes), default=None)),
+        "gpus": (site.gpus, max((node.gpus for node in nodes), default=None)),
+        "memory_gb": (site.memory_gb or 0, max((node.memory_mb / 1024 for node in nodes), default=None)),
+    }
+    for key, (value, most) in asked.items():
+        if most is not None and value > most:
+            raise UserError(
+                f"{key}={value:g} of the site file is more than the {most:g} of the largest node {where}; "
+                f"lower {key}, or name another partition"
+            )
+
+
+def _nodes() -> list[_Node]:
+    lines = call(["sinfo", "--noheader", "--Node", "--format=%P|%c|%m|%G"]).splitlines()
+    return [_node(*line.strip().split("|", maxsplit=3)) for line in lines if line.count("|") >= 3]
+
+
+def _node(partition: str, cpus: str, memory: str, resources: str) -> _Node:
+    gpus = sum(int(count) for count in re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", resources))
+    return _Node(partition.rstrip("*"), partition.endswith("*"), _number(cpus), _number(memory), gpus)
+
+
+def _number(text: str) -> int:
+    """Return the digits of ``16`` or ``16+``."""
+    found = re.match(r"\d+", text)
+    return int(found[0]) if found else 0
