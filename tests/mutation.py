@@ -1,9 +1,11 @@
 """Damage as disks, killed writers and people do it, drawn by Hypothesis."""
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
 
+import yaml
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -68,6 +70,62 @@ def damaged_lines(draw: st.DrawFn, content: bytes) -> bytes:
     number = draw(st.integers(0, len(lines) - 1))
     lines[number] = draw(damaged_json(lines[number]))
     return b"\n".join(lines) + b"\n"
+
+
+@st.composite
+def damaged_yaml(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return YAML of which a value is another, a key is missing, misspelt or there twice; or damaged bytes."""
+    how = draw(st.sampled_from(("bytes", "junk", "junk", "junk", "near", "missing", "misspelt", "twice")))
+    if how == "bytes":
+        return draw(damaged_bytes(content))
+    if how == "twice":
+        lines = content.splitlines(keepends=True)
+        return b"".join([*lines, draw(st.sampled_from(lines))])
+    values = yaml.safe_load(content)
+    owner, key = draw(st.sampled_from(list(_places(values))))
+    if how == "missing":
+        del owner[key]
+    elif how == "misspelt" and isinstance(key, str):
+        owner[_misspelt(draw, key)] = owner.pop(key)
+    elif how == "near" and isinstance(owner[key], int | float):
+        owner[key] = draw(st.sampled_from((str(owner[key]), owner[key] + 1, owner[key] * 1.5, -owner[key])))
+    elif how == "near" and isinstance(owner[key], str):
+        owner[key] = _misspelt(draw, owner[key])
+    else:
+        owner[key] = draw(st.sampled_from([value for value in JUNK if value != "\ud800"]))
+    return yaml.safe_dump(values, sort_keys=False).encode()
+
+
+@st.composite
+def damaged_csv(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return a table with another cell, a cell or row less or more, a misspelt column; or damaged bytes."""
+    how = draw(st.sampled_from(("bytes", "bytes", "cell", "cell", "fewer", "more", "column", "row", "form")))
+    if how == "bytes":
+        return draw(damaged_bytes(content))
+    if how == "form":
+        forms = (content.replace(b",", b";"), content.replace(b"\n", b"\r\n"), gzip.compress(content, mtime=0))
+        return draw(st.sampled_from((*forms, b"\xef\xbb\xbf" + content, content.decode().encode("utf-16"))))
+    lines = [line.split(",") for line in content.decode().splitlines()]
+    row = draw(st.integers(0 if how == "column" else 1, 0 if how == "column" else len(lines) - 1))
+    place = draw(st.integers(0, len(lines[row]) - 1))
+    if how == "column":
+        lines[row][place] = _misspelt(draw, lines[row][place])
+    elif how == "row":
+        lines.insert(draw(st.integers(1, len(lines))), list(lines[row]))
+    elif how == "fewer":
+        del lines[row][place]
+    elif how == "more":
+        lines[row].insert(place, "1")
+    else:
+        lines[row][place] = draw(st.sampled_from(("", "maybe", "-1", "1", "0", "nan", '"', "a\0b", "1e9", " ")))
+    return "".join(",".join(line) + "\n" for line in lines).encode()
+
+
+def _misspelt(draw: st.DrawFn, word: str) -> str:
+    place = draw(st.integers(0, max(0, len(word) - 1)))
+    return draw(
+        st.sampled_from((word[:place] + word[place + 1 :], word[:place] + "x" + word[place:], word.upper()))
+    )
 
 
 def damage_of(name: str) -> Callable[[bytes], st.SearchStrategy[bytes]]:

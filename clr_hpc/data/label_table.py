@@ -49,9 +49,20 @@ class LabelTable:
         return position
 
     def find_column(self, *names: str) -> int | None:
-        """Return the position of the first of these columns that the table has, or None."""
+        """Return the position of the first of these columns that the table has, or None.
+
+        Raises:
+            SourceError: two columns have the name.
+        """
         known = [_plain(column) for column in self.columns]
-        return next((known.index(_plain(name)) for name in names if _plain(name) in known), None)
+        found = next((_plain(name) for name in names if _plain(name) in known), None)
+        if found is None:
+            return None
+        if known.count(found) > 1:
+            raise SourceError(
+                f"{self.path} has two columns of the name {self.columns[known.index(found)]!r}; rename one"
+            )
+        return known.index(found)
 
     def cells(self, name: str) -> list[str]:
         """Return one column from top to bottom.
@@ -81,6 +92,13 @@ def read_label_table(path: Path) -> LabelTable:
     if not rows:
         raise SourceError(f"{path} has no rows below its header; is it the label table?")
     width = len(columns)
+    number, last = rows[-1]
+    named = max((place for place, column in enumerate(columns, start=1) if column), default=0)
+    if len(last) < named and not text.endswith(("\n", "\r")):
+        raise SourceError(
+            f"{path}, row {number}, the last: {len(last)} cells under {width} columns and no end of the line; the "
+            "file is cut short, copy it again from where it came"
+        )
     for number, cells in rows:
         # NIH's first edition ends its header, but not its rows, with a comma: missing last cells are blank
         if any(cells[width:]):

@@ -4,6 +4,7 @@ Wang et al., "ChestX-ray8", CVPR 2017. The first edition (``Data_Entry_2017.csv`
 columns and ages differently, and 181 images have other labels.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from clr_hpc.data.label_table import (
 )
 from clr_hpc.data.source import Box, ImageRecord, Option, Rejection, SourceError, SourceTable
 
+log = logging.getLogger(__name__)
 FINDINGS_COLUMN = "Finding Labels"
 """Column that identifies NIH's table."""
 
@@ -106,6 +108,9 @@ def read_nih_records(
     age = table.find_column("Patient Age")
     sex = table.find_column("Patient Gender", "Patient Sex")
     view = table.find_column("View Position")
+    for name, position in (("Patient Age", age), ("Patient Sex", sex), ("View Position", view)):
+        if position is None:
+            log.warning("%s: no column %r; without it these are unknown for all images", table.path, name)
     records = []
     rows, rejections = unique_rows(table, image)
     for name, (_, row) in rows.items():

@@ -1,7 +1,9 @@
 """Any CSV table with an image column and label columns, and the folder its image names refer to."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from clr_hpc.data.label_table import (
 )
 from clr_hpc.data.source import ImageRecord, Option, Rejection, SourceError, SourceTable
 
+log = logging.getLogger(__name__)
 _LABEL_VALUES = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), POSITIVE),
     **dict.fromkeys(("0", "0.0", "false", "no", "negative"), NEGATIVE),
@@ -129,7 +132,17 @@ def find_label_columns(table: LabelTable, given: Mapping[str, str]) -> dict[str,
             f"{table.path} has no column named like one of {', '.join(PATHOLOGIES)}; "
             f"say which column is which pathology; its columns are {', '.join(table.columns)}"
         )
-    return positions | by_name
+    found = positions | by_name
+    missing = [name for name in PATHOLOGIES if name not in found]
+    for position, column in enumerate(table.columns):
+        if position not in found.values() and (
+            meant := get_close_matches(column.lower(), missing, n=1, cutoff=0.8)
+        ):
+            log.warning(
+                "%s: column %r is not read; did you mean %s? rename it, or give --label %s=%s",
+                *(table.path, column, meant[0], column, meant[0]),
+            )
+    return found
 
 
 def read_labels(table: LabelTable, row: Row, columns: Mapping[str, int]) -> tuple[int, ...]:
