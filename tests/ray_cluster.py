@@ -38,7 +38,8 @@ def ray_cluster(folder: Path, nodes: int) -> Iterator[RayNodes]:
     token = folder / "token"
     token.touch(0o600)
     token.write_text(secrets.token_hex(32))
-    environment = os.environ | SETTINGS | ON_THIS_MACHINE_ALONE | {"RAY_AUTH_TOKEN_PATH": str(token)}
+    patient = {"RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
+    environment = os.environ | SETTINGS | ON_THIS_MACHINE_ALONE | {"RAY_AUTH_TOKEN_PATH": str(token)} | patient
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("integration") / "ray_nodes.py"), str(nodes)],
         stdin=subprocess.PIPE,

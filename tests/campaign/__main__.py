@@ -237,7 +237,12 @@ def main() -> int:
                 waiting += [
                     pool.submit(campaign.run, one, there[one.place]) for one in drawn if one.place in names
                 ]
-            ended = [one.result() for one in waiting]
+            try:
+                ended = [one.result() for one in waiting]
+            except BaseException:
+                for one in waiting:
+                    one.cancel()
+                raise
     print(table(ended))
     failed = sorted(each.drawn.number for each in ended if each.wrong)
     wrong = f"{len(failed)} of {len(ended)} faults showed something wrong"

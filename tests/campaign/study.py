@@ -37,7 +37,8 @@ STUDY = {
 }
 """A baseline, its retraining and control, and a run from scratch: each has some seconds in which it can be hit."""
 HUNG_SECONDS = 300
-"""A command that takes longer is a fault of its own."""
+HUNG_TIMES = 10
+"""A command hangs that takes longer, and so many times as long as the undisturbed study: machines may be busy."""
 ORPHAN_SECONDS = 60
 """In which the processes of a command that has ended must have ended too: one that is importing torch, on a busy
 machine."""
@@ -74,9 +75,9 @@ class Place:
     """Where a study is trained: this machine."""
 
     name: ClassVar[str] = "here"
-    seconds: float
+    seconds: float = 0.0
     """How long the undisturbed study takes, and ``command_seconds`` its command."""
-    command_seconds: float
+    command_seconds: float = 0.0
     undisturbed: dict[str, dict[str, Any]]
     """What ``outcome`` is of it."""
     leaves: frozenset[str] = frozenset()
@@ -189,18 +190,28 @@ class Trial:
     def await_end(self) -> int:
         """Wait for the last command, and for the jobs that it has left; return its exit code."""
         try:
-            code = self.commands[-1].wait(HUNG_SECONDS)
+            code = self.commands[-1].wait(self.patience)
         except subprocess.TimeoutExpired:
-            raise HungError(f"the command has not ended after {HUNG_SECONDS} s") from None
+            raise HungError(f"the command has not ended after {self.patience:.0f} s") from None
         self.place.await_end(self)
         return code
 
-    def wait(self, condition: Callable[[], bool], seconds: float = HUNG_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
+    @property
+    def patience(self) -> float:
+        """Return after how many seconds something hangs."""
+        return max(HUNG_SECONDS, HUNG_TIMES * self.place.seconds)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so.
+
+        Raises:
+            HungError: it takes too long.
+        """
+        deadline = time.monotonic() + self.patience
         while not condition():
             if time.monotonic() > deadline:
-                raise HungError(f"waited {seconds:g} s for {condition.__qualname__}")
-            time.sleep(0.02)
+                raise HungError(f"waited {self.patience:.0f} s for {condition.__qualname__}")
+            time.sleep(0.05)
 
     @property
     def is_under_way(self) -> bool:
@@ -247,7 +258,7 @@ class Trial:
             found[:] = find()
             return bool(found) or not self.is_under_way
 
-        self.wait(is_there, 60)
+        self.wait(is_there)
         if not found:
             raise MissedError
         return self.chance.choice(sorted(found))
