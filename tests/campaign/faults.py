@@ -169,6 +169,8 @@ def damaged(name: str, of_study: bool = False) -> Strike:
 
 
 def _damage(name: str, content: bytes, chance: Random) -> bytes:
+    if not content:
+        return b"\xff"
     drawn: list[bytes] = []
 
     @seed(chance.getrandbits(32))
