@@ -31,6 +31,7 @@ Processes of one machine don't need all this: they hold a lock that the kernel g
 import errno
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -44,7 +45,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from clr_hpc.store import layout
-from clr_hpc.store.atomic import OWNER_ALONE, owner_of, write_json
+from clr_hpc.store.atomic import OWNER_ALONE, own_files, owner_of, write_json
 from clr_hpc.store.records import Count
 
 
@@ -81,6 +82,8 @@ class LeaseHolder:
 
 
 _HOLDER = TypeAdapter(LeaseHolder)
+_ON_THE_WAY = re.compile(r"\.lease\.(claim|after)\.[\w-]+")
+"""Names of leases that are about to take their place."""
 _UNREADABLE = LeaseHolder("unreadable", "an unknown host", "", 0, 0, "unreadable lease", "")
 
 
@@ -209,6 +212,7 @@ class Lease:
             raise
         finally:
             claim.unlink(missing_ok=True)
+        self._remove_left_over()
         self._renewed = _now()
         self._heart.start()
 
@@ -276,6 +280,14 @@ class Lease:
             claim.replace(self._path)
         finally:
             succession.unlink(missing_ok=True)
+
+    def _remove_left_over(self) -> None:
+        """Remove what takers left that were killed on the way: no other can still succeed to whom they would."""
+        oldest = os.fstat(self._file).st_mtime - self._timing.stale_seconds - self._timing.skew_seconds
+        for path in own_files(self._folder, _ON_THE_WAY):
+            left = read_file(path)
+            if left is not None and (left.by.is_known_dead or left.renewed < oldest):
+                path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._timing.renew_seconds):

@@ -68,6 +68,7 @@ class RunFolder:
             self._lease = lease
             self._spec = spec
             remove_left_over(self.path, self.path / layout.CHECKPOINTS, self.path / layout.SNAPSHOTS)
+            self._drop_remains()
             self._set_aside_what_is_damaged()
             write_json(self.path / layout.SPEC, spec.model_dump(mode="json"))
             starts = read_environments(self.path) or []
@@ -223,6 +224,19 @@ class RunFolder:
         self.confirm_lease()
         with (self.path / layout.METRICS).open("a") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def _drop_remains(self) -> None:
+        """Drop the checkpoints where the folder was removed while a process trained in it, and wrote once more.
+
+        Metrics and snapshots from before are gone then, and only training from the beginning brings them back. Two
+        files that each start writes, and that a running process does not, tell: both are missing.
+        """
+        if (self.path / layout.SPEC).exists() or (self.path / layout.ENVIRONMENT).exists():
+            return
+        for folder in (layout.CHECKPOINTS, layout.SNAPSHOTS):
+            if files := tensor_files(self.path / folder):
+                logger.warning("%s: the run's folder was removed while it was trained; it starts again", files[-1])
+                drop(files)
 
     def _set_aside_what_is_damaged(self) -> None:
         """Give a result that doesn't count another name, so that the run is made again.

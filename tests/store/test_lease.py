@@ -204,6 +204,34 @@ def test_a_taker_that_died_half_way_is_the_holder_and_has_a_successor(
     assert json.loads((tmp_path / LEASE).read_text())["host"] == "node3"
 
 
+@pytest.mark.parametrize("kind", ["claim", "after"])
+def test_what_killed_takers_left_is_removed_and_what_live_ones_need_is_not(
+    kind: str, lease: Callable[..., Lease], tmp_path: Path
+) -> None:
+    dead, alive, old, new = (tmp_path / f".lease.{kind}.{name}" for name in ("dead", "alive", "old", "new"))
+    this = LeaseHolder.this_process("lane 1")
+    dead.write_text(json.dumps(asdict(replace(this, pid=2**22 + 1))))
+    alive.write_text(json.dumps(asdict(this)))
+    leave_lease(old, "node1", age_seconds=1000)
+    leave_lease(new, "node1", age_seconds=0)
+    lease("node2").acquire(alone_on_machine=True)
+    assert names(tmp_path) == {LEASE, alive.name, new.name}
+
+
+def test_what_is_left_of_a_removed_folder_is_not_resumed(tmp_path: Path) -> None:
+    """A process that was writing makes a folder again; steps and snapshots from before are gone."""
+    saved = tmp_path / "run" / "checkpoints" / "000000000032.safetensors"
+    with RunFolder(tmp_path / "run", QUICK).open(SPEC, {"host": "here"}, "lane 1"):
+        shutil.rmtree(tmp_path / "run")
+        saved.parent.mkdir(parents=True)
+        saved.touch()
+    with RunFolder(tmp_path / "run", QUICK).open(SPEC, {"host": "here"}, "lane 1"):
+        assert not saved.exists()
+        saved.touch()
+    with RunFolder(tmp_path / "run", QUICK).open(SPEC, {"host": "here"}, "lane 1"):
+        assert saved.exists(), "as after any kill"
+
+
 @pytest.mark.parametrize("text", ["", '{"host": "node1"}', "[]", "no JSON"])
 def test_an_unreadable_one_ends_like_any_other(text: str, lease: Callable[..., Lease], tmp_path: Path) -> None:
     path = tmp_path / LEASE
@@ -244,8 +272,9 @@ def test_a_run_that_is_removed_while_it_is_trained_gets_no_result(removed: str, 
         folder.resume_at(0)
         folder.record_step(32, **step_values())
         if removed == "folder":
-            shutil.rmtree(folder.path)
-            folder.path.mkdir()  # as a writer does that makes its own folder
+            # a thread that writes may be quicker than the removal, and leaves a folder
+            shutil.rmtree(folder.path, ignore_errors=True)
+            folder.path.mkdir(exist_ok=True)
         else:
             (folder.path / LEASE).unlink()
         for write in (
