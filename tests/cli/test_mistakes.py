@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +30,8 @@ class Mistake(NamedTuple):
     told: tuple[str, ...]
     absent: str | None = None
     """A package that is not installed."""
-    commands: tuple[str, ...] = ()
-    """Commands of SLURM that are installed."""
+    commands: Mapping[str, str] = {}
+    """Commands of SLURM that are installed, and what they do."""
 
 
 def mistake(typed: str, *told: str, **more: Any) -> Mistake:
@@ -41,7 +41,9 @@ def mistake(typed: str, *told: str, **more: Any) -> Mistake:
 RUN = "run study.yaml"
 PACK = "pack table --images images --labels labels.csv --image-column image --output new"
 SITE = "run study.yaml --on slurm --site"
-SLURM = {"commands": ("sbatch", "sinfo")}
+SINFO = "echo 'batch*|8|64000|(null)'; echo 'batch*|16|64000|gpu:a100:4(S:0-1)'; echo 'big|64|9|(null)'"
+SLURM = {"commands": {"sbatch": "exit 1", "sinfo": SINFO}}
+SILENT = {"commands": {"sbatch": "exit 1", "sinfo": "echo no controller >&2; exit 1"}}
 
 MISTAKES = {
     # the study file
@@ -137,6 +139,7 @@ MISTAKES = {
         absent="submitit",
     ),
     "no SLURM": mistake(f"{SITE} site.yaml", "sbatch", "is not installed here", "use a login node"),
+    "SLURM is silent": mistake(f"{SITE} site.yaml", "sinfo", "no controller", **SILENT),
     "no GPU": mistake(f"{RUN} --on ray --gpus 2", "--gpus 2", "this machine has 0", "leave it out"),
     "no GPU to plan with": mistake("plan study.yaml --gpus 2", "no GPU to measure on", "give --throughput FILE"),
     "no site file": mistake(
@@ -242,7 +245,6 @@ STUDIES: dict[str, dict[str, Any]] = {
     "type": {"training": {"epochs": "two"}},
     "search": {"tune": {"search": "optuna-tpe", "trials": 2, "space": {"lr_max": [0.01, 0.02]}}},
 }
-SINFO = "echo 'batch*|8|64000|(null)'; echo 'batch*|16|64000|gpu:a100:4(S:0-1)'; echo 'big|64|9|(null)'"
 
 
 @pytest.fixture(scope="module")
@@ -308,8 +310,8 @@ def test_a_mistake_is_answered_before_anything_starts(
     if one.absent is not None:
         monkeypatch.setitem(sys.modules, one.absent, None)
         monkeypatch.delitem(sys.modules, "clr_hpc.tuning.optuna_search", raising=False)
-    for name in one.commands:
-        (at_the_desk / "bin" / name).write_text(f"#!/bin/sh\n{SINFO if name == 'sinfo' else 'exit 1'}\n")
+    for name, script in one.commands.items():
+        (at_the_desk / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
         (at_the_desk / "bin" / name).chmod(0o755)
     before, started = files_in(at_the_desk), []
     popen = subprocess.Popen.__init__

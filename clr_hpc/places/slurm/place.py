@@ -54,7 +54,7 @@ class Slurm(Place):
         require("submitit", "slurm", f"--on {self.name}")
         site = load_site(options.site)
         _check_is_shared(options.results, site)
-        check_request(site)
+        check_request(site, must_answer=not options.dry_run)
 
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show what would be given to sbatch, the runs of each job and, with ``--throughput``, the plan."""

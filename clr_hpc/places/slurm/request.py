@@ -9,7 +9,7 @@ from clr_hpc.config.base import UserError, unknown
 from clr_hpc.places.slurm.commands import SlurmError, call
 from clr_hpc.places.slurm.site import Site
 
-SUBMITTING = "sbatch"
+SUBMITTING, LISTING = "sbatch", "sinfo"
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,27 @@ class _Node:
     gpus: int
 
 
-def check_request(site: Site) -> None:
-    """See that SLURM is here, knows the site file's partition, and has a node there that is large enough.
+def check_request(site: Site, must_answer: bool) -> None:
+    """See that SLURM is here, answers, knows the site file's partition, and has a node there that is large enough.
 
-    A cluster that does not answer is not waited for: submitting says so.
+    Nothing is known of nodes where a site has no sinfo, or lets it show none.
+
+    Args:
+        site: of the cluster.
+        must_answer: False: where it doesn't, its nodes are not known, either.
 
     Raises:
         UserError: it isn't, doesn't or hasn't.
     """
     if shutil.which(SUBMITTING) is None:
         raise SlurmError(f"{SUBMITTING} is not installed here; use a login node of the cluster")
+    if shutil.which(LISTING) is None:
+        return
     try:
         nodes = _nodes()
     except SlurmError:
+        if must_answer:
+            raise
         return
     if not nodes:
         return
@@ -61,7 +69,7 @@ def _check_size(site: Site, nodes: Sequence[_Node]) -> None:
 
 
 def _nodes() -> list[_Node]:
-    lines = call(["sinfo", "--noheader", "--Node", "--format=%P|%c|%m|%G"]).splitlines()
+    lines = call([LISTING, "--noheader", "--Node", "--format=%P|%c|%m|%G"]).splitlines()
     return [_node(*line.strip().split("|", maxsplit=3)) for line in lines if line.count("|") >= 3]
 
 
