@@ -97,7 +97,7 @@ def power_remark(study: Study, pack: PackRecord) -> str | None:
     else:
         finds = f"{design.seeds} seeds find a true difference of {smallest:.3f} AUROC with 80 % power"
     return (
-        f"power: {finds} and a difference of {margin:g} needs {need} ({_listed(design.policies)}, "
+        f"power: {finds}; a difference of {margin:g} takes {need} ({_listed(design.policies)}, "
         f"{sum(design.positives)} positive test images; assumes a training noise of {TRAINING_NOISE:g} AUROC)"
     )
 
