@@ -117,7 +117,8 @@ def write_checksum(file: Path, checksum: str) -> None:
 
 def tensor_files(folder: Path) -> list[Path]:
     """Return the checkpoints or snapshots in a folder, the oldest first; nothing that has another name."""
-    return sorted(path for path in folder.glob("*.safetensors") if layout.TENSORS.fullmatch(path.name))
+    found = (path for path in folder.glob("*.safetensors") if layout.TENSORS.fullmatch(path.name))
+    return sorted(path for path in found if not path.is_dir())
 
 
 def drop(files: Iterable[Path]) -> None:

@@ -6,9 +6,10 @@ optimizer's state and the progress; order, augmentation and dropout are function
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -63,11 +64,14 @@ class Checkpoints:
         return self.folder / tensors_name(samples)
 
     def save(self, tensors: dict[str, Tensor], progress: Progress) -> str:
-        """Write a checkpoint of these tensors, delete all but the last two, and return its SHA-256."""
+        """Write a checkpoint of these tensors, keep the one before it, delete older ones, and return its SHA-256.
+
+        Newer ones are there only where they were passed over: they stay, and take nothing's place.
+        """
         self.folder.mkdir(exist_ok=True)
         path = self.path(progress.samples)
         checksum = save_tensors(path, tensors, progress_metadata(progress))
-        drop(self._newest_first()[KEPT:])
+        drop([older for older in self._newest_first() if older < path][KEPT - 1 :])
         return checksum
 
     def keep_alone(self, samples: int) -> None:
@@ -78,10 +82,17 @@ class Checkpoints:
         """Delete all: the run starts from its beginning."""
         drop(self._newest_first())
 
-    def latest(self) -> Checkpoint:
-        """Read the newest checkpoint that is undamaged and finite; none is the beginning."""
+    def latest(self, unfit: Mapping[int, str] = MappingProxyType({})) -> Checkpoint:
+        """Read the newest checkpoint that is undamaged and finite; none is the beginning.
+
+        Args:
+            unfit: those, by samples seen, that are no checkpoints of this run, and why.
+        """
         messages = []
         for path in self._newest_first():
+            if int(path.stem) in unfit:
+                messages.append(f"{path}: {unfit[int(path.stem)]}; {REMEDY}")
+                continue
             try:
                 tensors, metadata = load_tensors(path)
             except DamagedCheckpointError as error:

@@ -72,12 +72,18 @@ def train(
 def _resume(spec: RunSpec, pack: Pack, saver: Saver) -> tuple[Trainer, Hooks, Checkpoint]:
     """Bring a run to its newest checkpoint, or to its beginning."""
     with saver.timeline("start-up"):
-        checkpoint = saver.latest_checkpoint()
-        progress = checkpoint.progress
-        trainer = Trainer(spec, pack, saver.group, progress.micro_batches, saver.timeline)
+        unfit: dict[int, str] = {}
+        while True:
+            checkpoint = saver.latest_checkpoint(unfit)
+            progress = checkpoint.progress
+            trainer = Trainer(spec, pack, saver.group, progress.micro_batches, saver.timeline)
+            why = trainer.misfit(checkpoint.tensors) if checkpoint.tensors else None
+            if why is None:
+                break
+            unfit[progress.samples] = why
         hooks = HOOKS.get(spec.stage, Hooks)(trainer, saver, saver.resume_at(progress.samples))
         for damage in checkpoint.passed_over:
-            log.info("%s: checkpoint ignored: %s", spec.name, damage)
+            log.warning("%s: checkpoint passed over: %s", spec.name, damage)
         log.info("%s: training from sample %d on", spec.name, progress.samples)
         if progress.samples or checkpoint.tensors:
             trainer.restore(checkpoint.tensors)

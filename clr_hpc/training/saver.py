@@ -5,7 +5,7 @@ So the folder need not look the same at the same moment on every machine, which 
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -177,15 +177,18 @@ class Saver:
         is_time = time.monotonic() - self._saved_at >= self._checkpoint_seconds
         return self.group.is_rank0 and is_time and self._writer.is_idle
 
-    def latest_checkpoint(self) -> Checkpoint:
-        """Return the newest checkpoint that can be used, with the models that were saved before it."""
-        latest = self._newest_complete() if self.group.is_rank0 else Checkpoint(Progress(), {}, ())
+    def latest_checkpoint(self, unfit: Mapping[int, str]) -> Checkpoint:
+        """Return the newest checkpoint that can be used, with the models that were saved before it.
+
+        ``unfit`` is that of ``Checkpoints.latest``.
+        """
+        latest = self._newest_complete(unfit) if self.group.is_rank0 else Checkpoint(Progress(), {}, ())
         progress, passed_over = self.group.broadcast_from_rank0(lambda: (latest.progress, latest.passed_over))
         return Checkpoint(progress, self.group.broadcast_tensors_from_rank0(lambda: latest.tensors), passed_over)
 
-    def _newest_complete(self) -> Checkpoint:
+    def _newest_complete(self, unfit: Mapping[int, str]) -> Checkpoint:
         """Return the newest checkpoint; the beginning, where a model is damaged that only training brings back."""
-        latest = self._checkpoints.latest()
+        latest = self._checkpoints.latest(unfit)
         damaged = best_damage(self.path / layout.BEST, latest.progress) or self._snapshots.damage(
             latest.progress.samples
         )

@@ -101,6 +101,17 @@ class Trainer:
         """Return the tensors of a checkpoint, not copied; ``restore`` takes them."""
         return state_tensors(self.model, self.optimizer)
 
+    def misfit(self, tensors: dict[str, Tensor]) -> str | None:
+        """Say which weight a checkpoint's tensors lack or have in another shape; None if they fit."""
+        found = model_weights(tensors)
+        for name, parameter in self.model.named_parameters():
+            if name not in found:
+                return f"it has no {name}, and is of another network"
+            if found[name].shape != parameter.shape:
+                shapes = f"{tuple(found[name].shape)}, not {tuple(parameter.shape)}"
+                return f"{name} has shape {shapes}, and is of another network"
+        return None
+
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of a checkpoint."""
         self.model.load_state_dict(model_weights(tensors))
