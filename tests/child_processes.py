@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from clr_hpc.places.processes.forkserver import begin
+from clr_hpc.places.processes.forkserver import _CannotBegin, begin
 
 
 def say_where_from(connection: Connection) -> None:
@@ -27,3 +28,17 @@ def hear_late(connection: Connection) -> None:
 def kill_itself(*_: object) -> None:
     """End as by the kernel where memory is short."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def cannot_begin(connection: Connection) -> None:
+    """Answer as a process whose imports have failed."""
+    connection.send(_CannotBegin("ImportError: libtorch.so: cannot map"))
+
+
+def answer_late(connection: Connection) -> None:
+    """Answer when nobody is there any more."""
+    begin()
+    connection.send("ready")
+    with suppress(EOFError):
+        connection.recv()
+    connection.send("too late")

@@ -4,6 +4,9 @@ Imports that cost time stand inside the commands, so that ``--help`` answers at 
 """
 
 import logging
+import shlex
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +21,7 @@ from clr_hpc.cli.study import find_folder
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.watch import status, tensorboard
+from clr_hpc.places.signals import TerminatedError, raise_on_terminate
 
 OUR_MISTAKE = 70
 """Exit code of a program with a mistake in it: EX_SOFTWARE of ``sysexits.h``."""
@@ -36,11 +40,23 @@ class Commands(TyperGroup):
     """All commands. What a user can set right is printed as one line; ``-vv`` adds the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was given; exit with 2 after an error, as typer does, and with 70 after ours."""
+        """Run the command that was given; exit with 2 after an error, as typer does, and with 70 after ours.
+
+        After Ctrl-C and SIGTERM it exits as a shell counts them: 128 and the signal's number.
+        """
         try:
-            return super().invoke(ctx)
+            with raise_on_terminate():
+                return super().invoke(ctx)
         except TYPERS_OWN:
             raise
+        except KeyboardInterrupt as error:
+            from clr_hpc.cli.display.terminal import complain
+
+            is_terminated = isinstance(error, TerminatedError)
+            how = "SIGTERM" if is_terminated else "Ctrl-C"
+            again = shlex.join(["clr-hpc", *sys.argv[1:]])
+            complain(f"stopped by {how}; what was saved by then is kept. Resume with the same command: {again}")
+            raise typer.Exit(128 + (signal.SIGTERM if is_terminated else signal.SIGINT)) from error
         except Exception as error:
             from clr_hpc.cli.display.terminal import complain
             from clr_hpc.cli.failure import in_words, write_down

@@ -55,26 +55,47 @@ class StopSignals:
 
 @dataclass
 class StopRequest:
-    """Whether Ctrl-C was pressed."""
+    """Whether Ctrl-C was pressed, or SIGTERM came."""
 
     is_set: bool = False
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[StopRequest]:
-    """Have Ctrl-C request a stop; a second Ctrl-C raises ``KeyboardInterrupt``."""
+    """Have Ctrl-C and SIGTERM request a stop; a second Ctrl-C raises ``KeyboardInterrupt``."""
     request = StopRequest()
 
-    def handle(_number: int, _frame: object) -> None:
-        if request.is_set:
+    def handle(number: int, _frame: object) -> None:
+        if request.is_set and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.is_set = True
 
-    old_handler = signal.signal(signal.SIGINT, handle)
-    try:
+    with _handled(signal.SIGINT, handle), _handled(signal.SIGTERM, handle):
         yield request
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came where nothing has to be saved first; handled like Ctrl-C."""
+
+
+@contextmanager
+def raise_on_terminate() -> Iterator[None]:
+    """Have SIGTERM raise ``TerminatedError`` in the main thread, so that what was begun is tidied up."""
+
+    def handle(_number: int, _frame: object) -> None:
+        raise TerminatedError
+
+    with _handled(signal.SIGTERM, handle):
+        yield
+
+
+@contextmanager
+def _handled(number: signal.Signals, handler: Callable[[int, object], None]) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, old_handler)
+        signal.signal(number, before)
 
 
 def is_cancelled(cancelled_folder: Path | None, name: str) -> bool:

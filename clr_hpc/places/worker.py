@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 STOP_POLL_SECONDS = 1.0
 """Between two requests of a worker whether to stop, which are not made in each step."""
-IN_USE_SECONDS = 0.2
-"""Before a lane requests another run, or the same one, after a run that was in use."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +140,6 @@ class _QueueClient:
         """Report the outcome of the current run."""
         if self._worker.rank == 0:
             self._worker.call("run_ended", self._lane, outcome)
-            if outcome == "in use":
-                time.sleep(IN_USE_SECONDS)
 
 
 def _lane_store(worker: LaneWorker) -> "Store":

@@ -54,6 +54,7 @@ class StudyQueue:
         self._remaining = [0.0 for _ in planned]
         """Seconds of each lane's runs that are not taken yet."""
         self._under_way: dict[int, str] = {}
+        """By lane; below 0 for runs that others than these lanes train."""
         self._present_by_speed = Counter(self._speeds)
         self._in_vain: Counter[int] = Counter()
         """How often each lane was sent to wait while nothing was running."""
@@ -119,9 +120,17 @@ class StudyQueue:
             self._make_ready(waiting)
         return released
 
+    def leave_to_others(self, lane: int) -> None:
+        """Free a lane of its run, which is under way outside of all lanes from now on.
+
+        It ends like others, or is given back by ``lost``, under the lane that ``under_way`` has for it: a number
+        below 0.
+        """
+        self._under_way[min([0, *self._under_way]) - 1] = self._under_way.pop(lane)
+
     def lost(self, lane: int) -> str | None:
         """Give the run of a lane that is gone, or never came, back to be taken by another; return its name."""
-        if lane < len(self._speeds) and lane not in self._lost:
+        if 0 <= lane < len(self._speeds) and lane not in self._lost:
             self._lost.add(lane)
             self._present_by_speed[self._speeds[lane]] -= 1
         name = self._under_way.pop(lane, None)

@@ -340,5 +340,11 @@ def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def holder_of(folder: Path) -> str | None:
+    """Name for people the process that trains a run: ``process 17 on node3 (lane 2)``; None where none does."""
+    seen = read_lease(folder)
+    return None if seen is None else _describe(seen)
+
+
 def _describe(seen: SeenLease | None) -> str:
     return "another process" if seen is None else f"process {seen.by.pid} on {seen.by.host} ({seen.by.place})"

@@ -60,12 +60,8 @@ class RunFolder:
         Raises:
             RunInUseError: another process has it open.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            alone_on_machine = self._take_lock()
-            lease = Lease(self.path, LeaseHolder.this_process(place), self._timing)
-            lease.acquire(alone_on_machine)
-            self._lease = lease
+            self._take(place)
             self._spec = spec
             remove_left_over(self.path, self.path / layout.CHECKPOINTS, self.path / layout.SNAPSHOTS)
             self._drop_remains()
@@ -173,6 +169,16 @@ class RunFolder:
         files = {"files": states_of_files(self.path)} if result["status"] == "done" else {}
         write_json(self.path / layout.RESULT, result | files)
 
+    def fail(self, result: dict[str, Any]) -> None:
+        """Write the result of a run that failed, also of one that this process could not open.
+
+        Raises:
+            RunInUseError: another process trains it by now, and will write what comes of it.
+        """
+        if self._lease is None:
+            self._take("")
+        self.finish(result)
+
     def result(self) -> Result | None:
         """Return the result of a run that has ended; None before that, and where it is damaged."""
         result = read_result(self.path)
@@ -190,8 +196,18 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close event files and give the run up."""
-        self._give_up()
+        """Close event files and give the run up; what the disk says to that changes nothing any more."""
+        try:
+            self._give_up()
+        except OSError as of_disk:
+            logger.warning("%s: %s", self.path, of_disk)
+
+    def _take(self, place: str) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        alone_on_machine = self._take_lock()
+        lease = Lease(self.path, LeaseHolder.this_process(place), self._timing)
+        lease.acquire(alone_on_machine)
+        self._lease = lease
 
     def _take_lock(self) -> bool:
         """Lock the folder among this machine's processes; return False where the disk has no locks."""
@@ -207,18 +223,20 @@ class RunFolder:
         return True
 
     def _give_up(self) -> None:
-        self._close_events()
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        try:
+            self._close_events()
+        finally:
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def _close_events(self) -> None:
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
 
     def _append(self, entry: dict[str, Any]) -> None:
         self.confirm_lease()
@@ -255,6 +273,11 @@ class RunFolder:
 
 
 def leave_failure(folder: Path, error: BaseException) -> None:
-    """Leave an error as the result of a run in its folder, for a run whose own process could not."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / layout.RESULT, failure(error, 0.0))
+    """Leave an error as the result of a run in its folder, for a run whose own process could not.
+
+    Raises:
+        RunInUseError: another process trains the run by now.
+        OSError: the disk does not take it.
+    """
+    with RunFolder(folder) as run:
+        run.fail(failure(error, 0.0))

@@ -4,7 +4,9 @@ Gradients and batch norm go through torch's default process group. Small control
 tensors over gloo, so that none of them waits for the device.
 """
 
+import errno
 import json
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -74,12 +76,27 @@ def _kind(error: BaseException) -> Kind:
         return "diverged"
     if isinstance(error, LeaseLostError):
         return "lease lost"
+    return "out of memory" if is_out_of_memory(error) else "error"
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|not enough memory|bad_alloc", re.IGNORECASE
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an exception means that the memory of the device or of the host is used up.
+
+    torch's own error is that of devices. On the host its allocator and C++ raise plain ``RuntimeError``.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
+        return True
     # ending a capture that memory cut short may raise on top of that
-    while not isinstance(error, torch.OutOfMemoryError):
-        if error.__context__ is None:
-            return "error"
-        error = error.__context__
-    return "out of memory"
+    return error.__context__ is not None and is_out_of_memory(error.__context__)
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -52,8 +52,8 @@ def train_run(
     ``until_epochs`` the run stops, saved; called again with more, it resumes.
 
     A run that raises, in whichever process, leaves ``result.json`` with status ``failed``, the reason and the
-    traceback, and can be tried again. One that diverges or runs out of memory is tried again at once: see
-    ``clr_hpc.training.recovery``.
+    traceback, and can be tried again; where the disk doesn't take that, it is logged. One that diverges or runs
+    out of memory is tried again at once: see ``clr_hpc.training.recovery``.
 
     Raises:
         RankLostError: another process was lost. The run has no result; started again it resumes from its
@@ -90,13 +90,14 @@ class _Run:
                         status = self.group.broadcast_from_rank0(lambda: status)  # noqa: B023
                     return status or self._attempt(should_stop, until_epochs, profile)
             except RankFailedError as failure:
-                if not is_open:
-                    raise
                 cause = failure.cause
             # the error is gone, and with it the frames that held the model
             _free_memory()
+            seconds = time.monotonic() - started
+            if not is_open:
+                return self._fail(cause, cause.reason, seconds) if self.group.is_rank0 else "failed"
             if self.group.is_rank0:
-                status = self._recover(cause, time.monotonic() - started)
+                status = self._recover(cause, seconds)
         raise AssertionError("attempts are endless")
 
     def _begin_profile(self, attempt: int) -> "Profile":
@@ -148,7 +149,6 @@ class _Run:
 
     def _recover(self, cause: "Cause", seconds: float) -> ExitStatus | None:
         """Take the run back to where it can resume, or write down that it failed."""
-        from clr_hpc.store.lease import LeaseLostError
         from clr_hpc.training.data import make_sampler, task_data
         from clr_hpc.training.recovery import UnrecoverableError, recover
 
@@ -159,16 +159,24 @@ class _Run:
             try:
                 batch_size = make_sampler(self.spec, task_data(self.spec.task, self.pack).training).batch_size
                 recover(cause.kind, self.folder.path, self.spec, batch_size, self.group.size)
-            except UnrecoverableError as error:
+            except (UnrecoverableError, OSError) as error:
                 reason = f"{reason}; {error}"
             else:
                 log.info("%s: %s; resuming from the newest checkpoint", self.spec.name, reason)
                 return None
+        return self._fail(cause, reason, seconds)
+
+    def _fail(self, cause: "Cause", reason: str, seconds: float) -> ExitStatus:
+        """Write down that the run failed; where the disk doesn't take it, the run has failed all the same."""
+        from clr_hpc.store.run_folder import RunInUseError
+
         log.info("%s failed: %s", self.spec.name, reason)
         try:
-            self.folder.finish(failed(reason, cause.traceback, seconds))
-        except LeaseLostError:
+            self.folder.fail(failed(reason, cause.traceback, seconds))
+        except RunInUseError:
             return "in use"
+        except OSError as error:
+            log.warning("%s failed: %s; that can't be written down: %s", self.spec.name, reason, error)
         return "failed"
 
 

@@ -5,6 +5,7 @@ network and takes two real steps. A GPU reports when it is full. On a CPU the me
 its share of the free memory before a larger one would exceed it, since there the kernel kills without warning.
 """
 
+import logging
 import resource
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -17,9 +18,10 @@ from clr_hpc.config.study import Study
 from clr_hpc.config.tune import UpToWhatFits
 from clr_hpc.config.tuned_study import trial_runs
 from clr_hpc.places.machine import Processes
-from clr_hpc.places.processes.forkserver import begin, fresh_processes
+from clr_hpc.places.processes.forkserver import Child, begin
 from clr_hpc.tuning.space import dimensions_of
 
+log = logging.getLogger(__name__)
 STEPS = 3
 """The optimizer's own memory is there after the first, and that of a GPU's graphs after the third."""
 SPARE = 0.8
@@ -62,19 +64,13 @@ class BatchProbe:
 
     def _ask(self, question: str, spec: RunSpec) -> Any:
         """Ask a new process: in an old one the peak of a larger batch would still count."""
-        context = fresh_processes()
-        ours, theirs = context.Pipe()
-        arguments = (theirs, question, self._pack_folder, spec, self._sharing)
-        process = context.Process(target=_answer, args=arguments, daemon=True)
-        process.start()
-        theirs.close()
-        try:
-            kind, self._bytes_at_rest, answer = ours.recv()
-            self._on_cpu = kind == "cpu"
-        except EOFError:
-            return "out of memory"  # the kernel killed it
-        finally:
-            process.join()
+        with Child(_answer, question, self._pack_folder, spec, self._sharing) as child:
+            try:
+                kind, self._bytes_at_rest, answer = child.receive()
+                self._on_cpu = kind == "cpu"
+            except EOFError:
+                log.info("%s with batch_size %d", child.death, spec.training.batch_size)
+                return "out of memory"  # the kernel killed it
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -85,7 +81,7 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
     import torch
 
     from clr_hpc.data.pack import Pack
-    from clr_hpc.training.distributed import ProcessGroup
+    from clr_hpc.training.distributed import ProcessGroup, is_out_of_memory
     from clr_hpc.training.trainer import Trainer
 
     torch.set_num_threads(sharing.threads)
@@ -105,10 +101,8 @@ def _answer(connection: Connection, question: str, pack_folder: Path, spec: RunS
             for step in range(STEPS):
                 run.step(step * run.batch_size)
             answer = _peak_bytes()
-    except torch.OutOfMemoryError:
-        answer = "out of memory"
     except Exception as error:
-        answer = error
+        answer = "out of memory" if is_out_of_memory(error) else error
     connection.send((device.type, at_rest, answer))
 
 

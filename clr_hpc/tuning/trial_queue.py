@@ -1,7 +1,6 @@
 """The queue of the runs of trials."""
 
 import math
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK, corners, trial_runs
 from clr_hpc.data.manifest import Counts, LabelCounts
-from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
+from clr_hpc.places.queue import Assignment, Finished, Queue, Wait, has_no_result
 from clr_hpc.store.metrics import read_metrics
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import check_result, is_done, read_result
@@ -91,10 +90,6 @@ def cost_of(folder: Path) -> tuple[float, float]:
     return (entries[-1]["progress"], entries[-1]["elapsed_seconds"]) if entries else (0.0, 0.0)
 
 
-IN_USE_SECONDS = 5.0
-"""Before a run is tried again that another search trains."""
-
-
 @dataclass
 class _Stretch:
     """A trial on its way to a rung."""
@@ -115,7 +110,6 @@ class TrialQueue(Queue):
         pack_checksum: str,
         runs_folder: Path,
         on_end: Callable[[Trial], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Resume the current trials.
 
@@ -125,15 +119,13 @@ class TrialQueue(Queue):
             pack_checksum: of the study's pack.
             runs_folder: where each run has its folder.
             on_end: called when a trial was measured or failed.
-            clock: in seconds.
         """
         self._tuner, self._study, self._pack_checksum = tuner, study, pack_checksum
-        self._runs_folder, self._on_end, self._clock = runs_folder, on_end, clock
+        self._runs_folder, self._on_end = runs_folder, on_end
         self._metric = study.tune.objective if study.tune else "auroc"
         self._stretches: dict[int, _Stretch] = {}
         self._trial_of: dict[str, int] = {}
         self._baselines_ended: set[str] = set()
-        self._not_before: dict[str, float] = {}
         for trial in tuner.under_way():
             self._begin(trial)
 
@@ -144,7 +136,7 @@ class TrialQueue(Queue):
             for stretch in self._stretches.values():
                 for spec in stretch.missing.values():
                     wanted = self._first_wanted(spec)
-                    if wanted.name not in taken and self._not_before.get(wanted.name, 0.0) <= self._clock():
+                    if wanted.name not in taken:
                         return Assignment(wanted, self._until_epochs(wanted))
             is_idle = not self._stretches
             trial = self._tuner.next(nothing_is_under_way=is_idle)
@@ -154,15 +146,16 @@ class TrialQueue(Queue):
 
     def ended(self, spec: RunSpec, outcome: ExitStatus, /) -> None:
         """Read a run's value, and record the trial's where this was the last of its runs."""
-        if outcome == "in use":
-            self._not_before[spec.name] = self._clock() + IN_USE_SECONDS
-            return
         if spec.name not in self._trial_of:
-            self._baselines_ended.add(spec.name)
+            if not has_no_result(outcome):
+                self._baselines_ended.add(spec.name)
             return
         stretch = self._stretches.get(self._trial_of[spec.name])
         if stretch is not None and spec.name in stretch.missing:
             self._look_at(stretch, spec)
+            if outcome == "failed" and spec.name in stretch.missing and stretch.trial.failure is None:
+                unwritten = f"{self._runs_folder / spec.name} could not be written"
+                self._tuner.failed(stretch.trial, f"seed {spec.seed}: {unwritten}")
             self._close_if_complete(stretch)
 
     def _until_epochs(self, spec: RunSpec) -> float:

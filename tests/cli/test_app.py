@@ -1,6 +1,7 @@
 """What every command has in common: errors that a user can set right, and ``--verbose``."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from clr_hpc.cli import app as cli_app
 from clr_hpc.cli.app import app
 
 
@@ -72,3 +74,17 @@ def test_errors_have_colours_only_where_they_may(tmp_path: Path, monkeypatch: py
     plain = told(NO_COLOR="1")
     assert "\x1b" not in plain
     assert "[b]␛[2J.yaml: no such study file" in plain
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"), [(signal.SIGINT, 130, "by Ctrl-C"), (signal.SIGTERM, 143, "by SIGTERM")]
+)
+def test_a_command_that_is_stopped_has_a_last_word(
+    number: signal.Signals, code: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_app, "find_folder", lambda *_: os.kill(os.getpid(), number))
+    before = signal.getsignal(signal.SIGTERM)
+    done = CliRunner().invoke(app, ["report", "study.yaml"])
+    assert done.exit_code == code
+    assert f"stopped {told}; what was saved by then is kept. Resume with the same command: " in done.output
+    assert signal.getsignal(signal.SIGTERM) is before

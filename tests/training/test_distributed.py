@@ -1,5 +1,8 @@
 """A group's small messages, between threads of one process where that is enough."""
 
+import mmap
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.distributed import HashStore
@@ -34,6 +37,15 @@ def test_a_failure_says_its_kind_and_keeps_its_traceback() -> None:
         assert raised.value.cause.kind == kind
         assert "test_distributed.py" in raised.value.cause.traceback
         assert Cause.parse(raised.value.cause.as_json().encode()) == raised.value.cause
+
+
+@pytest.mark.parametrize(
+    "allocate", [lambda: torch.empty(2**58), lambda: bytearray(2**62), lambda: mmap.mmap(-1, 2**55)]
+)
+def test_memory_of_the_host_runs_out_like_that_of_a_device(allocate: Callable[[], object]) -> None:
+    with pytest.raises((RuntimeError, MemoryError, OSError)) as raised:
+        allocate()
+    assert Cause.of(raised.value, 0, 1).kind == "out of memory"
 
 
 def test_what_is_raised_on_top_of_a_lack_of_memory_does_not_hide_it() -> None:

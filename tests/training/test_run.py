@@ -18,7 +18,7 @@ from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.pack import Pack
 from clr_hpc.schedule.policies import learning_rate, momentum
-from clr_hpc.store.checkpoints import Progress
+from clr_hpc.store.checkpoints import Progress, progress_metadata
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
 from clr_hpc.training.checkpoint import best_damage, load_tensors, save_tensors
@@ -272,6 +272,50 @@ def test_a_run_that_another_process_trains_is_not_touched(small_pack: Pack, tmp_
     with RunFolder(tmp_path / "run").open(spec, describe_environment(CPU), "test"):
         assert run(spec, small_pack, tmp_path / "run") == "in use"
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_foreign_checkpoints_are_passed_over_and_cost_none_of_the_runs_own(
+    finished: Path, small_pack: Pack, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert run(make_spec(small_pack), small_pack, folder, after(3)) == "stopped"
+    for number in (1, 2):
+        other = {"model.other": torch.zeros(2)}
+        foreign = folder / "checkpoints" / f"{999 + number:012d}.safetensors"
+        save_tensors(foreign, other, progress_metadata(Progress(samples=999 + number)))
+    (folder / "checkpoints" / f"{1002:012d}.safetensors").mkdir()
+    assert run(make_spec(small_pack), small_pack, folder) == "done"
+    ended, undisturbed = (json.loads((path / "result.json").read_text()) for path in (folder, finished))
+    assert ended["checkpoint_sha256"] == undisturbed["checkpoint_sha256"]
+    assert [message.split(": ")[1][:9] for message in ended["damaged_checkpoints"]] == ["it has no"] * 2
+
+
+def test_a_failure_that_cannot_be_written_down_is_one_of_the_run_alone(
+    small_pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def spoil() -> bool:
+        (tmp_path / "run" / "metrics.jsonl").unlink(missing_ok=True)
+        for name in ("metrics.jsonl", "result.json"):
+            (tmp_path / "run" / name).mkdir()
+        return False
+
+    assert run(make_spec(small_pack), small_pack, tmp_path / "run", spoil) == "failed"
+    assert "metrics.jsonl" in caplog.text
+    assert "can't be written down" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_fails_its_run(
+    small_pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").touch()
+    assert run(make_spec(small_pack), small_pack, tmp_path / "run") == "failed"
+    assert "FileExistsError" in caplog.text
+
+
+def test_what_goes_wrong_when_a_folder_is_opened_is_its_result(small_pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "run" / "spec.json").mkdir(parents=True)
+    assert run(make_spec(small_pack), small_pack, tmp_path / "run") == "failed"
+    assert "IsADirectoryError" in json.loads((tmp_path / "run" / "result.json").read_text())["reason"]
 
 
 def test_early_stop_ends_a_run_whose_validation_loss_stays(tiny_pack: Pack, tmp_path: Path) -> None:

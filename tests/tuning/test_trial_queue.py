@@ -20,7 +20,7 @@ from clr_hpc.store.atomic import write_json
 from clr_hpc.tuning.outcome import outcome_of
 from clr_hpc.tuning.search import Proposals, make_search
 from clr_hpc.tuning.space import dimensions_of
-from clr_hpc.tuning.trial_queue import IN_USE_SECONDS, TrialQueue, check_objective
+from clr_hpc.tuning.trial_queue import TrialQueue, check_objective
 from clr_hpc.tuning.tuner import Trial, TrialPlan, Tuner, last_promotion, promotion
 from clr_hpc.tuning.tuning_folder import Journal
 
@@ -43,7 +43,6 @@ class Bench:
     """A queue whose runs are trained by writing down what they come to."""
 
     def __init__(self, folder: Path, **tune: Any) -> None:
-        self.now = 100.0
         self.runs = folder / "runs"
         self.runs.mkdir(exist_ok=True)
         self.study = Study.model_validate(STUDY | {"tune": STUDY["tune"] | tune})
@@ -54,9 +53,7 @@ class Bench:
         plan = TrialPlan(tuning.trials, 4, tuning.early_stopping, higher_is_better=True)
         self.tuner = Tuner(plan, proposals, Journal(folder / "trials.jsonl"))
         self.ended: list[Trial] = []
-        self.queue = TrialQueue(
-            self.tuner, self.study, CHECKSUM, self.runs, self.ended.append, clock=lambda: self.now
-        )
+        self.queue = TrialQueue(self.tuner, self.study, CHECKSUM, self.runs, self.ended.append)
 
     def next(self, *busy: RunSpec) -> Assignment:
         """Return the next assignment, of which there must be one."""
@@ -126,10 +123,9 @@ def test_runs_pause_at_rungs_and_the_best_go_on(tmp_path: Path) -> None:
 def test_a_run_that_another_search_has_is_tried_again_later(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     first = bench.next().spec
-    bench.queue.ended(first, "in use")
-    assert bench.next().spec != first
-    bench.now += IN_USE_SECONDS
-    assert bench.next().spec == first
+    second = bench.next(first).spec
+    assert second != first, "which counts as busy meanwhile"
+    assert bench.next(second).spec == first
 
 
 def test_a_failed_run_fails_its_trial_and_no_other(tmp_path: Path) -> None:
@@ -143,6 +139,13 @@ def test_a_failed_run_fails_its_trial_and_no_other(tmp_path: Path) -> None:
     while isinstance(run := bench.queue.next(0, []), Assignment):
         bench.train(run)
     assert [trial.failure is None for trial in bench.tuner.trials] == [False, True, True, True]
+
+
+def test_a_run_whose_failure_was_not_written_down_fails_its_trial(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.next().spec
+    bench.queue.ended(first, "failed")
+    assert [trial.failure for trial in bench.ended] == [f"seed 0: {bench.runs / first.name} could not be written"]
 
 
 def test_a_stopped_run_is_given_out_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from clr_hpc.cli.display.terminal import plain
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
 from clr_hpc.planning.plan import Plan
+from clr_hpc.store.lease import holder_of
 from clr_hpc.store.results import would_fail_again
 from clr_hpc.store.run_folder import RunFolder, latest_metrics
 from clr_hpc.training.run import ExitStatus
@@ -84,20 +85,24 @@ class RunDisplay:
                 self._progress.update(self._lines[spec], completed=epochs, detail=_detail(newest))
 
     def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
-        """Print the line of a run that ended."""
-        self.failed += outcome != "done"
+        """Print the line of a run that ended, or that another process trains."""
+        folder = self._runs_folder / spec.name
         if spec in self._lines:
             self._progress.remove_task(self._lines.pop(spec))
-        self._progress.advance(self._whole)
-        folder = self._runs_folder / spec.name
         result: Mapping[str, Any] = RunFolder(folder).result() or {}
         if outcome == "done":
             opening, rest = plain("done    ", "green"), _summary(result)
         elif outcome == "failed":
-            opening, rest = plain("failed  ", "red"), str(result.get("reason"))
+            opening, rest = plain("failed  ", "red"), str(result.get("reason", f"{folder} could not be written"))
             self.hopeless += would_fail_again(result)
         else:
-            opening, rest = plain("in use  ", "yellow"), "another process is training it"
+            holder = holder_of(folder)
+            gone = "another process had it, or its folder was removed; it is tried again"
+            opening = plain("in use  ", "yellow")
+            rest = gone if holder is None else f"{holder} trains it; waiting for it"
+        if outcome in ("done", "failed"):
+            self.failed += outcome == "failed"
+            self._progress.advance(self._whole)
         self._console.print(opening + plain(f"{describe_run(spec)}  {rest}"), soft_wrap=True)
 
 

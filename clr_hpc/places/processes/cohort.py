@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.queue import Assignment, Finished, Queue, Wait
+from clr_hpc.places.queue import Assignment, Assignments, Finished, Queue, Wait
 from clr_hpc.training.round_robin import RoundRobinLock
 from clr_hpc.training.run import ExitStatus, RunSettings, train_run
 
@@ -123,7 +123,7 @@ def _wait_for(device: "torch.device") -> None:
 
 
 def ready_cohorts(
-    queue: Queue, busy: Collection[RunSpec], free: int, processes: int, most: int
+    queue: Queue | Assignments, busy: Collection[RunSpec], free: int, processes: int, most: int
 ) -> tuple[list[list[Assignment]], Wait | Finished]:
     """Return a list of assignments for each free process, none empty, and the queue's answer when it had no more.
 

@@ -9,11 +9,17 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import timm  # noqa: F401
-import torch._dynamo  # which an optimizer imports
-import torch.utils.tensorboard  # noqa: F401
+failure: str | None = None
+"""Why something could not be imported. What is half imported stays so in all that are forked from here."""
 
-import clr_hpc.training.loop  # noqa: F401
+try:
+    import timm  # noqa: F401
+    import torch._dynamo  # which an optimizer imports
+    import torch.utils.tensorboard  # noqa: F401
+
+    import clr_hpc.training.loop  # noqa: F401
+except Exception as error:
+    failure = f"{type(error).__name__}: {error}"
 
 
 def remove_listener() -> None:

@@ -11,8 +11,6 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,8 +18,9 @@ from typing import Any
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.data.manifest import read_manifest
-from clr_hpc.places.processes.forkserver import fresh_processes
+from clr_hpc.places.processes.forkserver import Child
 from clr_hpc.places.processes.probed_run import Measured, measure_on_request
+from clr_hpc.places.queue import MEMORY_MAY_BE_SHORT
 from clr_hpc.planning.throughput import (
     Throughput,
     ThroughputError,
@@ -155,21 +154,20 @@ class _Processes:
 
     def __init__(self, count: int, pack_folder: Path, disk: Path) -> None:
         self._count, self._arguments = count, (pack_folder, disk)
-        self._all: list[tuple[BaseProcess, Connection]] = []
+        self._all: list[Child] = []
         self.ready_seconds = 0.0
         """From the start of the processes to their readiness."""
 
     def __enter__(self) -> "_Processes":
         started = time.monotonic()
-        context = fresh_processes()
-        for _ in range(self._count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=measure_on_request, args=(theirs, *self._arguments), daemon=True)
-            process.start()
-            theirs.close()
-            self._all.append((process, ours))
-        for _, connection in self._all:
-            _answer(connection)
+        try:
+            for _ in range(self._count):
+                self._all.append(Child(measure_on_request, *self._arguments))
+            for child in self._all:
+                _answer(child)
+        except BaseException:
+            self._kill()
+            raise
         self.ready_seconds = time.monotonic() - started
         return self
 
@@ -179,11 +177,11 @@ class _Processes:
         Raises:
             ThroughputError: a process failed in another way.
         """
-        chosen = [connection for _, connection in self._all[:at_once]]
+        chosen = self._all[:at_once]
         for step in ("prepare", "measure"):  # all begin to measure when the last one is prepared
-            for connection in chosen:
-                connection.send((step, spec, shape.cpus_per_worker))
-            answers = [_answer(connection) for connection in chosen]
+            for child in chosen:
+                child.send((step, spec, shape.cpus_per_worker))
+            answers = [_answer(child) for child in chosen]
             reasons = [answer for answer in answers if isinstance(answer, str)]
             if any(reason == "out of memory" for reason in reasons) and at_once > 1:
                 return []
@@ -193,17 +191,18 @@ class _Processes:
                 )
         return [answer for answer in answers if isinstance(answer, Measured)]
 
+    def _kill(self) -> None:
+        for child in self._all:
+            child.kill()
+
     def __exit__(self, *_: object) -> None:
-        for process, connection in self._all:
-            connection.close()  # which ends it
-            process.join(timeout=10)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        self._kill()  # they have nothing to save
 
 
-def _answer(connection: Connection) -> Any:
+def _answer(child: Child) -> Any:
     try:
-        return connection.recv()
+        return child.receive()
     except EOFError:
-        return "the process died; when memory is short the kernel kills processes"
+        raise ThroughputError(
+            f"{child.death} while it measured; {MEMORY_MAY_BE_SHORT}, or give --no-plan"
+        ) from None

@@ -52,6 +52,7 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
 
     from clr_hpc.data.pack import Pack
     from clr_hpc.training import loop  # noqa: F401  what a lane imports once belongs to its start
+    from clr_hpc.training.distributed import is_out_of_memory
 
     pack = Pack.open(pack_folder)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -71,10 +72,8 @@ def measure_on_request(connection: Connection, pack_folder: Path, disk: Path) ->
                 probe = _Probe(spec, pack, device, disk)
             elif probe is not None:
                 answer = probe.measure()
-        except torch.OutOfMemoryError:
-            answer = "out of memory"
         except Exception as error:
-            answer = f"{type(error).__name__}: {error}"
+            answer = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         connection.send(answer)
 
 

@@ -1,24 +1,19 @@
 """The mailbox between the lanes of a study and the command, which alone asks the queue.
 
-Lanes request runs and report outcomes; the command reads the state and posts assignments. What a lane that dies
-leaves behind is decided here. The run folders are the truth, so nothing is lost when this is.
+Lanes request runs and report outcomes; the command reads the state and posts assignments. The run folders are the
+truth, so nothing is lost when this is.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.queue import Assignment, Finished, Queue, Wait, leave_failure
-from clr_hpc.places.signals import is_cancelled
-from clr_hpc.store.checkpoints import newest_checkpoint
+from clr_hpc.places.queue import Assignment, Assignments, Finished, Wait
 from clr_hpc.training.run import ExitStatus
 
-DEATHS_WITHOUT_PROGRESS = 3
-"""Deaths of a lane, without a newer checkpoint in between, after which its run counts as the cause and fails."""
 LANE_SECONDS = 1.0
 """Longest time that a lane's request waits in the actor for an answer."""
 COMMAND_SECONDS = 0.5
@@ -30,8 +25,8 @@ TICK_SECONDS = 0.02
 class DispatcherState:
     """What the command reads."""
 
-    ended: tuple[tuple[RunSpec, ExitStatus], ...]
-    """Runs that ended since the state was last read, with their outcomes."""
+    ended: tuple[tuple[RunSpec, ExitStatus | Literal["lane died"]], ...]
+    """Runs that lanes have left since the state was last read, with their outcomes."""
     busy: dict[int, RunSpec]
     """The run that each lane trains."""
     requesting: frozenset[int]
@@ -40,60 +35,52 @@ class DispatcherState:
     """Lanes that were lost since the state was last read, or could not be started."""
 
 
-def assign(
-    queue: Queue, state: DispatcherState, cancelled_folder: Path | None = None
-) -> tuple[dict[int, Assignment], bool]:
-    """Return an assignment for each requesting lane for which there is one, and whether there will be no more."""
+@dataclass(frozen=True)
+class Answers:
+    """What the command makes of a state."""
+
+    assignments: dict[int, Assignment]
+    """For each requesting lane for which there is one."""
+    is_last: bool
+    """Whether there will be no more."""
+    told: list[tuple[RunSpec, ExitStatus]]
+    """What there is to tell people: see ``Assignments.ended``."""
+
+
+def assign(runs: Assignments, state: DispatcherState) -> Answers:
+    """Return what lanes are to train next."""
+    told: list[tuple[RunSpec, ExitStatus]] = []
     for spec, outcome in state.ended:
-        queue.ended(spec, outcome)
+        if outcome != "lane died":
+            told += [(spec, outcome)] if runs.ended(spec, outcome) else []
+        elif (last := runs.died(spec, "a process of its lane died")) is not None:
+            told.append((spec, last))
     for lane in state.lost:
-        queue.lost(lane)
+        runs.lost(lane)
     busy = list(state.busy.values())
     assignments: dict[int, Assignment] = {}
     is_last = False
     for lane in sorted(state.requesting):
-        while isinstance(answer := queue.next(lane, busy), Assignment):
-            if not is_cancelled(cancelled_folder, answer.spec.name):
-                assignments[lane] = answer
-                busy.append(answer.spec)
-                break
-            queue.ended(answer.spec, "stopped")
+        answer = runs.next(lane, busy)
+        if isinstance(answer, Assignment):
+            assignments[lane] = answer
+            busy.append(answer.spec)
         is_last = answer == "finished" and not busy
-    return assignments, is_last
-
-
-@dataclass
-class _Deaths:
-    count: int = 0
-    samples: int = -1
-    """Of the newest checkpoint when the last one was counted."""
+    return Answers(assignments, is_last, told)
 
 
 class Dispatcher:
     """The mailbox of one study. It knows no Ray."""
 
-    def __init__(
-        self, runs_folder: Path, cancelled_folder: Path | None = None, in_use_seconds: float = 0.0
-    ) -> None:
-        """Start with no lane.
-
-        Args:
-            runs_folder: where each run has its folder.
-            cancelled_folder: a file with a run's name in it means that this run is not to be trained.
-            in_use_seconds: how long to retry a run that another process holds, which may be dead.
-        """
-        self._runs_folder, self._cancelled_folder = runs_folder, cancelled_folder
-        self._in_use_seconds = in_use_seconds
-        self._in_use_since: dict[str, float] = {}
+    def __init__(self) -> None:
+        """Start with no lane."""
         self._nodes_of: dict[int, tuple[str, ...]] = {}
         self._starts: dict[int, int] = {}
-        self._deaths: dict[str, _Deaths] = {}
         self._busy: dict[int, Assignment] = {}
         self._requesting: set[int] = set()
         self._lost: list[int] = []
-        self._taken_back: set[str] = set()
         self._gone_nodes: set[str] = set()
-        self._ended: list[tuple[RunSpec, ExitStatus]] = []
+        self._ended: list[tuple[RunSpec, ExitStatus | Literal["lane died"]]] = []
         self._stopping = self._is_finished = False
         self._has_changed = True
         """Since the state was last read, in a way that the command can act on."""
@@ -101,29 +88,14 @@ class Dispatcher:
     # for lanes
 
     def lane_started(self, lane: int, nodes: tuple[str, ...]) -> None:
-        """Note that a lane is up on these nodes. If it was training a run, it died of it, and starts it again.
-
-        A run under which lanes die again and again, without a newer checkpoint in between, fails.
-        """
+        """Note that a lane is up on these nodes. If it was training a run, it died of it."""
         self._nodes_of[lane] = nodes
         self._starts[lane] = self._starts.get(lane, 0) + 1
-        if lane not in self._busy:
-            return
-        name = self._busy[lane].spec.name
-        deaths = self._deaths.setdefault(name, _Deaths())
-        samples = newest_checkpoint(self._runs_folder / name)
-        deaths.count = deaths.count + 1 if samples <= deaths.samples else 1
-        deaths.samples = samples
-        if deaths.count >= DEATHS_WITHOUT_PROGRESS:
-            reason = ChildProcessError(
-                f"a process that trained it died {deaths.count} times without getting further than "
-                f"{max(samples, 0)} samples; when memory is short the kernel kills processes: look into the "
-                "system log, or lower training.batch_size"
-            )
-            self.run_ended(lane, leave_failure(self._runs_folder / name, reason))
+        if lane in self._busy and not self._stopping:
+            self._leave(lane, "lane died")
 
     def next(self, lane: int) -> Assignment | Wait | Finished:
-        """Return what a lane trains next: after a restart, the run that it had."""
+        """Return what a lane trains next."""
         answer = self._answer(lane)
         if answer == "wait":
             self._has_changed |= lane not in self._requesting
@@ -138,26 +110,21 @@ class Dispatcher:
         return self._busy.get(lane, "wait")
 
     def run_ended(self, lane: int, outcome: ExitStatus) -> None:
-        """Note the outcome of a lane's run.
+        """Note the outcome of a lane's run. After a stop, one that stopped is no news."""
+        if outcome == "stopped" and self._stopping:
+            self._busy.pop(lane, None)
+            self._has_changed = True
+        else:
+            self._leave(lane, outcome)
 
-        A run that was taken back from a lost node can still be held by a process that has not noticed yet. Then it
-        is in use for a while, and is assigned again.
-        """
-        assignment = self._busy.pop(lane)
+    def _leave(self, lane: int, outcome: ExitStatus | Literal["lane died"]) -> None:
         self._has_changed = True
-        name = assignment.spec.name
-        is_pause = assignment.until_epochs < math.inf and not self._stopping
-        has_ended = is_pause or is_cancelled(self._cancelled_folder, name)
-        if (outcome != "stopped" or has_ended) and (outcome != "in use" or not self._may_come_free(name)):
+        if (assignment := self._busy.pop(lane, None)) is not None:
             self._ended.append((assignment.spec, outcome))
 
     def must_stop(self, node: str) -> bool:
         """Return whether a worker must stop: all must, or its node counts as lost and its run is another's."""
         return self._stopping or node in self._gone_nodes
-
-    def _may_come_free(self, name: str) -> bool:
-        since = self._in_use_since.setdefault(name, time.monotonic())
-        return name in self._taken_back or time.monotonic() - since < self._in_use_seconds
 
     # for the command
 
@@ -194,8 +161,7 @@ class Dispatcher:
         self._nodes_of.pop(lane, None)
         self._requesting.discard(lane)
         self._lost.append(lane)
-        if lane in self._busy:
-            self._taken_back.add(self._busy.pop(lane).spec.name)
+        self._busy.pop(lane, None)
 
     def stop(self) -> None:
         """Have every lane save its run and end."""

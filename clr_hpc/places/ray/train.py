@@ -18,7 +18,7 @@ from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.lanes import NodeCapacity
-from clr_hpc.places.queue import Queue
+from clr_hpc.places.queue import Assignments, Queue
 from clr_hpc.places.ray.cluster import (
     OBJECT_STORE_BYTES,
     ClusterError,
@@ -121,7 +121,7 @@ def train_on_ray(
     on_end: Callable[[RunSpec, ExitStatus], None],
     should_stop: Callable[[], bool] = lambda: False,
     storage: Path | None = None,
-    in_use_seconds: float = 0.0,
+    patience_seconds: float = math.inf,
 ) -> bool:
     """Train what a queue assigns in the lanes of the cluster that this process has joined until it is finished.
 
@@ -138,7 +138,7 @@ def train_on_ray(
         should_stop: called at least twice a second; True has the effect of Ctrl-C.
         storage: where Ray Train keeps its files; the caller removes it, and ends the cluster
             without taking leave. None: a folder that is removed at the end.
-        in_use_seconds: how long to retry a run that another process holds, which may be dead.
+        patience_seconds: after which a run that another process trains is left to it.
 
     Returns:
         False where Ctrl-C or ``should_stop`` stopped it; every run then under way has saved a checkpoint.
@@ -151,9 +151,8 @@ def train_on_ray(
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, max_concurrency=MOST_REQUESTS)(DispatcherActor)
-    dispatcher = actor.options(scheduling_strategy=here).remote(
-        task.runs_folder, task.cancelled_folder, in_use_seconds
-    )
+    dispatcher = actor.options(scheduling_strategy=here).remote()
+    runs = Assignments(queue, task.runs_folder, task.cancelled_folder, patience_seconds)
     own_storage = task.runs_folder.parent / ".ray" / uuid4().hex[:8]
     ask = partial(_ask, dispatcher)
 
@@ -174,10 +173,11 @@ def train_on_ray(
                 stop_by = time.monotonic() + STOP_SECONDS
             state: DispatcherState = ask("wait_for_state", frozenset(node.node for node in nodes))
             on_poll(set(state.busy.values()))
-            assignments, is_finished = assign(queue, state, task.cancelled_folder)
-            for spec, outcome in state.ended:
+            answers = assign(runs, state)
+            is_finished = answers.is_last
+            for spec, outcome in answers.told:
                 on_end(spec, outcome)
-            ask("assign", assignments, is_finished)
+            ask("assign", answers.assignments, is_finished)
             is_stopped = stop_by < math.inf and not state.busy
             if is_finished or is_stopped or time.monotonic() > stop_by:
                 break

@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 RESCAN_SECONDS = 5.0
 """Between two looks at the folders of runs that other processes hold."""
-IN_USE_SECONDS = 5.0
-"""Before a run that turned out to be in use is tried again."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +93,15 @@ class SharedRuns(Queue):
         self._wait_until: float | None = None
         self._leases: dict[str, SeenLease] = {}
         """Of runs that other processes hold, as first seen."""
-        self._in_use_until: dict[str, float] = {}
         self._scanned_at = float("-inf")
+        self._scanned_beside: set[str] = set()
         self._answer: Wait | Finished = "wait"
 
     def next(self, _worker: int, busy: Collection[RunSpec], /) -> Assignment | Wait | Finished:
         """Return the first run that can be started now; looks at the disk every few seconds."""
-        if self._clock() - self._scanned_at < RESCAN_SECONDS:
-            return self._answer
         taken = {spec.name for spec in busy}
+        if taken == self._scanned_beside and self._clock() - self._scanned_at < RESCAN_SECONDS:
+            return self._answer
         cancelled = self._job.ledger.cancelled()
         undecided = waits = False
         for name, spec in list(self._candidates.items()):
@@ -117,17 +115,16 @@ class SharedRuns(Queue):
                 return Assignment(spec)
             else:
                 undecided |= state == "unknown"
-        self._scanned_at = self._clock()
+        self._scanned_at, self._scanned_beside = self._clock(), taken
         self._answer = "wait" if undecided or (waits and self._may_wait()) else "finished"
         return self._answer
 
     def ended(self, spec: RunSpec, outcome: ExitStatus, /) -> None:
-        """Note an outcome, after which other runs may be ready."""
+        """Look again at once, since other runs may be ready."""
+        if outcome == "failed":
+            self._candidates.pop(spec.name, None)  # where the disk did not take its result, too
         self._scanned_at = float("-inf")
-        if outcome == "in use":
-            self._in_use_until[spec.name] = self._clock() + IN_USE_SECONDS
-        else:
-            self._wait_until = None
+        self._wait_until = None
 
     def _waits_for_baseline(self, spec: RunSpec, under_way: Collection[str]) -> bool:
         if spec.start is None:
@@ -147,8 +144,6 @@ class SharedRuns(Queue):
         return self._clock() < self._wait_until
 
     def _lease_state(self, name: str) -> Literal["free", "held", "unknown"]:
-        if self._clock() < self._in_use_until.get(name, -1.0):
-            return "held"
         lease = read_lease(self._job.study.runs / name)
         if lease is None or lease.by.machine == this_machine():
             return "free"  # between the processes of one machine the lock decides at once

@@ -127,7 +127,7 @@ def test_a_cohort_ends_in_the_bytes_of_a_process_a_run(
 
 
 @pytest.mark.commands
-def test_a_process_that_dies_costs_its_run_two_tries_and_the_others_nothing(
+def test_a_process_that_dies_costs_its_run_three_tries_and_the_others_nothing(
     write_study: Callable[..., TrialStudy],
 ) -> None:
     study = write_study(
@@ -135,14 +135,57 @@ def test_a_process_that_dies_costs_its_run_two_tries_and_the_others_nothing(
         stages={"scratch": {"policies": ["constant"]}},
     )
     process = subprocess.Popen(study.command(), stdout=subprocess.PIPE, text=True)
-    for _ in range(2):
+    for _ in range(3):
         wait_until(lambda: bool(_trainers(process)), "a worker that has taken the run")
         _kill(*_trainers(process))
     output, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 1
     (result,) = study.results()
-    assert "the process that trained it died twice" in result["reason"]
-    assert "died twice" in output
+    assert "the process that trained it died 3 times without getting further" in result["reason"]
+    assert "was killed by SIGKILL" in output
+
+
+@pytest.mark.commands
+def test_a_process_that_is_terminated_costs_nothing(
+    write_study: Callable[..., TrialStudy], ended: Ended, tmp_path: Path
+) -> None:
+    """As oom daemons and administrators do it; the other commands of the same study wait for what this one has."""
+    study = write_study(training=TRAINING)
+    first, second = (
+        subprocess.Popen(
+            study.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=on_one_core
+        )
+        for _ in range(2)
+    )
+    wait_until(lambda: bool(_trainers(first) + _trainers(second)), "a worker that has taken the run")
+    os.kill((_trainers(first) + _trainers(second))[0], signal.SIGTERM)
+    for process in (first, second):
+        output, _ = process.communicate(timeout=WAIT_SECONDS)
+        assert process.returncode == 0, output
+        assert output.count("\ndone ") == 2
+        assert "Traceback" not in output
+        assert "leaked" not in output
+    assert study.checksums() == ended[0].checksums()
+    del tmp_path
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_while_it_measures_a_command_leaves_nothing_and_has_a_last_word(
+    number: signal.Signals, code: int, write_study: Callable[..., TrialStudy]
+) -> None:
+    study = write_study(training=TRAINING, architectures=["mobilenet_v1", "densenet121"])
+    command = [word for word in study.command() if word != "--no-plan"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    wait_until(lambda: len(descendants_of(process)) >= 3, "processes that measure")
+    os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == code
+    assert "Traceback" not in output
+    assert "leaked" not in output
+    assert "Resume with the same command" in output.splitlines()[-1]
 
 
 def _trainers(process: subprocess.Popen[Any]) -> list[int]:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from child_processes import hear_late, say_where_from
+import pytest
+from child_processes import answer_late, cannot_begin, hear_late, kill_itself, say_where_from
+from trial_study import is_alive, wait_until
 
-from clr_hpc.places.processes.forkserver import fresh_processes
+from clr_hpc.places.processes.forkserver import Child, ProcessError, fresh_processes
 from clr_hpc.places.signals import SENT_TO_ALL
 
 
@@ -49,3 +51,34 @@ def test_a_signal_that_comes_too_early_is_heard_when_they_are_ready() -> None:
     assert connection.recv() == (0, 1)
     process.join()
     assert process.exitcode == 0
+
+
+def test_of_one_that_dies_it_is_known_how() -> None:
+    with Child(kill_itself) as child, pytest.raises(EOFError):
+        child.receive()
+    assert child.death == f"process {child.process.pid} was killed by SIGKILL"
+
+
+def test_what_cannot_begin_says_why_and_that_memory_may_be_the_reason() -> None:
+    with Child(cannot_begin) as child, pytest.raises(ProcessError, match=r"cannot map; memory may be short"):
+        child.receive()
+
+
+def test_ctrl_c_is_not_for_them_and_an_answer_that_nobody_reads_no_traceback(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Child(answer_late) as child:
+        assert child.receive() == "ready"
+        assert child.process.pid is not None
+        os.kill(child.process.pid, signal.SIGINT)
+    assert child.process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_they_start_again_when_the_one_that_they_are_forked_from_was_killed() -> None:
+    _, forked_from = where_from()
+    os.kill(forked_from, signal.SIGKILL)
+    wait_until(lambda: not is_alive(forked_from), "its end")
+    with Child(answer_late) as child:
+        assert child.receive() == "ready"

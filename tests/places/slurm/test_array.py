@@ -260,3 +260,23 @@ def test_cancelled_runs_are_left_out(scene: Scene) -> None:
     scene.ledger.cancel([spec.name for spec in scene.study.runs])
     queue = scene.queue(list(scene.study.runs))
     assert queue.next(0, []) == "finished"
+
+
+def test_a_run_whose_failure_was_not_written_down_is_not_tried_again(scene: Scene) -> None:
+    run, *others = scene.study.runs
+    for spec in others:
+        scene.study.finish(spec)
+    queue = scene.queue([run])
+    assert queue.next(0, []) == Assignment(run)
+    queue.ended(run, "failed")
+    assert queue.next(0, []) == "finished"
+
+
+def test_a_run_that_its_process_has_left_is_given_again_at_once(scene: Scene) -> None:
+    run, *others = scene.study.runs
+    for spec in others:
+        scene.study.finish(spec)
+    queue = scene.queue([run])
+    assert queue.next(0, []) == Assignment(run)
+    assert queue.next(0, [run]) == "finished"
+    assert queue.next(0, []) == Assignment(run)

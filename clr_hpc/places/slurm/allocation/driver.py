@@ -24,8 +24,8 @@ from clr_hpc.training.run import ExitStatus
 
 NODES_SECONDS = 180.0
 """Wait for the other nodes. Then those that are there begin, and the others may still join."""
-IN_USE_SECONDS = 150.0
-"""How long to retry a run in use: the lease of a killed job is taken over within two minutes."""
+PATIENCE_SECONDS = 150.0
+"""After which a run in use is left to its process: the lease of a killed job is taken over within two minutes."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _train(task: DriverTask, connection: Connection) -> NoReturn:
             on_end=lambda spec, outcome: connection.send(("run ended", spec, outcome)),
             should_stop=should_stop,
             storage=task.storage,
-            in_use_seconds=IN_USE_SECONDS,
+            patience_seconds=PATIENCE_SECONDS,
         )
         _leave(connection, ("over", every_run_ended))
 
