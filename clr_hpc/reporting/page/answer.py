@@ -8,8 +8,6 @@ from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval
 from clr_hpc.reporting.stats.compare import Comparison, ContenderMean
 from clr_hpc.reporting.stats.contrast import ArmContrast
-from clr_hpc.reporting.stats.cost import Saving, saving
-from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.scoring import ResultRow
 from clr_hpc.reporting.stats.verdict import Verdict
 
@@ -77,78 +75,6 @@ def _answer(asked: Sequence[ArmContrast], of: Callable[[ArmContrast], Verdict | 
     findings = [f"{wording.listed(by_verdict[verdict])}: {texts[verdict]}" for verdict in found]
     opening = {"better": "Yes", "undecided": "Undecided"}.get(found[0], "No")
     return f"{'In part' if found[0] == 'better' and len(found) > 1 else opening}. {'; '.join(findings)}."
-
-
-def contrast_lines(contrasts: tuple[ArmContrast, ...], noun: str) -> list[str]:
-    """Return one line per arm: by how much, on how many tasks, at what cost; ``noun`` is what a task is called."""
-    return [_line(contrast, noun) for contrast in _asked_first(contrasts)]
-
-
-def training_lines(contrasts: tuple[ArmContrast, ...]) -> list[str]:
-    """Return one line per arm on its training accuracy, where it is measured."""
-    return [
-        f"{_name(each)}: {_standing(each.training_verdict, each.training_accuracy)}. Δ training accuracy "
-        f"{wording.signed(each.training_accuracy.value)} ({_over_training(each.training_accuracy)})."
-        for each in _asked_first(contrasts)
-        if each.training_accuracy.value == each.training_accuracy.value
-    ]
-
-
-def _asked_first(contrasts: tuple[ArmContrast, ...]) -> list[ArmContrast]:
-    return sorted((each for each in contrasts if each.tasks), key=lambda each: each.verdict is None)
-
-
-def _name(contrast: ArmContrast) -> str:
-    return contrast.policy if contrast.cyclical else f"{contrast.policy} (not cyclical)"
-
-
-def _standing(verdict: Verdict | None, difference: Difference) -> str:
-    return "exploratory" if verdict is None else "not judged" if difference.total is None else verdict
-
-
-def _over_training(difference: Difference) -> str:
-    if difference.interval is None:
-        return "no interval: one seed"
-    return f"95 % CI over training runs {wording.between(difference.interval)}"
-
-
-def _line(contrast: ArmContrast, noun: str) -> str:
-    tasks, difference = len(contrast.tasks), contrast.difference
-    mean = f"mean over {wording.count(tasks, noun)}" if tasks > 1 else f"on {wording.count(tasks, noun)}"
-    if difference.total is None:
-        sure = f"in these runs (95 % CI over test patients {wording.between(difference.patient_interval)}), {mean}"
-        single = ""
-    else:
-        sure = f"(95 % CI over test patients and training runs {wording.between(difference.interval)}), {mean}"
-        sure += f" and {wording.count(contrast.seeds, 'seed')}"
-        single = f" By {noun}, exploratory: better on {contrast.better} of {tasks}, worse on {contrast.worse}."
-    return (
-        f"{_name(contrast)}: {_standing(contrast.verdict, difference)}. "
-        f"Test ΔAUROC {wording.signed(difference.value)} {sure}.{single} {_cost(saving(contrast), noun)}"
-    )
-
-
-def _cost(cost: Saving, noun: str) -> str:
-    if not cost.tasks:
-        return f"Cost: on no {noun} is there a target to compare by."
-    target = f"the baseline's best validation loss (measured {cost.measured})"
-    reached = f"{cost.reached} of {cost.pairs} runs and {cost.control_reached} of their controls reached {target}"
-    if not cost.reached + cost.control_reached:
-        return f"Cost: {reached}, so the steps to it cannot be compared."
-    at_start = f" {wording.count(cost.at_start, 'pair')} started at it." if cost.at_start else ""
-    return (
-        f"Cost: {reached}.{at_start} Restricted mean steps to it, where others count with their whole length: "
-        f"{wording.whole(cost.restricted_steps)}, of the control {wording.whole(cost.control_restricted_steps)}, "
-        f"of {wording.whole(cost.steps_of_training)} steps of training; difference "
-        f"{wording.steps_apart(cost.steps_difference)} "
-        f"({_cost_interval(cost)})."
-    )
-
-
-def _cost_interval(cost: Saving) -> str:
-    if cost.interval is None:
-        return "no interval: it takes two pathologies or seeds that differ"
-    return f"95 % CI over training runs {wording.between(cost.interval, wording.steps_apart)}"
 
 
 def one_class_line(rows: Iterable[ResultRow]) -> str:

@@ -18,6 +18,7 @@ from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
 from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
 from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
+from clr_hpc.reporting.tables.table import Table
 from clr_hpc.store.study_files import PackRecord, training_images
 
 MOST_VALUES_SHOWN = 4
@@ -116,22 +117,22 @@ def _step_caveats(study: StudyRecord) -> list[str]:
     return step_remarks((run.spec for run in study.runs), lambda spec: training_images(pack, spec))
 
 
-def _answers(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
-    """Return the first lines: a sentence for each question of the study, and its grounds."""
+def _answers(evaluation: Evaluation) -> list[tuple[list[str], Table | None]]:
+    """Return what the page opens with: sentences that answer the study's questions, and the table they rest on."""
     binary, one_class = evaluation.binary, evaluation.one_class
-    answers = []
+    answers: list[tuple[list[str], Table | None]] = []
     if binary.contrasts:
-        answers.append((answer.verdict(binary.contrasts), answer.contrast_lines(binary.contrasts, "pathology")))
-        if claim := answer.training_verdict(binary.contrasts):
-            answers.append((claim, answer.training_lines(binary.contrasts)))
+        found = [answer.verdict(binary.contrasts), answer.training_verdict(binary.contrasts)]
+        answers.append((found, contrast_tables.answer_table(binary.contrasts, "pathology")))
     elif binary.runs:
-        answers.append((answer.ranking(binary.comparison, "pathology"), []))
+        answers.append(([answer.ranking(binary.comparison, "pathology")], None))
     if one_class.contrasts:
         exploratory = "One-class models, exploratory: the study’s question is about the binary classifiers."
         opening = exploratory if binary.runs else answer.verdict(one_class.contrasts)
-        answers.append((opening, answer.contrast_lines(one_class.contrasts, "task")))
+        table = contrast_tables.answer_table(one_class.contrasts, "task", "one-class-answer")
+        answers.append(([opening], table))
     if best := answer.one_class_line(one_class.rows):
-        answers.append(("", [best]))
+        answers.append(([best], None))
     return answers
 
 

@@ -1,9 +1,11 @@
-"""The tables of what retraining changes, and of what it costs."""
+"""The tables of what retraining changes, and of what it costs; the report opens with the first."""
 
 from collections.abc import Sequence
 
 from clr_hpc.reporting.stats.contrast import ArmContrast
-from clr_hpc.reporting.stats.cost import ArmCost, Saving
+from clr_hpc.reporting.stats.cost import ArmCost, Saving, saving
+from clr_hpc.reporting.stats.difference import Difference
+from clr_hpc.reporting.stats.verdict import Verdict
 from clr_hpc.reporting.tables.table import (
     MISSING,
     UNDEFINED_ORDER,
@@ -15,7 +17,60 @@ from clr_hpc.reporting.tables.table import (
     part,
     tabulate,
 )
-from clr_hpc.reporting.wording import duration, listed, number, p_value, ratio, signed, steps_apart, whole
+from clr_hpc.reporting.wording import count, duration, listed, number, p_value, ratio, signed, steps_apart, whole
+
+
+def answer_table(contrasts: Sequence[ArmContrast], noun: str, key: str = "answer") -> Table:
+    """Return one row per arm of retraining: its verdicts, and the differences that they rest on.
+
+    Args:
+        contrasts: those that the study asks about come first.
+        noun: what a task is called.
+        key: id of the HTML element.
+    """
+    rows = sorted((each for each in contrasts if each.tasks), key=lambda each: each.verdict is None)
+    if all(row.difference.total is None for row in rows):
+        auroc, interval = "ΔAUROC of these runs (95 % CI over test patients)", "difference.patient_interval"
+    else:
+        auroc, interval = "ΔAUROC (95 % CI)", "difference.interval"
+    columns = [
+        Column("Retrained with", _policy),
+        Column("Test AUROC", lambda row: _standing(row.verdict, row.difference)),
+        Column(auroc, "difference.value", signed, "Test split; the policy minus its control", interval),
+        Column("Better / worse", _tally, str, "Each alone, exploratory"),
+    ]
+    if any(_measures_training(row) for row in rows):
+        columns += [
+            Column("Training accuracy", lambda row: _standing(row.training_verdict, row.training_accuracy)),
+            Column("ΔAccuracy (95 % CI)", "training_accuracy.value", signed, "CI over training runs",
+                   "training_accuracy.interval"),
+        ]  # fmt: skip
+    target = "Until the baseline's best validation loss is reached again; CI over training runs"
+    columns.append(Column("ΔSteps to target (95 % CI)", lambda row: _difference(saving(row)), whole, target))
+    controls = listed(list(dict.fromkeys(row.control for row in rows)))
+    tasks, seeds = (
+        max(map(size, rows), default=0) for size in (lambda row: len(row.tasks), lambda row: row.seeds)
+    )
+    caption = f"Retraining minus its control ({controls}); means over {count(tasks, noun)}, {count(seeds, 'seed')}"
+    return tabulate(key, caption, columns, rows)
+
+
+def _policy(contrast: ArmContrast) -> str:
+    return contrast.policy if contrast.cyclical else f"{contrast.policy} (not cyclical)"
+
+
+def _standing(verdict: Verdict | None, difference: Difference) -> str:
+    return "exploratory" if verdict is None else "not judged" if difference.total is None else verdict
+
+
+def _measures_training(contrast: ArmContrast) -> bool:
+    return contrast.training_accuracy.value == contrast.training_accuracy.value
+
+
+def _tally(contrast: ArmContrast) -> Cell:
+    if contrast.difference.total is None:
+        return MISSING
+    return Cell(f"{contrast.better}/{contrast.worse} of {len(contrast.tasks)}", order(contrast.better))
 
 
 def contrast_table(contrasts: Sequence[ArmContrast], key: str = "contrasts") -> Table:
@@ -75,7 +130,12 @@ def saving_table(savings: Sequence[tuple[ArmContrast, Saving]]) -> Table:
         Column("Retrained with", "policy"),
         Column("Steps to the target", "cost.restricted_steps", whole, RESTRICTED),
         Column("Of the control", "cost.control_restricted_steps", whole, RESTRICTED),
-        Column("Difference (95 % CI)", _difference, whole, "CI over training runs: Student's over pathologies"),
+        Column(
+            "Difference (95 % CI)",
+            lambda row: _difference(row["cost"]),
+            whole,
+            "CI over training runs: Student's over pathologies",
+        ),
         Column("Steps of training", "cost.steps_of_training", whole, "Which no steps to the target exceed"),
         Column("Reached", lambda row: part(row["cost"].reached, row["cost"].pairs), str, "Of all pairs"),
         Column("Reached by the control", lambda row: part(row["cost"].control_reached, row["cost"].pairs), str),
@@ -87,8 +147,7 @@ def saving_table(savings: Sequence[tuple[ArmContrast, Saving]]) -> Table:
     return tabulate("savings", "Until the baseline's best validation loss is first reached again", columns, rows)
 
 
-def _difference(row: dict[str, Saving]) -> Cell:
-    cost = row["cost"]
+def _difference(cost: Saving) -> Cell:
     if cost.steps_difference != cost.steps_difference:
         return Cell("not defined", UNDEFINED_ORDER, "neither a run nor a control reached the target")
     return bounded(cost.steps_difference, cost.interval, steps_apart)
