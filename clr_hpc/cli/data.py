@@ -95,6 +95,7 @@ def _pack(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.config.pathologies import PATHOLOGIES
     from clr_hpc.data.build import build_pack
     from clr_hpc.data.shards import PackProgress
     from clr_hpc.data.splits import OfficialSplit, SeededSplit
@@ -116,5 +117,9 @@ def _pack(
         manifest = build_pack(source, output, size, split, workers, strict, report)
     counts = manifest.counts
     typer.echo(f"{output}: {counts.images:,} images of {counts.patients:,} patients at {size} × {size}")
+    labels = [split.labels for split in counts.splits.values()]
+    known = [name for name in PATHOLOGIES if any(of[name].positive + of[name].negative for of in labels)]
+    if len(known) < len(PATHOLOGIES):
+        typer.echo(f"labels of {', '.join(known)}; the other pathologies are unknown for all images")
     if counts.rejected:
         typer.echo(f"{counts.rejected:,} rejected: {output / manifest.rejected.file} says why")

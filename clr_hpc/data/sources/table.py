@@ -136,7 +136,7 @@ def find_label_columns(table: LabelTable, given: Mapping[str, str]) -> dict[str,
     missing = [name for name in PATHOLOGIES if name not in found]
     for position, column in enumerate(table.columns):
         if position not in found.values() and (
-            meant := get_close_matches(column.lower(), missing, n=1, cutoff=0.8)
+            meant := get_close_matches(column.lower(), missing, n=1, cutoff=0.75)
         ):
             log.warning(
                 "%s: column %r is not read; did you mean %s? rename it, or give --label %s=%s",
