@@ -1,5 +1,6 @@
 """A study as a job array on a real SLURM: to its end, over preemption and a lost node, and nothing done twice."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from sharing import not_shared, share, umask_of_a_group
 from slurm_cluster import SlurmCluster
 from slurm_trial import ENDED, ONE_RUN, RETRAINING, SlurmTrial
 from trial_study import TrialStudy, wait_until
+
+from clr_hpc.data.pack import Pack
 
 pytestmark = pytest.mark.cluster
 pytest.importorskip("submitit")
@@ -59,6 +62,21 @@ def test_a_group_shares_all_but_what_jobs_are_run_from(trial: Callable[..., Slur
         "who writes into them has jobs run his code"
     )
     assert not_shared(study.folder) == {path.name for path in (*private, *folders)}
+
+
+def test_a_folder_that_no_node_sees_is_named(small_pack: Pack, slurm: SlurmCluster) -> None:
+    with tempfile.TemporaryDirectory() as unseen:
+        folder = TrialStudy.write(Path(unseen), pack=str(small_pack.folder), stages=ONE_RUN)
+        study = SlurmTrial.write(folder, slurm)
+        study.submit()
+        study.await_end()
+        (job,) = study.status()["slurm"]["elements"]
+        logs = study.clr_hpc("logs", "scratch")
+        told = f"{job['node']} may not see {study.folder / 'slurm' / 'logs'}"
+        assert job["node"].startswith("node0")
+        assert told in job["reason"]
+        assert logs.returncode == 1
+        assert told in " ".join(logs.stderr.split())
 
 
 @pytest.mark.slow

@@ -179,6 +179,11 @@ class StartedJob:
         from clr_hpc.data.manifest import PackError, open_manifest
 
         folder = Path(self.submission.pack_folder)
+        if not folder.exists():
+            raise JobError(
+                f"{self.node} does not see the pack {folder}; move it to a folder that all nodes see, name that "
+                "in the study and submit again"
+            )
         try:
             checksum = open_manifest(folder, verify=True).checksum
         except PackError as error:

@@ -69,10 +69,21 @@ def cancel_runs(
 
 
 def log_of_run(ledger: Ledger, spec: RunSpec, lines: int) -> list[str]:
-    """Return the last lines of what the job printed that trained a run last."""
+    """Return the last lines of what the job printed that trained a run last, or was given it and trained nothing.
+
+    Raises:
+        SlurmError: the job ended and has printed nothing; the message names its node and the folder.
+    """
     job_id = job_of_run(ledger, spec)
     if job_id is None:
-        return [f"{spec.name}: no job has begun it"]
+        given = [job for job in read_slurm_status(ledger).jobs if spec.name in job.runs and not job.is_active]
+        if not given:
+            return [f"{spec.name}: no job has begun it"]
+        last = given[-1]
+        job_id = last.job_id
+        if not _printed_files(ledger, job_id):
+            why = last.reason or f"it is {last.state} and has printed nothing in {ledger.logs}"
+            raise SlurmError(f"job {job_id}: {why}")
     files = log_files(ledger, job_id)
     if not files:
         return [f"job {job_id} has printed nothing in {ledger.logs}"]
@@ -92,8 +103,21 @@ def job_of_run(ledger: Ledger, spec: RunSpec) -> str | None:
 
 def tail_of_job(ledger: Ledger, job_id: str, lines: int) -> list[str]:
     """Return the last lines of what a job printed, of its errors where there are any."""
-    with_text = [path for path in log_files(ledger, job_id) if path.stat().st_size]
+    with_text = _printed_files(ledger, job_id)
     return tail(with_text[-1], lines) if with_text else []
+
+
+def _printed_files(ledger: Ledger, job_id: str) -> list[Path]:
+    """Return the files of a job that are not empty."""
+    return [path for path in log_files(ledger, job_id) if path.stat().st_size]
+
+
+def _silent(ledger: Ledger, node: str) -> str:
+    """Say what it means that a job failed before its first line, which Python writes when it starts."""
+    return (
+        f"it printed nothing, so {node} may not see {ledger.logs}; look with srun --nodelist={node} ls "
+        f"{ledger.logs}, and give --results a folder that all nodes see, in shared_folder of the site file"
+    )
 
 
 def tail(path: Path, lines: int) -> list[str]:
@@ -146,6 +170,8 @@ def _state(
     went_wrong = record.failed or (
         job is not None and not job.is_active and job.state not in ("COMPLETED", "CANCELLED")
     )
+    if job is not None and job.state == "FAILED" and not record.starts and not _printed_files(ledger, job_id):
+        return replace(job_state, reason=_silent(ledger, job_state.node))
     return replace(job_state, log=tuple(tail_of_job(ledger, job_id, TAIL_LINES))) if went_wrong else job_state
 
 

@@ -14,7 +14,7 @@ import pytest
 from clr_hpc.monitoring.status import State, StudyStatus
 from clr_hpc.places.slurm import commands
 from clr_hpc.places.slurm.commands import COLUMNS, SlurmError, jobs_in_queue
-from clr_hpc.places.slurm.jobs import read_slurm_status
+from clr_hpc.places.slurm.jobs import log_of_run, read_slurm_status
 from clr_hpc.places.slurm.ledger import JobRecord, Ledger, Start, Submission, new_token
 from clr_hpc.training.run import RunSettings
 
@@ -148,3 +148,26 @@ def test_a_command_that_hangs_is_given_up(fake_slurm: FakeSlurm, monkeypatch: py
 def status(study: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clr_hpc", "status", str(study.file), "--results", str(study.results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_job_whose_folder_its_node_cannot_see_says_so(
+    submitted: tuple[Any, Ledger, Submission], fake_slurm: FakeSlurm
+) -> None:
+    """SLURM opens a job's output before anything of ours runs; where it can't, the job fails without a word."""
+    study, ledger, submission = submitted
+    fake_slurm.queue(job(submission, 0, "FAILED", NodeList="node1"), job(submission, 1, "PENDING"))
+    (silent, waiting), run = read_slurm_status(ledger).jobs, study.runs[0]
+    assert f"node1 may not see {ledger.logs}; look with srun --nodelist=node1 ls {ledger.logs}" in silent.reason
+    assert waiting.reason == ""
+    with pytest.raises(SlurmError, match="job 7_0: it printed nothing, so node1 may not see"):
+        log_of_run(ledger, run, 10)
+    assert log_of_run(ledger, study.runs[-1], 10) == [f"{study.runs[-1].name}: no job has begun it"]
+
+
+def test_what_a_job_printed_that_began_no_run_is_shown(
+    submitted: tuple[Any, Ledger, Submission], fake_slurm: FakeSlurm
+) -> None:
+    study, ledger, submission = submitted
+    fake_slurm.queue(job(submission, 0, "FAILED", NodeList="node1"), job(submission, 1, "PENDING"))
+    (ledger.logs / "7_0_0_log.err").write_text("python: not found\n")
+    assert log_of_run(ledger, study.runs[0], 10)[-1] == "python: not found"
