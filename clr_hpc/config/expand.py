@@ -37,8 +37,7 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
 
 def runs_of_one_seed(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     """Return the runs of a study's first seed, also where rates are still to be measured: to check them."""
-    changes = {"measured": (*study.measured, *placeholders(study)), "seeds": study.seeds[:1]}
-    return expand(study.model_copy(update=changes), pack_checksum)
+    return expand(with_placeholders(of_one_seed(study)), pack_checksum)
 
 
 class _Expansion:
@@ -212,9 +211,7 @@ def auto_optimizers(study: Study) -> tuple[Optimizer, ...]:
     stages = study.stages
     if stages.range_test:
         return ()
-    given = [
-        policy for stage in (stages.baseline, stages.retrain, stages.scratch) if stage for policy in stage.policies
-    ]
+    given = [policy for stage in stages.trained.values() for policy in stage.policies]
     if any(AUTO in (policy.get("lr_min"), policy.get("lr_max")) for policy in given):
         return study.optimizers
     return tuple(
@@ -237,6 +234,16 @@ def placeholders(study: Study) -> Iterator[MeasuredRates]:
             lr_max=ramp.lr_max,
             lr=ramp.lr_max,
         )
+
+
+def with_placeholders(study: Study, *measured: MeasuredRates) -> Study:
+    """Return the study with a rate for all that may be ``auto``: these where they suit, else placeholders."""
+    return study.model_copy(update={"measured": (*study.measured, *measured, *placeholders(study))})
+
+
+def of_one_seed(study: Study) -> Study:
+    """Return the study with its first seed: nothing but their number depends on the others."""
+    return study.model_copy(update={"seeds": study.seeds[:1]})
 
 
 def _learners(study: Study) -> Iterator[tuple[str, Task]]:

@@ -109,7 +109,7 @@ def _trained(study: Study, purpose: Purpose) -> tuple[Any, ...]:
 def _what_stands_before(path: Sequence[str], study: Study, purpose: Purpose) -> str | None:
     """Return what keeps a key from acting, with the keys that act; None where nothing is known to."""
     section, *rest = path
-    stages = {name: stage for name in ("baseline", "retrain", "scratch") if (stage := getattr(study.stages, name))}
+    stages = study.stages.trained
     if purpose == "tune" and study.tune is not None and section != "tune" and path[-1] in study.tune.space.named:
         return f"the search tries values of {path[-1]}; set tune.space.{path[-1]}"
     if path == ["training", "epochs"] and purpose == "range-test":

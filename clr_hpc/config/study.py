@@ -90,11 +90,10 @@ class Stages(FrozenSpec):
 
     @model_validator(mode="after")
     def _retraining_needs_a_baseline(self) -> "Stages":
-        trained = [name for name in ("baseline", "retrain", "scratch") if getattr(self, name) is not None]
         if self.range_test:
-            if trained:
+            if self.trained:
                 raise ValueError(
-                    f"stages.range_test stands alone, without {trained[0]}; drop it: 'clr-hpc range-test' makes "
+                    f"stages.range_test stands alone, without {next(iter(self.trained))}; drop it: 'clr-hpc range-test' makes "
                     "the range tests of any study"
                 )
             return self
@@ -103,6 +102,12 @@ class Stages(FrozenSpec):
         if self.retrain is not None and self.baseline is None:
             raise ValueError("stages.retrain starts from stages.baseline, which is missing; add it")
         return self
+
+    @property
+    def trained(self) -> dict[str, StageOfStudy]:
+        """The stages with policies that the study has, by name, in the order of training."""
+        stages = {"baseline": self.baseline, "retrain": self.retrain, "scratch": self.scratch}
+        return {name: stage for name, stage in stages.items() if stage is not None}
 
 
 class Question(FrozenSpec):

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from clr_hpc.config.base import explain, unknown
-from clr_hpc.config.expand import auto_optimizers, expand
+from clr_hpc.config.expand import auto_optimizers, expand, of_one_seed
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import Range, Tuning, UpToWhatFits
@@ -75,7 +75,7 @@ def stage_of(study: Study) -> str:
     Raises:
         ValueError: the study doesn't have it.
     """
-    there = [name for name in ("baseline", "retrain", "scratch") if getattr(study.stages, name) is not None]
+    there = list(study.stages.trained)
     default = "baseline" if "baseline" in there else "scratch"
     return _chosen("stage", _tuning(study).stage or default, there)
 
@@ -103,9 +103,9 @@ def runs_at_corners(study: Study) -> Iterator[RunSpec]:
         ValueError: as ``tuned_study`` does.
     """
     tuning = _tuning(study)
-    of_one_seed = {"seeds": study.seeds[:1], "tune": tuning.model_copy(update={"seeds": None})}
+    one_seed = of_one_seed(study).model_copy(update={"tune": tuning.model_copy(update={"seeds": None})})
     for values in corners(tuning):
-        yield from trial_runs(study.model_copy(update=of_one_seed), values, CHECKSUM_OF_NO_PACK)
+        yield from trial_runs(one_seed, values, CHECKSUM_OF_NO_PACK)
 
 
 def _tuning(study: Study) -> Tuning:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.expand import expand, placeholders
+from clr_hpc.config.expand import expand, with_placeholders
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
@@ -106,8 +106,7 @@ class StudyFolder:
     def _change(self, started: StartedStudy, study: Study, pack_checksum: str | None) -> Change | None:
         before = started.pack["checksum"]
         after = pack_checksum or before
-        rates = (*study.measured, *started.study.measured, *placeholders(study))
-        wanted = {spec.name for spec in expand(study.model_copy(update={"measured": rates}), after)}
+        wanted = {spec.name for spec in expand(with_placeholders(study, *started.study.measured), after)}
         there = {spec.name for spec in started.runs}
         if wanted == there:
             return None
