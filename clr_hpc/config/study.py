@@ -93,8 +93,8 @@ class Stages(FrozenSpec):
         if self.range_test:
             if self.trained:
                 raise ValueError(
-                    f"stages.range_test stands alone, without {next(iter(self.trained))}; drop it: 'clr-hpc range-test' makes "
-                    "the range tests of any study"
+                    f"stages.range_test stands alone, without {next(iter(self.trained))}; drop it: 'clr-hpc "
+                    "range-test' makes the range tests of any study"
                 )
             return self
         if self.baseline is None and self.scratch is None:

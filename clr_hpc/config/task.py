@@ -112,6 +112,11 @@ class BinaryTask(FrozenSpec):
         """What people read in folders and tables."""
         return self.pathology
 
+    @property
+    def label(self) -> str:
+        """The label of a pack's images that it learns."""
+        return self.pathology
+
 
 class OneClassTask(FrozenSpec):
     """Learn one class of images from its images alone, and say how far an image is from it.
@@ -138,6 +143,11 @@ class OneClassTask(FrozenSpec):
     def name(self) -> str:
         """What people read in folders and tables: ``no_finding-deep_svdd``."""
         return f"{self.normal}-{self.method.name}"
+
+    @property
+    def label(self) -> str:
+        """The label of a pack's images that it learns."""
+        return self.normal
 
 
 Task = Annotated[BinaryTask | OneClassTask, Field(discriminator="kind")]

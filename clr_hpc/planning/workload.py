@@ -118,8 +118,7 @@ def _has_a_boundary_that_moves(spec: RunSpec) -> bool:
 
 def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split whose label in the run's task is known."""
-    label = spec.task.pathology if spec.task.kind == "binary" else spec.task.normal
-    images = counts.splits[split].labels[label]
+    images = counts.splits[split].labels[spec.task.label]
     return images.positive + images.negative
 
 

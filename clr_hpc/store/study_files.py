@@ -152,9 +152,8 @@ def read_pack(folder: Path, name: str = layout.PACK) -> PackRecord | Damaged | N
 def training_images(pack: PackRecord, spec: RunSpec) -> int | None:
     """Return how many images of a pack a run is trained on; None where the pack's record doesn't say."""
     task = spec.task
-    label = task.pathology if task.kind == "binary" else task.normal
     split = pack.get("counts", {"splits": {}})["splits"].get("train")
-    counts = None if split is None else split.get("labels", {}).get(label)
+    counts = None if split is None else split.get("labels", {}).get(task.label)
     if counts is None:
         return None
     return counts.get("positive", 0) + (counts.get("negative", 0) if task.kind == "binary" else 0)

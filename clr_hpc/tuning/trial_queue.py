@@ -63,7 +63,7 @@ def check_objective(study: Study, counts: Counts) -> None:
     """
     assert study.tune is not None
     (spec, *_) = trial_runs(study, next(corners(study.tune)), CHECKSUM_OF_NO_PACK)
-    label = spec.task.pathology if spec.task.kind == "binary" else spec.task.normal
+    label = spec.task.label
     split = counts.splits.get("validation")
     found = LabelCounts() if split is None else split.labels[label]
     has_both, has_any = bool(found.positive and found.negative), bool(found.positive or found.negative)
