@@ -69,38 +69,35 @@ def work_of(runs: Iterable[RunSpec], counts: Counts) -> tuple[WorkItem, ...]:
 
 def _load(spec: RunSpec, counts: Counts) -> Load:
     known = {split: _known_images(spec, counts, split) for split in counts.splits}
-    learned = known.get("train", 0)
-    if spec.task.kind == "one_class":
-        learned = counts.splits["train"].labels[spec.task.normal].positive
+    learned = _images_with_loss(spec, counts, "train")
     training = spec.training
     kind = StepKind(spec.network, training.image_size, training.batch_size, training.precision)
     if spec.is_fitted:
         return Load(kind, 0, 0, 0, sum(known.values()) + learned)
     batch = min(training.batch_size, learned) or 1
+    steps_per_epoch = learned // batch
     pretraining_epochs, first_passes = _before_the_first_step(spec)
     comes_to_a_model = spec.stage != "range_test"
     on_the_way = known.get("train", 0) + known.get("validation", 0)
     every = 1 if _has_a_boundary_that_moves(spec) else training.measure_training_split_every
     training_measured = math.ceil(training.epochs / every)
     evaluated = training_measured * known.get("train", 0) + training.epochs * known.get("validation", 0)
+    on_grid = _on_grid(spec, counts, learned, steps_per_epoch)
     return Load(
         kind=kind,
         epochs=training.epochs,
-        training_images=learned // batch * batch * training.epochs + learned * pretraining_epochs,
-        evaluated_images=comes_to_a_model * evaluated + learned * first_passes + _on_grid(spec, counts, learned),
+        training_images=steps_per_epoch * batch * training.epochs + learned * pretraining_epochs,
+        evaluated_images=comes_to_a_model * evaluated + learned * first_passes + on_grid,
         final_images=comes_to_a_model * _final_images(spec, on_the_way, sum(known.values()), learned),
     )
 
 
-def _on_grid(spec: RunSpec, counts: Counts, learned: int) -> int:
+def _on_grid(spec: RunSpec, counts: Counts, learned: int, steps_per_epoch: int) -> int:
     """Count the images evaluated on the grid of steps, and at the beginning where there is a target."""
     if not is_measured_on_grid(spec):
         return 0
-    validation = _known_images(spec, counts, "validation")
-    if spec.task.kind == "one_class":
-        validation = counts.splits["validation"].labels[spec.task.normal].positive
-    points = points_per_epoch(learned // (min(spec.training.batch_size, learned) or 1) or 1)
-    return grid_images(validation, learned) * (points * spec.training.epochs + (spec.start is not None))
+    images = grid_images(_images_with_loss(spec, counts, "validation"), learned)
+    return images * (points_per_epoch(steps_per_epoch or 1) * spec.training.epochs + (spec.start is not None))
 
 
 def _before_the_first_step(spec: RunSpec) -> tuple[int, int]:
@@ -116,8 +113,17 @@ def _has_a_boundary_that_moves(spec: RunSpec) -> bool:
     return isinstance(method, DeepSvdd) and method.boundary == "soft"
 
 
+def _images_with_loss(spec: RunSpec, counts: Counts, split: SplitName) -> int:
+    """Return the images of a split that have a loss in the run's task: to one-class models, those of the class."""
+    if spec.task.kind == "one_class" and split in counts.splits:
+        return counts.splits[split].labels[spec.task.label].positive
+    return _known_images(spec, counts, split)
+
+
 def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split whose label in the run's task is known."""
+    if split not in counts.splits:
+        return 0
     images = counts.splits[split].labels[spec.task.label]
     return images.positive + images.negative
 

@@ -35,9 +35,7 @@ class ValidationGrid:
 
     def has(self, samples: int) -> bool:
         """Say whether the loss is measured after so many samples seen."""
-        trainer = self._trainer
-        step, steps_per_epoch = samples // trainer.batch_size, trainer.samples_per_epoch // trainer.batch_size
-        return self.images > 0 and is_grid_step(step, steps_per_epoch)
+        return is_grid_step(samples // self._trainer.batch_size, self._trainer.steps_per_epoch)
 
     def loss(self) -> float | None:
         """Return the estimate for the model as it is now, by all processes; None where it is not finite."""

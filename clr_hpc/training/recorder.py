@@ -50,8 +50,7 @@ class StepRecorder:
         self._is_late = may_be_late and trainer.device.type == "cuda" and trainer.group.size == 1
         self._due: _Due | None = None
         self._started = own_seconds() - already_elapsed
-        steps_per_epoch = trainer.samples_per_epoch // trainer.batch_size
-        self._record_every_samples = max(1, steps_per_epoch // records_per_epoch) * trainer.batch_size
+        self._record_every_samples = max(1, trainer.steps_per_epoch // records_per_epoch) * trainer.batch_size
         self.restart_window()
 
     @property

@@ -170,7 +170,7 @@ def _on_grid(trainer: Trainer, folder: Path) -> dict[str, Any] | None:
         wanted = None if of_baseline is None else of_baseline["best_loss"]
     return {
         "images": lines[0]["images"],
-        "points_per_epoch": points_per_epoch(trainer.samples_per_epoch // trainer.batch_size),
+        "points_per_epoch": points_per_epoch(trainer.steps_per_epoch),
         "best_loss": min((line["loss"] for line in trained if line["loss"] is not None), default=None),
         "target": None if wanted is None else _first_at(trainer, wanted, lines, ROUNDING),
     }

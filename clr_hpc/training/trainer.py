@@ -71,6 +71,7 @@ class Trainer:
         self.data: TaskData = task_data(spec.task, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
+        self.steps_per_epoch = self.samples_per_epoch // self.batch_size
         self._policy = spec.policy.in_steps(self.batch_size / self.samples_per_epoch)
         self.model = _build_model(spec, self.data.training).to(self.device)
         self.model.to(memory_format=torch.channels_last)
