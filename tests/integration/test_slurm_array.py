@@ -75,7 +75,7 @@ def test_a_folder_that_no_node_sees_is_named(small_pack: Pack, slurm: SlurmClust
         told = f"{job['node']} may not see {study.folder / 'slurm' / 'logs'}"
         assert job["node"].startswith("node0")
         assert told in job["reason"]
-        assert logs.returncode == 1
+        assert logs.returncode == 2
         assert told in " ".join(logs.stderr.split())
 
 
