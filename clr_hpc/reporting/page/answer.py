@@ -106,6 +106,11 @@ def contrast_caveats(contrasts: tuple[ArmContrast, ...], margin: float) -> list[
     asked = [contrast for contrast in contrasts if contrast.verdict]
     if not asked:
         return []
+    if _have_one_seed(asked):
+        return [
+            "Each CI of a difference is over test patients, for these very models: it says nothing of other "
+            "training runs. Everything on this page is exploratory."
+        ]
     together = "" if len(asked) == 1 else f" The verdicts on {len(asked)} policies hold together (Holm’s method)."
     return [
         "“Better” and “worse”: a difference of zero is excluded with 95 % confidence, over test patients and "

@@ -86,6 +86,7 @@ def test_one_seed_is_never_judged_however_sure_the_patients_make_it(make_study: 
     assert contrast.difference.patient_interval.low > 0
     assert contrast.verdict == "undecided"
     assert NOT_JUDGED in verdict(found)
+    assert "nothing of other training runs" in contrast_caveats(found, 0.01)[0]
 
 
 def test_no_control_has_finished(make_study: StudyMaker) -> None:
