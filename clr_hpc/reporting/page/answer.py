@@ -74,7 +74,9 @@ def _answer(asked: Sequence[ArmContrast], of: Callable[[ArmContrast], Verdict | 
     found = [verdict for verdict in texts if by_verdict[verdict]]
     findings = [f"{wording.listed(by_verdict[verdict])}: {texts[verdict]}" for verdict in found]
     opening = {"better": "Yes", "undecided": "Undecided"}.get(found[0], "No")
-    return f"{'In part' if found[0] == 'better' and len(found) > 1 else opening}. {'; '.join(findings)}."
+    if found[0] == "better" and len(found) > 1:
+        opening = f"For {len(by_verdict['better'])} of {len(asked)} policies"
+    return f"{opening}. {'; '.join(findings)}."
 
 
 def one_class_line(rows: Iterable[ResultRow]) -> str:
@@ -84,7 +86,11 @@ def one_class_line(rows: Iterable[ResultRow]) -> str:
         if row.auroc.value == row.auroc.value:
             by_task[row.setting.task].append(row)
     values = [f"{task} {_of_one_class(settings)}" for task, settings in by_task.items()]
-    return f"One-class models, test AUROC (95 % CI over patients): {'; '.join(values)}." if values else ""
+    return (
+        f"One-class models, not compared with each other, test AUROC (95 % CI over patients): {'; '.join(values)}."
+        if values
+        else ""
+    )
 
 
 def _of_one_class(settings: list[ResultRow]) -> str:
@@ -114,9 +120,9 @@ def contrast_caveats(contrasts: tuple[ArmContrast, ...], margin: float) -> list[
     together = "" if len(asked) == 1 else f" The verdicts on {len(asked)} policies hold together (Holm’s method)."
     return [
         "“Better” and “worse”: a difference of zero is excluded with 95 % confidence, over test patients and "
-        f"training runs; “equivalent”: a difference of {margin:g} or more is excluded.{together} Each CI is for "
-        "one policy alone. Test AUROC and training accuracy are two questions, with 95 % each. Everything else on "
-        "this page is exploratory."
+        f"training runs; “equivalent”: a difference of {margin:g} or more is excluded; “undecided”: none of "
+        f"these, which is no evidence that nothing differs.{together} Each CI is for one policy alone. Test AUROC "
+        "and training accuracy are two questions, with 95 % each. Everything else on this page is exploratory."
     ]
 
 

@@ -59,6 +59,8 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
     styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
     contrasts = binary.compared
     prediction = against_plan(study)
+    main = binary if binary.runs else one_class
+    retrained, of_arms = bool(main.contrasts), answer.caveats(main.comparison)
     used = {
         section: {run.setting.arm: styles[run.setting.arm] for run in kind.runs}
         for section, kind in (("binary", binary), ("one-class", one_class))
@@ -73,8 +75,9 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         counts=answer.run_counts(study),
         answers=_answers(evaluation),
         caveats=answer.contrast_caveats(binary.contrasts + one_class.contrasts, study.study.question.margin)
-        + answer.caveats(binary.comparison if binary.runs else one_class.comparison)
+        + ([] if retrained else of_arms)
         + _step_caveats(study),
+        arm_caveats=of_arms if retrained else [],
         left_out=[reason for contrast in binary.contrasts for reason in contrast.left_out],
         legend=lambda section, kind="binary": legend(used[kind], section),
         arm_table=tables.arm_table(binary.comparison, evaluation.frequent, evaluation.frequent_name),

@@ -31,6 +31,11 @@ class Variance:
     value: float
     degrees: float
 
+    @property
+    def has_no_spread(self) -> bool:
+        """Whether all that was drawn agrees: equal scores surely differ by nothing; nothing else can be tested."""
+        return self.value < 1e-24
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -66,25 +71,28 @@ class Difference:
         """Return the p-value of a difference of ``margin`` or more (two one-sided tests, Schuirmann 1987)."""
         if self.total is None:
             return float("nan")
-        if self.total.value <= 0:
-            return float(abs(self.value) >= margin)
+        if self.total.has_no_spread:
+            return 0.0 if _is_zero(self.value) else float("nan")
         return float(stats.t.sf((margin - abs(self.value)) / np.sqrt(self.total.value), self.total.degrees))
 
 
 def _interval(value: float, variance: Variance | None) -> Interval | None:
-    """Return Student's interval, cut to what a difference of two shares can be."""
-    if variance is None or not np.isfinite(value):
+    """Return Student's interval, cut to what a difference of two shares can be; None where it can't be known."""
+    if variance is None or not np.isfinite(value) or (variance.has_no_spread and not _is_zero(value)):
         return None
     half = float(stats.t.ppf((1 + LEVEL) / 2, variance.degrees) * np.sqrt(variance.value))
     return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
+def _is_zero(value: float) -> bool:
+    return abs(value) < 1e-12
+
+
 def _p_value(value: float, variance: Variance | None) -> float:
     if variance is None:
         return float("nan")
-    if variance.value < 1e-24:
-        # equal scores surely differ by nothing; another value without any spread can't be tested
-        return 1.0 if abs(value) < 1e-12 else float("nan")
+    if variance.has_no_spread:
+        return 1.0 if _is_zero(value) else float("nan")
     return float(2 * stats.t.sf(abs(value) / np.sqrt(variance.value), variance.degrees))
 
 

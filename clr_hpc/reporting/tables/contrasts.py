@@ -28,24 +28,26 @@ def answer_table(contrasts: Sequence[ArmContrast], noun: str, key: str = "answer
         noun: what a task is called.
         key: id of the HTML element.
     """
-    rows = sorted((each for each in contrasts if each.tasks), key=lambda each: each.verdict is None)
+    rows = [each for each in contrasts if each.tasks]
+    rows.sort(key=lambda row: (row.verdict is None, not row.cyclical))
     if all(row.difference.total is None for row in rows):
         auroc, interval = "ΔAUROC of these runs (95 % CI over test patients)", "difference.patient_interval"
     else:
         auroc, interval = "ΔAUROC (95 % CI)", "difference.interval"
     columns = [
         Column("Retrained with", _policy),
-        Column("Test AUROC", lambda row: _standing(row.verdict, row.difference)),
+        Column("Verdict on AUROC", lambda row: _standing(row.verdict, row.difference)),
         Column(auroc, "difference.value", signed, "Test split; the policy minus its control", interval),
-        Column("Better / worse", _tally, str, "Each alone, exploratory"),
+        Column("Better / worse", _tally, str, f"Each {noun} judged alone: exploratory"),
     ]
     if any(_measures_training(row) for row in rows):
         columns += [
-            Column("Training accuracy", lambda row: _standing(row.training_verdict, row.training_accuracy)),
-            Column("ΔAccuracy (95 % CI)", "training_accuracy.value", signed, "CI over training runs",
-                   "training_accuracy.interval"),
+            Column("Verdict on training accuracy",
+                   lambda row: _standing(row.training_verdict, row.training_accuracy)),
+            Column("ΔAccuracy (95 % CI)", "training_accuracy.value", signed,
+                   "CI over training runs; none where all seeds agree", "training_accuracy.interval"),
         ]  # fmt: skip
-    target = "Until the baseline's best validation loss is reached again; CI over training runs"
+    target = "Until the baseline's best validation loss is reached again, fewer are better; CI over training runs"
     columns.append(Column("ΔSteps to target (95 % CI)", lambda row: _difference(saving(row)), whole, target))
     controls = listed(list(dict.fromkeys(row.control for row in rows)))
     tasks, seeds = (

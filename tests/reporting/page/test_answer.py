@@ -66,7 +66,7 @@ def test_policies_that_differ_in_nothing_are_no_yes(make_study: StudyMaker) -> N
 def test_one_policy_of_two_is_in_part(make_study: StudyMaker) -> None:
     skill = {"cosine": 1.0, "triangular": 3.0, "triangular2": 1.0}
     answer = verdict(contrasts(make_study(THREE, skill={}, retrained=skill, seeds=SEEDS)))
-    assert "? In part. Triangular: better than the control; Triangular2: " in answer
+    assert "? For 1 of 2 policies. Triangular: better than the control; Triangular2: " in answer
 
 
 def test_a_constant_rate_is_exploratory_by_default(make_study: StudyMaker) -> None:
@@ -107,8 +107,8 @@ def one_class(folder: Path) -> str:
 def test_one_class_models_are_chosen_on_validation(make_study: StudyMaker) -> None:
     folder = make_study(("edema",), skill={"constant": 0.5, "triangular": 1.0}, one_class=("deep_svdd",))
     assert re.search(
-        r"^One-class models, test AUROC \(95 % CI over patients\): No finding: Deep SVDD 0\.\d+ \(.*\) with "
-        r"Triangular, the best of 2 settings on validation\.$",
+        r"^One-class models, not compared with each other, test AUROC \(95 % CI over patients\): "
+        r"No finding: Deep SVDD 0\.\d+ \(.*\) with Triangular, the best of 2 settings on validation\.$",
         one_class(folder),
     )
     for file in folder.glob("runs/*/result.json"):

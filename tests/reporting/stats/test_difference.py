@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.difference import (
     Cell,
     Difference,
@@ -167,3 +168,14 @@ def test_the_variance_of_training_is_that_of_a_mixed_model(number: int) -> None:
     # Satterthwaite's degrees of freedom of a mean over seeds are those of the seeds
     expected = 2 * stats.t.sf(abs(differences.mean()) / error, seeds - 1)
     assert found.p_value == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "equivalent"), [(0.1, None, False), (0.0, Interval(0.0, 0.0), True)]
+)
+def test_seeds_that_all_agree_show_nothing_but_equality(
+    value: float, interval: Interval | None, equivalent: bool
+) -> None:
+    found = training_difference(np.full((2, 3), value), np.array([0.5, 0.5]))
+    assert found.interval == interval
+    assert (found.equivalence_p_value(0.2) < 0.05) == equivalent

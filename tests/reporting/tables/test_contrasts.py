@@ -45,7 +45,7 @@ def test_the_answer_has_verdicts_and_what_they_rest_on(make_study: StudyMaker) -
         file.write_text(json.dumps(result))
     found = answers(folder)
     assert found["caption"] == ["Retraining minus its control (Cosine decay); means over 3 pathologies, 4 seeds"]
-    assert found["Test AUROC"] == found["Training accuracy"] == ["better"]
+    assert found["Verdict on AUROC"] == found["Verdict on training accuracy"] == ["better"]
     assert found["Better / worse"] == ["3/0 of 3"]
     (difference,) = found["ΔAUROC (95 % CI)"]
     assert re.fullmatch(r"\+0\.\d+ \(0\.\d+ to 0\.\d+\)", difference)
@@ -57,12 +57,12 @@ def test_what_the_study_asks_comes_first(make_study: StudyMaker) -> None:
     skill = {"cosine": 1.0, "constant": 3.0, "triangular": 1.0}
     found = answers(make_study(THREE, skill={}, retrained=skill, seeds=(0, 1)))
     assert found["Retrained with"] == ["Triangular", "Constant (not cyclical)"]
-    assert found["Test AUROC"][1] == found["Training accuracy"][1] == "exploratory"
+    assert found["Verdict on AUROC"][1] == found["Verdict on training accuracy"][1] == "exploratory"
 
 
 def test_one_seed_has_differences_of_these_runs_and_no_verdict(make_study: StudyMaker) -> None:
     found = answers(make_study(THREE, skill={}, retrained={"cosine": 0.3, "triangular": 2.0}))
-    assert found["Test AUROC"] == found["Training accuracy"] == ["not judged"]
+    assert found["Verdict on AUROC"] == found["Verdict on training accuracy"] == ["not judged"]
     (difference,) = found["ΔAUROC of these runs (95 % CI over test patients)"]
     assert re.fullmatch(r"\+0\.\d+ \(0\.\d+ to 0\.\d+\)", difference), "however sure the patients make it"
     assert found["Better / worse"] == ["–"]
@@ -73,7 +73,7 @@ def test_one_class_models_have_no_training_accuracy(make_study: StudyMaker) -> N
     retrained = {"cosine": 0.8, "triangular": 1.4}
     found = answers(make_study(skill={}, retrained=retrained, one_class=METHODS[:1]), one_class=True)
     assert found["Retrained with"] == ["Triangular"]
-    assert "Training accuracy" not in found
+    assert "Verdict on training accuracy" not in found
 
 
 def test_one_row_per_task_and_cyclical_policy(evaluation: Evaluation) -> None:
