@@ -13,6 +13,9 @@ from typing import Any
 
 from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS
 
+ATTEMPTS = 3
+"""On a busy machine a raylet may take longer to start than Ray waits."""
+
 
 @dataclass
 class RayNodes:
@@ -29,7 +32,9 @@ class RayNodes:
         assert self.process.stdin is not None
         self.process.stdin.write("add\n")
         self.process.stdin.flush()
-        self.raylets.append(_described(self.process)["raylets"][-1])
+        described = _described(self.process)
+        assert described is not None, "the cluster has ended"
+        self.raylets.append(described["raylets"][-1])
 
 
 @contextmanager
@@ -40,24 +45,34 @@ def ray_cluster(folder: Path, nodes: int) -> Iterator[RayNodes]:
     token.write_text(secrets.token_hex(32))
     patient = {"RAY_raylet_start_wait_time_s": "300"}  # on a busy machine
     environment = os.environ | SETTINGS | ON_THIS_MACHINE_ALONE | {"RAY_AUTH_TOKEN_PATH": str(token)} | patient
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("integration") / "ray_nodes.py"), str(nodes)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    described: dict[str, Any] | None = None
+    for _ in range(ATTEMPTS):
+        process = _start(environment, nodes)
+        if (described := _described(process)) is not None:
+            break
+    assert described is not None, f"no Ray cluster in {ATTEMPTS} attempts"
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield RayNodes(**_described(process), environment=environment, process=process)
+        yield RayNodes(**described, environment=environment, process=process)
     finally:
         process.stdin.close()
         process.wait(60)
         process.stdout.close()
 
 
-def _described(process: "subprocess.Popen[str]") -> dict[str, Any]:
+def _start(environment: dict[str, str], nodes: int) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("integration") / "ray_nodes.py"), str(nodes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def _described(process: "subprocess.Popen[str]") -> dict[str, Any] | None:
+    """Return what a cluster says of itself; None where it could not start."""
     assert process.stdout is not None
-    described: dict[str, Any] = json.loads(next(line for line in process.stdout if line.startswith("{")))
-    return described
+    line = next((line for line in process.stdout if line.startswith("{")), None)
+    return None if line is None else dict(json.loads(line))

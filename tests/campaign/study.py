@@ -132,11 +132,16 @@ class SlurmPlace(Place):
         return self.cluster.environment
 
     def await_end(self, trial: "Trial") -> None:
-        trial.wait(lambda: not SlurmTrial(trial.study, self.cluster).queued())
+        trial.wait(lambda: not self.has_jobs())
 
     def close(self, trial: "Trial") -> None:
         self.cluster.run("scancel", "--user=root")
-        trial.wait(lambda: not SlurmTrial(trial.study, self.cluster).queued())
+        trial.wait(lambda: not self.has_jobs())
+
+    def has_jobs(self) -> bool:
+        """Return whether any job waits or runs; on a busy machine squeue may fail, which says nothing."""
+        told = self.cluster.run("squeue", "--noheader")
+        return told.returncode != 0 or bool(told.stdout.strip())
 
 
 @dataclass
@@ -218,11 +223,7 @@ class Trial:
         """Whether a command, or a job, has not ended."""
         if self.commands[-1].poll() is None:
             return True
-        return (
-            isinstance(self.place, SlurmPlace)
-            and self.done != RUNS
-            and bool(SlurmTrial(self.study, self.place.cluster).queued())
-        )
+        return isinstance(self.place, SlurmPlace) and self.done != RUNS and self.place.has_jobs()
 
     @property
     def done(self) -> int:
