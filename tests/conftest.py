@@ -1,6 +1,7 @@
 """Fixtures that all tests share: where the real images are, and a small pack."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +20,9 @@ from clr_hpc.data.splits import SeededSplit
 # one thread a process: the tensors are small, and threads of several processes get in each other's way
 assert "torch" not in sys.modules, "torch reads the number of threads when it is imported; import it in fixtures"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # no deadline: a first example may also pay for torch's first step, some seconds
 settings.register_profile("exploring", deadline=None)

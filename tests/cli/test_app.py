@@ -84,12 +84,7 @@ def test_a_command_that_is_stopped_has_a_last_word(
 ) -> None:
     monkeypatch.setattr(cli_app, "find_folder", lambda *_: os.kill(os.getpid(), number))
     before = signal.getsignal(signal.SIGTERM)
-    # a shell that starts the tests in the background has them ignore Ctrl-C
-    of_ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        done = CliRunner().invoke(app, ["report", "study.yaml"])
-    finally:
-        signal.signal(signal.SIGINT, of_ctrl_c)
+    done = CliRunner().invoke(app, ["report", "study.yaml"])
     assert done.exit_code == code
     assert f"stopped {told}; what was saved by then is kept. Resume with the same command: " in done.output
     assert signal.getsignal(signal.SIGTERM) is before

@@ -180,8 +180,6 @@ def _watch(study: Any) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"FORCE_COLOR": "1", "COLUMNS": "150"},
-        # as in a terminal, also where the tests run in the background and ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

@@ -128,8 +128,6 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # a shell that starts it in the background would have it ignore Ctrl-C
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
         assert self.process.stdout is not None

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -165,15 +165,6 @@ def test_a_cohorts_seconds_add_up_to_those_of_its_process(pack: Pack, tmp_path: 
     assert 0 < sum(read_metrics(tmp_path / spec.name)[-1]["elapsed_seconds"] for spec in specs) <= whole
 
 
-@pytest.fixture
-def keyboard() -> Iterator[None]:
-    """Have SIGINT raise ``KeyboardInterrupt``, also where a shell in the background made pytest ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("keyboard")
 def test_the_keyboard_saves_all(pack: Pack, tmp_path: Path) -> None:
     specs = [make_spec(pack, seed=seed, training={"epochs": 500}) for seed in range(2)]
 
