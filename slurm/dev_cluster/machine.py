@@ -8,6 +8,7 @@ import select
 import shlex
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,9 @@ class Machine:
             number = int((self.own / "process_id").read_text())
         except (OSError, ValueError):
             return None
-        return number if self._has_mark(number) else None
+        # for a moment, while it turns from boot into sleep, it has no environment at all
+        tries = (self._has_mark(number) or time.sleep(0.01) for _ in range(5))
+        return number if any(tries) else None
 
     def boot(self, shared: tuple[str, ...]) -> int:
         """Switch it on, without a network yet, and return its first process.
