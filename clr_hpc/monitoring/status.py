@@ -24,7 +24,7 @@ class State(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"
     STOPPED = "stopped"
-    """It was begun, and nobody trains it now; it goes on from its last checkpoint."""
+    """It was begun, and no process trains it now; it resumes from its last checkpoint."""
     FAILED = "failed"
     DONE = "done"
 
@@ -199,7 +199,7 @@ def _seconds_left(spec: RunSpec, recorded: list[dict[str, Any]]) -> float | None
 
 
 def _stopped(spec: RunSpec, folder: Path, lease: SeenLease | None) -> RunStatus:
-    """Describe a run that was begun and that nobody trains; it goes on from its last checkpoint."""
+    """Describe a run that was begun and that no process trains; it resumes from its last checkpoint."""
     recorded = recent_metrics(folder)
     steps = [entry for entry in recorded if entry["kind"] == "step" and entry["samples"]]
     saved = max(0, newest_checkpoint(folder))

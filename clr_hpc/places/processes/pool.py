@@ -141,7 +141,7 @@ class _Workers:
         return "wait" if cohorts or under_way else self._give_alone(runs, suspects)
 
     def _give_alone(self, runs: Assignments, suspects: Sequence[RunSpec]) -> Wait | Finished:
-        """Give one process a run under which others died, and end all others for that."""
+        """Train, in one process and with no other running, a run whose workers kept dying."""
         self._end()
         answer: Wait | Finished = "wait"
         for suspect in suspects:
@@ -275,7 +275,7 @@ class _Server:
                 self._connection.send((outcomes, leaves))
 
     def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
-        """Save the run under way and end; another process goes on with it, unless the command ends, too."""
+        """Save the run under way and end; another process resumes it, unless the command ends, too."""
         self._is_terminated = True
 
     def _listen(self) -> None:
