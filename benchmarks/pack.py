@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.data.build import build_pack, usable_cores
-from clr_hpc.data.image_files import read_image_file
+from clr_hpc.data.images.files import read_image_file
 from clr_hpc.data.sources.table import TableSource
 from parts.command import parser
 from parts.processes import apart

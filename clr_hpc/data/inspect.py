@@ -11,11 +11,11 @@ from rich.text import Text
 
 from clr_hpc.config.given_file import check_output
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
-from clr_hpc.data.label_table import LabelTable, read_label_table
 from clr_hpc.data.manifest import LabelCounts, Manifest, SplitCounts, count_labels, read_manifest
 from clr_hpc.data.source import SourceError
 from clr_hpc.data.sources.nih import FINDINGS_COLUMN, read_nih_records
 from clr_hpc.data.sources.table import find_label_columns, read_labels
+from clr_hpc.data.tables.label_table import LabelTable, read_label_table
 
 CHARTS = (".png", ".svg")
 

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Annotated
 
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pathology
-from clr_hpc.data.image_files import RESAMPLING, FileSource
-from clr_hpc.data.image_folder import locate
-from clr_hpc.data.label_table import (
+from clr_hpc.data.images.files import RESAMPLING, FileSource
+from clr_hpc.data.images.folder import locate
+from clr_hpc.data.source import Box, ImageRecord, Option, Rejection, SourceError, SourceTable
+from clr_hpc.data.tables.label_table import (
     LabelTable,
-    parse_age_years,
-    parse_sex,
     read_label_table,
     read_names,
     unique_rows,
 )
-from clr_hpc.data.source import Box, ImageRecord, Option, Rejection, SourceError, SourceTable
+from clr_hpc.data.tables.values import parse_age_years, parse_sex
 
 log = logging.getLogger(__name__)
 FINDINGS_COLUMN = "Finding Labels"

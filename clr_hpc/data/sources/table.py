@@ -9,17 +9,16 @@ from typing import Annotated
 
 from clr_hpc.config.base import unknown
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
-from clr_hpc.data.image_files import RESAMPLING, FileSource
-from clr_hpc.data.image_folder import locate
-from clr_hpc.data.label_table import (
+from clr_hpc.data.images.files import RESAMPLING, FileSource
+from clr_hpc.data.images.folder import locate
+from clr_hpc.data.source import ImageRecord, Option, Rejection, SourceError, SourceTable
+from clr_hpc.data.tables.label_table import (
     LabelTable,
     Row,
-    parse_age_years,
-    parse_sex,
     read_label_table,
     unique_rows,
 )
-from clr_hpc.data.source import ImageRecord, Option, Rejection, SourceError, SourceTable
+from clr_hpc.data.tables.values import parse_age_years, parse_sex
 
 log = logging.getLogger(__name__)
 _LABEL_VALUES = {

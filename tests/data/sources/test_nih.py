@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.data.label_table import read_label_table
 from clr_hpc.data.manifest import count_labels
 from clr_hpc.data.source import SourceError, SourceTable
 from clr_hpc.data.sources.nih import NihSource, parse_findings, read_nih_boxes, read_nih_records
+from clr_hpc.data.tables.label_table import read_label_table
 
 # The header and two rows in the spelling of each edition
 EDITION_2020 = """\

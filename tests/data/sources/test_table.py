@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.data.label_table import read_label_table
 from clr_hpc.data.source import SourceError
 from clr_hpc.data.sources.table import TableSource, find_label_columns
+from clr_hpc.data.tables.label_table import read_label_table
 
 # in the manner of CheXpert: paths, 1 / 0 / -1 / blank, a spelling of its own for effusion
 CHEXPERT = """\

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from clr_hpc.data.image_files import decode, fit_square, read_image_file, to_gray
+from clr_hpc.data.images.files import decode, fit_square, read_image_file, to_gray
 from clr_hpc.data.source import RejectedImageError
 
 GRAY = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)

@@ -5,18 +5,12 @@ import hashlib
 import io
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from clr_hpc.config.base import unknown
 from clr_hpc.config.given_file import FileError, as_text, read_given, unpacked
 from clr_hpc.data.source import Rejection, SourceError
-
-AGE_YEARS_MAX = 120
-"""NIH's first edition has ages up to 414; above this an age counts as unknown."""
-
-_YEARS_OF_UNIT = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 class Row(NamedTuple):
@@ -131,21 +125,6 @@ def _read(path: Path) -> tuple[bytes, str]:
         return data, as_text(data)
     except FileError as error:
         raise SourceError(f"{path}: {error}") from error
-
-
-@cache
-def parse_age_years(text: str) -> float | None:
-    """Return years from ``58``, ``058Y``, ``013M``, ``002W`` or ``007D``; None where it can't be an age."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([YMWD]?)", text.strip().upper())
-    if match is None:
-        return None
-    years = float(match[1]) * _YEARS_OF_UNIT[match[2]]
-    return round(years, 3) if years <= AGE_YEARS_MAX else None
-
-
-def parse_sex(text: str) -> str | None:
-    """Return ``F``, ``M`` or None."""
-    return {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M"}.get(text.strip().upper())
 
 
 def unique_rows(table: LabelTable, image_column: int) -> tuple[dict[str, Row], list[Rejection]]:

@@ -3,14 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.data.label_table import (
-    parse_age_years,
-    parse_sex,
+from clr_hpc.data.source import SourceError
+from clr_hpc.data.tables.label_table import (
     read_label_table,
     read_names,
     unique_rows,
 )
-from clr_hpc.data.source import SourceError
 
 
 def written(folder: Path, text: str) -> Path:
@@ -72,29 +70,6 @@ def test_repeated_and_contradictory_rows(tmp_path: Path) -> None:
         ("b", "row 4 of the table repeats row 3, which is used"),
         ("c", "rows 5, 6 of the table contradict one another"),
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "years"),
-    [
-        ("58", 58),
-        ("058Y", 58),
-        ("006M", 0.5),
-        ("014D", 0.038),
-        ("002W", 0.038),
-        ("120", 120),
-        ("414", None),
-        ("", None),
-        ("unknown", None),
-        ("-3", None),
-    ],
-)
-def test_ages(text: str, years: float | None) -> None:
-    assert parse_age_years(text) == years
-
-
-def test_sexes() -> None:
-    assert [parse_sex(text) for text in ("F", "male", " Female ", "", "O")] == ["F", "M", "F", None, None]
 
 
 def test_names_of_a_list(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clr_hpc.data.image_folder import LocatedRecords, image_paths, locate
+from clr_hpc.data.images.folder import LocatedRecords, image_paths, locate
 from clr_hpc.data.source import ImageRecord, Rejection, SourceError
 
 
