@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clr_hpc.cli.options import Overrides, Results, StudyFile
-from clr_hpc.cli.study import check_beforehand, note_change
+from clr_hpc.cli.study import check_beforehand, note_change, on_its_pack
 from clr_hpc.places.options import THROUGHPUT, TrainingOptions
 
 
@@ -45,7 +45,8 @@ def plan(
     place = find_place(on)
     study = load_study(study_file, tuple(overrides or ()))
     folder = StudyFolder.of(results, study.name)
-    check_beforehand(study, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), results)
+    study, manifest = on_its_pack(study)
+    check_beforehand(manifest, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), results)
     checksum = open_manifest(Path(study.pack), verify=False).checksum
     study = with_measured(study, checksum, results)
     note_change(study_file, folder, study, checksum)

@@ -56,11 +56,31 @@ def note_change(given: Path, folder: "StudyFolder", study: "Study", checksum: st
         complain(f"note: {given} is not what {folder.path} holds: {change}", "yellow")
 
 
-def check_beforehand(study: "Study", runs: "Iterable[RunSpec]", results: Path) -> "Manifest":
-    """See that runs can be trained on a study's pack and written down, before anything takes its time.
+def on_its_pack(study: "Study") -> "tuple[Study, Manifest]":
+    """Read the manifest of a study's pack, which says what its ``pathologies: all`` are.
+
+    Raises:
+        UserError: it can't be read, or has no finding that can be trained.
+    """
+    from clr_hpc.config.base import UserError
+    from clr_hpc.data.manifest import read_manifest
+    from clr_hpc.store.study_files import trainable
+
+    manifest = read_manifest(Path(study.pack))
+    findings = trainable(manifest.record)
+    if study.pathologies == "all" and not findings:
+        raise UserError(
+            f"pathologies: all: {study.pack} has no finding with images of both kinds to train on; pack more "
+            "images, or name what is to be trained"
+        )
+    return study.on_pack_with(findings), manifest
+
+
+def check_beforehand(manifest: "Manifest", runs: "Iterable[RunSpec]", results: Path) -> None:
+    """See that runs can be trained on a pack and written down, before anything takes its time.
 
     Args:
-        study: of the runs.
+        manifest: of the pack.
         runs: one of each kind.
         results: the folder of all results.
 
@@ -68,13 +88,10 @@ def check_beforehand(study: "Study", runs: "Iterable[RunSpec]", results: Path) -
         UserError: they can't.
     """
     from clr_hpc.config.given_file import check_writable
-    from clr_hpc.data.manifest import read_manifest
     from clr_hpc.data.misfits import check_fit
 
-    manifest = read_manifest(Path(study.pack))
     check_fit(runs, manifest)
     check_writable(results)
-    return manifest
 
 
 def make_way(job: "TrainingJob") -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clr_hpc.cli.options import on_a_place
-from clr_hpc.cli.study import check_beforehand, command, make_way
+from clr_hpc.cli.study import check_beforehand, command, make_way, on_its_pack
 from clr_hpc.places.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     console = terminal()
     study = load_study(study_file, options.changes)
     folder = StudyFolder.of(options.results, study.name)
-    manifest = check_beforehand(study, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), options.results)
+    study, manifest = on_its_pack(study)
+    check_beforehand(manifest, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), options.results)
     change = None if options.replace else folder.check(study, manifest.checksum)
     if change is not None:
         _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
@@ -70,9 +71,11 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     if options.replace:
         raise UserError("--replace: LR range tests replace nothing, studies share them; leave it out")
     console = terminal()
-    tests = range_test_study(load_study(study_file, options.changes, "range-test"))
-    StudyFolder.of(options.results, tests.name)  # rejects what it could not be
-    check_beforehand(tests, runs_of_one_seed(tests, CHECKSUM_OF_NO_PACK), options.results)
+    study = load_study(study_file, options.changes, "range-test")
+    StudyFolder.of(options.results, study.name)  # rejects what it could not be
+    study, manifest = on_its_pack(study)
+    tests = range_test_study(study)
+    check_beforehand(manifest, runs_of_one_seed(tests, CHECKSUM_OF_NO_PACK), options.results)
     checksum = _checked_pack(console, tests, place)
     job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clr_hpc.cli.options import on_a_place
-from clr_hpc.cli.study import check_beforehand
+from clr_hpc.cli.study import check_beforehand, on_its_pack
 from clr_hpc.places.options import SearchOptions
 from clr_hpc.store import layout
 
@@ -51,7 +51,8 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     if study.tune is None:
         raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
     make_search(study.tune.search, dimensions_of(study.tune.space, (1,)), 0)  # its library is there
-    manifest = check_beforehand(study, runs_at_corners(study), options.results)
+    study, manifest = on_its_pack(study)
+    check_beforehand(manifest, runs_at_corners(study), options.results)
     check_objective(study, manifest.counts)
     with console.status(plain(f"checking {study.pack}")):
         open_manifest(Path(study.pack), verify=True)

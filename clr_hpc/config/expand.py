@@ -18,7 +18,7 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     """Return the runs of a study; compared runs are adjacent, and each run follows its baseline."""
     if study.stages.range_test:
         return range_tests(study, pack_checksum)
-    binary = [BinaryTask(pathology=pathology) for pathology in study.pathologies]
+    binary = [BinaryTask(pathology=pathology) for pathology in study.findings]
     one_class = [(task, group.features_of) for group in study.one_class for task in group.tasks()]
     grid = list(product(study.architectures, study.optimizers, study.seeds))
     runs: list[RunSpec] = []
@@ -248,7 +248,7 @@ def of_one_seed(study: Study) -> Study:
 
 def _learners(study: Study) -> Iterator[tuple[str, Task]]:
     """Yield each architecture with one binary classifier, and with each one-class method that takes steps."""
-    pathology = study.range_test.pathology or next(iter(study.pathologies), None)
+    pathology = study.range_test.pathology or next(iter(study.findings), None)
     tasks: list[Task] = [] if pathology is None else [BinaryTask(pathology=pathology)]
     tasks += [task for group in study.one_class for task in group.tasks() if not task.method.is_fitted]
     for architecture, task in product(study.architectures, tasks):

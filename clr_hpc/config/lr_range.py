@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from clr_hpc.config.base import FrozenSpec, Seed, unknown
 from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
-from clr_hpc.config.pathologies import PATHOLOGIES, parse_pathology
+from clr_hpc.config.pathologies import checked_finding
 from clr_hpc.config.policy import Ramp
 from clr_hpc.config.task import Task
 
@@ -58,12 +58,7 @@ class RangeTest(FrozenSpec):
     @field_validator("pathology")
     @classmethod
     def _is_a_pathology(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        name = parse_pathology(value)
-        if name is None:
-            raise ValueError(unknown("pathology", value, list(PATHOLOGIES)))
-        return name
+        return None if value is None else checked_finding(value)
 
     def ramp(self, optimizer: str) -> Ramp:
         """Return how the rate rises with an optimizer."""

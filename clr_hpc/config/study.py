@@ -19,7 +19,7 @@ from clr_hpc.config.base import FrozenSpec, Seed, shown, unknown
 from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
 from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, parse_pathology
+from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, checked_finding
 from clr_hpc.config.policy import POLICIES
 from clr_hpc.config.run import Training
 from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
@@ -161,8 +161,8 @@ class Study(FrozenSpec):
     """Letters, digits, ``_`` and ``-``: it names the study's folder."""
     pack: str
     """Folder of the pack; a relative one is looked up from where the command runs."""
-    pathologies: tuple[str, ...] = PATHOLOGIES
-    """Findings of the binary classifiers; in YAML also ``all``."""
+    pathologies: tuple[str, ...] | Literal["all"] = PATHOLOGIES
+    """Findings of the binary classifiers; ``all``: those of the pack that can be trained."""
     one_class: tuple[OneClassOfStudy, ...] = ()
     architectures: tuple[Architecture, ...] = ("mobilenet_v1",)
     optimizers: tuple[Optimizer, ...]
@@ -195,14 +195,10 @@ class Study(FrozenSpec):
     @classmethod
     def _know_the_pathologies(cls, value: Any) -> Any:
         if value == "all":
-            return PATHOLOGIES
+            return value
         if not isinstance(value, list | tuple):
             raise ValueError(f"pathologies={shown(value)} must be a list of names, or all")
-        names = [parse_pathology(str(name)) for name in value]
-        for given, name in zip(value, names, strict=True):
-            if name is None:
-                raise ValueError(unknown("pathology", str(given), list(PATHOLOGIES)))
-        return tuple(names)
+        return tuple(checked_finding(str(name)) for name in value)
 
     @field_validator("optimizers", mode="before")
     @classmethod
@@ -219,10 +215,9 @@ class Study(FrozenSpec):
 
     @model_validator(mode="after")
     def _nothing_is_empty_or_twice(self) -> "Study":
-        for field in ("pathologies", "architectures", "optimizers", "seeds"):
-            _check_entries(
-                field, getattr(self, field), may_be_empty=field == "pathologies" and bool(self.one_class)
-            )
+        _check_entries("pathologies", self.findings, may_be_empty=bool(self.one_class))
+        for field in ("architectures", "optimizers", "seeds"):
+            _check_entries(field, getattr(self, field))
         return self
 
     @model_validator(mode="after")
@@ -252,12 +247,25 @@ class Study(FrozenSpec):
         for group in self.one_class:
             if group.features_of is None:
                 continue
-            if group.features_of not in self.pathologies or self.stages.baseline is None:
+            if group.features_of not in self.findings or self.stages.baseline is None:
                 raise ValueError(
                     f"features_of: {group.features_of} needs a baseline of that pathology in this study; "
                     "add it to pathologies, and stages.baseline"
                 )
         return self
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Findings of the binary classifiers; the 14 as long as no pack says which ``all`` are."""
+        return PATHOLOGIES if self.pathologies == "all" else self.pathologies
+
+    def on_pack_with(self, trainable: tuple[str, ...]) -> "Study":
+        """Return the study with a list in place of ``pathologies: all``.
+
+        Args:
+            trainable: the findings of its pack that can be trained.
+        """
+        return self.model_copy(update={"pathologies": trainable}) if self.pathologies == "all" else self
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.base import FrozenSpec, by_name, unknown
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.config.base import FrozenSpec, by_name
+from clr_hpc.config.pathologies import NO_FINDING, checked_finding, parse_finding
 
 Nu = Annotated[float, Field(gt=0, le=1)]
 
@@ -102,10 +102,8 @@ class BinaryTask(FrozenSpec):
 
     @field_validator("pathology")
     @classmethod
-    def _is_one_of_14(cls, value: str) -> str:
-        if value not in PATHOLOGIES:
-            raise ValueError(unknown("pathology", value, list(PATHOLOGIES)))
-        return value
+    def _is_a_finding(cls, value: str) -> str:
+        return checked_finding(value)
 
     @property
     def name(self) -> str:
@@ -126,7 +124,7 @@ class OneClassTask(FrozenSpec):
 
     kind: Literal["one_class"] = "one_class"
     normal: str = NO_FINDING
-    """The one class: ``no_finding`` or a pathology."""
+    """The one class: ``no_finding`` or a finding."""
     method: OneClassMethod
     threshold_quantile: float = Field(default=0.95, gt=0, lt=1)
     """Quantile of the training images' scores; an image above it is called anomalous."""
@@ -134,10 +132,7 @@ class OneClassTask(FrozenSpec):
     @field_validator("normal")
     @classmethod
     def _is_a_class(cls, value: str) -> str:
-        classes = [NO_FINDING, *PATHOLOGIES]
-        if value not in classes:
-            raise ValueError(unknown("normal class", value, classes))
-        return value
+        return NO_FINDING if parse_finding(value) == NO_FINDING else checked_finding(value)
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clr_hpc.config.given_file import check_writable
-from clr_hpc.config.pathologies import PATHOLOGIES, UNKNOWN
+from clr_hpc.config.pathologies import NO_FINDING, UNKNOWN
 from clr_hpc.data.manifest import (
     MANIFEST,
     Counts,
@@ -23,6 +23,7 @@ from clr_hpc.data.manifest import (
     SplitCounts,
     count_labels,
     file_sha256,
+    implied_no_finding,
 )
 from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_shards
 from clr_hpc.data.source import Box, ImageRecord, ImageSource, Rejection
@@ -73,7 +74,7 @@ def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
+def write_index(path: Path, rows: Sequence[IndexRow], findings: Sequence[str]) -> None:
     """Write one row per image; an unknown label is null."""
     records = [row.record for row in rows]
     columns: dict[str, pa.Array] = {
@@ -84,9 +85,9 @@ def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
         "age_years": pa.array([record.age_years for record in records], pa.float64()),
         "sex": pa.array([record.sex for record in records], pa.string()),
     }
-    for position, pathology in enumerate(PATHOLOGIES):
-        values = [record.labels[position] for record in records]
-        columns[pathology] = pa.array([None if value == UNKNOWN else value for value in values], pa.int8())
+    labels = {name: [record.labels[position] for record in records] for position, name in enumerate(findings)}
+    for name, values in (labels | {NO_FINDING: _no_finding(records, findings)}).items():
+        columns[name] = pa.array([None if value == UNKNOWN else value for value in values], pa.int8())
     columns["source_sha256"] = pa.array([row.sha256 for row in rows], pa.string())
     columns["shard"] = pa.array([row.shard for row in rows], pa.int32())
     columns["row"] = pa.array([row.row for row in rows], pa.int32())
@@ -115,7 +116,15 @@ def _write_parquet(path: Path, columns: dict[str, pa.Array]) -> None:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
-def count_rows(rows: Sequence[IndexRow], rejected: int) -> Counts:
+def _no_finding(records: Sequence[ImageRecord], findings: Sequence[str]) -> list[int]:
+    """Return whether each image shows nothing: by the source's word, else by its labels."""
+    return [
+        implied_no_finding(findings, record.labels) if record.no_finding is None else record.no_finding
+        for record in records
+    ]
+
+
+def count_rows(rows: Sequence[IndexRow], findings: Sequence[str], rejected: int) -> Counts:
     """Count images, patients and labels in each split."""
     splits: dict[SplitName, SplitCounts] = {}
     for split in SPLITS:
@@ -123,7 +132,7 @@ def count_rows(rows: Sequence[IndexRow], rejected: int) -> Counts:
         splits[split] = SplitCounts(
             images=len(records),
             patients=len({record.patient for record in records}),
-            labels=count_labels([record.labels for record in records]),
+            labels=count_labels(findings, [each.labels for each in records], _no_finding(records, findings)),
         )
     return Counts(
         images=len(rows), patients=len({row.record.patient for row in rows}), rejected=rejected, splits=splits
@@ -191,14 +200,15 @@ def build_pack(
         if not rows:
             raise PackError(f"every image was rejected; {inside / 'rejected.csv'} says why")
         _check_patients(rows)
-        write_index(inside / "index.parquet", rows)
+        write_index(inside / "index.parquet", rows, table.findings)
         boxes = write_boxes(inside / "boxes.parquet", table.boxes, rows, size)
         manifest = Manifest(
             size=size,
+            findings=table.findings,
             resampling=table.resampling,
             source=table.provenance,
             split=split,
-            counts=count_rows(rows, len(rejections)),
+            counts=count_rows(rows, table.findings, len(rejections)),
             shards=tuple(shards),
             index=file_entry(inside / "index.parquet"),
             rejected=file_entry(inside / "rejected.csv"),

@@ -1,5 +1,6 @@
 """What a pack or a label table holds, as text for the terminal and as a chart of how often each label is given."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clr_hpc.config.given_file import check_output
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
+from clr_hpc.config.pathologies import PATHOLOGIES, title
 from clr_hpc.data.manifest import LabelCounts, Manifest, SplitCounts, count_labels, read_manifest
 from clr_hpc.data.source import SourceError
 from clr_hpc.data.sources.nih import FINDINGS_COLUMN, read_nih_records
@@ -30,11 +31,10 @@ class Summary:
     notes: tuple[str, ...]
 
     def positives(self) -> dict[str, int]:
-        """Return images per label, the 14 and ``no_finding``, the most frequent first."""
-        sums = {
-            name: sum(part.labels[name].positive for part in self.parts.values())
-            for name in (*PATHOLOGIES, NO_FINDING)
-        }
+        """Return images per label, ``no_finding`` included, the most frequent first."""
+        sums: Counter[str] = Counter()
+        for part in self.parts.values():
+            sums.update({name: counts.positive for name, counts in part.labels.items()})
         return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -82,7 +82,7 @@ def _of_table(table: LabelTable) -> Summary:
         labels = [read_labels(table, row, columns) for row in table.rows]
         patients = len(labels)
         heading, notes = f"{table.path}: {len(labels):,} rows", ()
-    part = SplitCounts(images=len(labels), patients=patients, labels=count_labels(labels))
+    part = SplitCounts(images=len(labels), patients=patients, labels=count_labels(PATHOLOGIES, labels))
     return Summary(heading, {"all": part}, notes)
 
 
@@ -100,7 +100,7 @@ def _counts_table(parts: Mapping[str, SplitCounts]) -> Table:
         table.add_column(name, justify="right")
     table.add_row("images", *(f"{part.images:,}" for part in parts.values()))
     table.add_row("patients", *(f"{part.patients:,}" for part in parts.values()))
-    for label in (*PATHOLOGIES, NO_FINDING):
+    for label in next(iter(parts.values())).labels:
         table.add_row(title(label), *(_cell(part.labels[label]) for part in parts.values()))
     return table
 

@@ -5,14 +5,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from clr_hpc.config.base import FrozenSpec, UserError
-from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.pathologies import NEGATIVE, NO_DISEASES, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.data.splits import Split, SplitName
 from clr_hpc.store.records import Damaged, read_record, why
+from clr_hpc.store.study_files import PackRecord
 
 
 class LabelCounts(FrozenSpec):
@@ -23,25 +24,36 @@ class LabelCounts(FrozenSpec):
     unknown: int = 0
 
 
-def count_labels(labels: Sequence[tuple[int, ...]]) -> dict[str, LabelCounts]:
-    """Count the values of each pathology, and of ``no_finding``: positive where all 14 are negative."""
-    columns = dict(zip(PATHOLOGIES, zip(*labels, strict=True), strict=True)) if labels else {}
-    counts = {pathology: Counter(columns.get(pathology, ())) for pathology in PATHOLOGIES}
-    counts[NO_FINDING] = Counter(no_finding(of_image) for of_image in labels)
+def count_labels(
+    findings: Sequence[str], labels: Sequence[tuple[int, ...]], clear: Sequence[int] | None = None
+) -> dict[str, LabelCounts]:
+    """Count the values of each finding, and of ``no_finding``.
+
+    Args:
+        findings: names of the labels.
+        labels: of each image, ``(findings,)``.
+        clear: whether each image shows nothing; None: as its labels imply.
+    """
+    clear = [implied_no_finding(findings, of_image) for of_image in labels] if clear is None else clear
+    columns = zip(*labels, strict=True) if labels else ((),) * len(findings)
+    counts = {name: Counter(column) for name, column in zip(findings, columns, strict=True)}
+    counts[NO_FINDING] = Counter(clear)
     return {
         name: LabelCounts(positive=values[POSITIVE], negative=values[NEGATIVE], unknown=values[UNKNOWN])
         for name, values in counts.items()
     }
 
 
-def no_finding(labels: tuple[int, ...]) -> int:
-    """Return whether an image shows none of the 14 ``(14,)``: UNKNOWN where one is unknown and none positive."""
-    if POSITIVE in labels:
+def implied_no_finding(findings: Sequence[str], labels: Sequence[int]) -> int:
+    """Return whether an image shows none of its findings: UNKNOWN where one is unknown and none positive."""
+    of_diseases = [label for name, label in zip(findings, labels, strict=True) if name not in NO_DISEASES]
+    if POSITIVE in of_diseases:
         return NEGATIVE
-    return UNKNOWN if UNKNOWN in labels else POSITIVE
+    return UNKNOWN if UNKNOWN in of_diseases else POSITIVE
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[2] = 2
+"""Version 1 had the 14 findings alone, and no column of ``no_finding``; it is read as before."""
 MANIFEST = "manifest.json"
 
 
@@ -64,7 +76,7 @@ class ShardEntry(FileEntry):
 
 
 class SplitCounts(FrozenSpec):
-    """What one split holds; ``labels`` has the 14 pathologies and ``no_finding``."""
+    """What one split holds; ``labels`` has the pack's findings and ``no_finding``."""
 
     images: int
     patients: int
@@ -83,8 +95,10 @@ class Counts(FrozenSpec):
 class Manifest(FrozenSpec):
     """Everything about a pack but its rows and pixels."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1, 2] = FORMAT_VERSION
     size: int
+    findings: tuple[str, ...] = PATHOLOGIES
+    """What images are labelled with: the 14, and what else the source has."""
     resampling: str
     source: dict[str, Any]
     split: Split
@@ -94,11 +108,23 @@ class Manifest(FrozenSpec):
     rejected: FileEntry
     boxes: FileEntry | None = None
 
+    @model_serializer(mode="wrap")
+    def _as_its_version_was_written(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if self.format_version == 1:
+            del values["findings"]
+        return values
+
     @property
     def checksum(self) -> str:
         """SHA-256 of all the rest, which covers every byte of the pack through the files' checksums."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def record(self) -> PackRecord:
+        """What a study's folder keeps of it."""
+        return cast(PackRecord, self.model_dump(mode="json") | {"checksum": self.checksum})
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
@@ -128,9 +154,9 @@ def read_manifest(folder: Path) -> Manifest:
     if isinstance(values, Damaged):
         raise PackError(str(values))
     version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in range(1, FORMAT_VERSION + 1):
         raise PackError(
-            f"{path} has format version {version}, this clr_hpc reads version {FORMAT_VERSION}; "
+            f"{path} has format version {version}, this clr_hpc reads versions 1 to {FORMAT_VERSION}; "
             "make the pack again with this version, or install the version that made it"
         )
     checksum = values.pop("checksum", None)

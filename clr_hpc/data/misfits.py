@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from clr_hpc.config.base import MOST_MISTAKES, UserError
+from clr_hpc.config.base import MOST_MISTAKES, UserError, unknown
 from clr_hpc.config.given_file import FileError, check_readable
 from clr_hpc.config.network import network, no_weights
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, Task
-from clr_hpc.data.manifest import LabelCounts, Manifest
+from clr_hpc.data.manifest import Manifest
 
 LEAST_PATIENTS = 5
 """Of a class that a method on features is fitted to: its threshold is cross-fitted over patients."""
@@ -40,7 +40,11 @@ def _misfits(spec: RunSpec, pack: Manifest) -> Iterator[str]:
         yield small
     split = pack.counts.splits.get("train")
     label = spec.task.pathology if isinstance(spec.task, BinaryTask) else spec.task.normal
-    counts = LabelCounts() if split is None else split.labels[label]
+    labels = {} if split is None else split.labels
+    if label not in labels:
+        yield unknown("label", label, list(labels)) + " (the labels of this pack)"
+        return
+    counts = labels[label]
     if (lack := lack_of_images(spec.task, counts.positive, counts.negative)) is not None:
         yield lack
     takes_steps = spec.network == spec.architecture and not spec.is_fitted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clr_hpc.config.pathologies import UNKNOWN
+from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.data.manifest import Manifest, PackError, open_manifest
 from clr_hpc.data.splits import SplitName
 
@@ -57,9 +57,18 @@ class Pack:
         """Return the index rows ``(N,)`` of one split, in order."""
         return np.flatnonzero(self.index["split"].to_numpy() == split)
 
-    def labels(self, pathology: str) -> NDArray[np.int8]:
-        """Return the labels ``(images,)`` of one pathology: POSITIVE, NEGATIVE or UNKNOWN."""
-        return self.index[pathology].to_numpy(dtype=np.int8, na_value=UNKNOWN)
+    def labels(self, finding: str) -> NDArray[np.int8]:
+        """Return the labels ``(images,)`` of a finding, or of ``no_finding``: POSITIVE, NEGATIVE or UNKNOWN."""
+        if finding == NO_FINDING and finding not in self.index:
+            return self._implied_no_finding()
+        return self.index[finding].to_numpy(dtype=np.int8, na_value=UNKNOWN)
+
+    def _implied_no_finding(self) -> NDArray[np.int8]:
+        """Return ``no_finding`` of a pack of version 1, whose index lacks it."""
+        of_all = np.stack([self.labels(pathology) for pathology in PATHOLOGIES])
+        implied = np.where((of_all == UNKNOWN).any(axis=0), UNKNOWN, POSITIVE).astype(np.int8)
+        implied[(of_all == POSITIVE).any(axis=0)] = NEGATIVE
+        return implied
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the pixels ``(B, size, size)`` of index rows ``(B,)``."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError
+from clr_hpc.config.pathologies import PATHOLOGIES
 
 
 class SourceError(UserError, ValueError):
@@ -28,7 +29,7 @@ class ImageRecord:
     patient: str
     """Images of one patient always share a split; a source without patients gives each image its own."""
     labels: tuple[int, ...]
-    """(14,) POSITIVE, NEGATIVE or UNKNOWN, in the order of PATHOLOGIES."""
+    """(findings,) POSITIVE, NEGATIVE or UNKNOWN, in the order of the table's findings."""
     view: str | None = None
     """``PA``, ``AP``, ``LATERAL`` ... or None where it isn't known."""
     age_years: float | None = None
@@ -38,6 +39,8 @@ class ImageRecord:
     """``train_val``, ``train``, ``validation`` or ``test`` where the publisher ships lists, else None."""
     path: Path | None = None
     """The file, for sources that have files; None for the phantom."""
+    no_finding: int | None = None
+    """Where the source itself says whether nothing was found; None: it follows from the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class SourceTable:
 
     records: tuple[ImageRecord, ...]
     """Records in the order of the pack: sorted by image name."""
+    findings: tuple[str, ...] = PATHOLOGIES
+    """What the labels of a record are of: the 14, and what else the source has."""
     rejections: tuple[Rejection, ...] = ()
     boxes: tuple[Box, ...] = ()
     resampling: str = "none"

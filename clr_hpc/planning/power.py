@@ -111,7 +111,7 @@ def design_of(study: Study, pack: PackRecord) -> Design | None:
     retraining = study.stages.retrain
     test = pack["counts"]["splits"].get("test") if "counts" in pack else None
     labels = test.get("labels", {}) if test else {}
-    counted = [labels[name] for name in study.pathologies if name in labels]
+    counted = [labels[name] for name in study.findings if name in labels]
     sizes = [(each.get("positive", 0), each.get("negative", 0)) for each in counted]
     known = [size for size in sizes if min(size) > 2]
     if retraining is None or not known:

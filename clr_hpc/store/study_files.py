@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from clr_hpc.config.pathologies import NO_FINDING, in_order
 from clr_hpc.config.run import RunSpec
 from clr_hpc.store import layout
 from clr_hpc.store.records import Count, Damaged, Rate, Seconds, Sha256, Time, read_record, record
@@ -147,6 +148,22 @@ _RANGE_TESTS: TypeAdapter[RangeTestsRecord] = TypeAdapter(
 def read_pack(folder: Path, name: str = layout.PACK) -> PackRecord | Damaged | None:
     """Return the manifest of a study's pack; None where the study was never started."""
     return read_record(folder / name, _PACK, "copy manifest.json of the pack there")
+
+
+def labels_of(pack: PackRecord) -> tuple[str, ...]:
+    """Return the labels of a pack's images: the 14, the other findings, and ``no_finding`` last."""
+    counted = {
+        name for split in pack.get("counts", {"splits": {}})["splits"].values() for name in split.get("labels", {})
+    }
+    return (*in_order(counted - {NO_FINDING}), NO_FINDING)
+
+
+def trainable(pack: PackRecord) -> tuple[str, ...]:
+    """Return the findings of a pack that a classifier can learn: with images of both kinds to train on."""
+    split = pack.get("counts", {"splits": {}})["splits"].get("train")
+    counts: dict[str, LabelCount] = {} if split is None else split.get("labels", {})
+    has_both = {name for name, of in counts.items() if of.get("positive") and of.get("negative")}
+    return in_order(has_both - {NO_FINDING})
 
 
 def training_images(pack: PackRecord, spec: RunSpec) -> int | None:

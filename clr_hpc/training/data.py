@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.pathologies import UNKNOWN
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, Task
 from clr_hpc.data.misfits import lack_of_images
@@ -148,17 +148,9 @@ def task_labels(task: Task, pack: Pack) -> NDArray[np.int8]:
     """Return the labels ``(images,)`` of all images of a pack in a task: 1, 0 or UNKNOWN."""
     if isinstance(task, BinaryTask):
         return pack.labels(task.pathology)
-    member = _no_finding(pack) if task.normal == NO_FINDING else pack.labels(task.normal)
+    member = pack.labels(task.normal)
     # 0 is the one class and 1 is what is known to lie outside it
     return np.where(member == UNKNOWN, UNKNOWN, 1 - member).astype(np.int8)
-
-
-def _no_finding(pack: Pack) -> NDArray[np.int8]:
-    all_labels = np.stack([pack.labels(pathology) for pathology in PATHOLOGIES])
-    unknown = (all_labels == UNKNOWN).any(axis=0)
-    member = np.where(unknown, UNKNOWN, POSITIVE).astype(np.int8)
-    member[(all_labels == POSITIVE).any(axis=0)] = NEGATIVE
-    return member
 
 
 def _known(rows: NDArray[np.int64], labels: NDArray[np.int8]) -> LabelledRows:

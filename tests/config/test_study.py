@@ -52,8 +52,12 @@ def test_a_policys_own_rate_wins(tmp_path: Path) -> None:
     assert {run.policy.lr_max for run in expand(load_study(write(tmp_path, own)), "a" * 64)} == {0.5}
 
 
-def test_all_means_the_14(tmp_path: Path) -> None:
-    assert load_study(write(tmp_path, STUDY | {"pathologies": "all"})).pathologies == PATHOLOGIES
+def test_all_are_those_that_the_pack_can_train(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, STUDY | {"pathologies": "all"}))
+    assert study.findings == PATHOLOGIES, "as long as no pack says otherwise"
+    assert study.on_pack_with(("mass", "rib_fracture")).pathologies == ("mass", "rib_fracture")
+    named = load_study(write(tmp_path, STUDY | {"pathologies": ["Pleural effusion", "rib fracture"]}))
+    assert named.on_pack_with(("mass",)).findings == ("effusion", "rib_fracture")
 
 
 def test_what_ran_can_be_read_again(tmp_path: Path) -> None:

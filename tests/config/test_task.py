@@ -32,7 +32,7 @@ def test_a_written_task_is_read_again(values: dict[str, object]) -> None:
     ("values", "message"),
     [
         ({"kind": "binary", "pathology": "pnuemonia"}, "did you mean 'pneumonia'"),
-        ({"kind": "one_class", "normal": "no_findings", "method": {"name": "autoencoder"}}, "'no_finding'"),
+        ({"kind": "one_class", "normal": "?", "method": {"name": "autoencoder"}}, "names no finding"),
         ({"kind": "one_class", "method": {"name": "deep_svdd", "nu": 0.2}}, "boundary: soft only"),
         ({"kind": "one_class", "method": {"name": "deep_svdd", "boundary": "soft", "nu": 0}}, "greater than 0"),
         ({"kind": "one_class", "method": {"name": "autoencoder"}, "threshold_quantile": 95}, "less than 1"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clr_hpc.config.network import NETWORKS
+from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Training, WarmStart
 from clr_hpc.config.task import Autoencoder, BinaryTask, DeepSvdd, NearestNeighbours, OneClassTask
@@ -22,7 +23,7 @@ def pack_with(**labels: tuple[int, int]) -> Manifest:
     known = {
         name: LabelCounts(positive=positive, negative=negative) for name, (positive, negative) in labels.items()
     }
-    split = SplitCounts(images=9, patients=9, labels=count_labels([]) | known)
+    split = SplitCounts(images=9, patients=9, labels=count_labels(PATHOLOGIES, []) | known)
     counts = Counts(images=9, patients=9, rejected=0, splits={"train": split})
     shared: dict[str, Any] = {"shards": (), "index": FILE, "rejected": FILE, "source": {}, "resampling": "area"}
     return Manifest(size=64, split=SeededSplit(), counts=counts, **shared)
@@ -57,6 +58,11 @@ def test_every_reason_is_given_once() -> None:
     assert told.count("image_size=96 is larger than the pack's 64 pixels") == 1
     assert told.count("no training image with mass among 9") == 1
     assert "without edema among 9" in misfits(pack_with(edema=(9, 0)), spec(BinaryTask(pathology="edema")))
+
+
+def test_a_finding_that_the_pack_does_not_have_is_named_with_the_nearest() -> None:
+    told = misfits(pack_with(**GOOD, rib_fracture=(4, 5)), spec(BinaryTask(pathology="ribs_fracture")))
+    assert told == "unknown label: 'ribs_fracture'; did you mean 'rib_fracture'? (the labels of this pack)"
 
 
 def test_one_class_needs_images_of_the_class() -> None:

@@ -1,17 +1,24 @@
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.data import shards
-from clr_hpc.data.build import build_pack
+from clr_hpc.data.build import build_pack, file_entry
 from clr_hpc.data.manifest import PackError, damaged_files, open_manifest, read_manifest
 from clr_hpc.data.pack import Pack
+from clr_hpc.data.source import ImageRecord, ImageSource, SourceTable
+from clr_hpc.data.splits import SeededSplit
+from clr_hpc.store.study_files import labels_of, trainable
 
 SIZE = 32
 
@@ -104,9 +111,9 @@ def test_every_damaged_file_is_named(pack_folder: Path) -> None:
 
 def test_another_format_version_is_refused(pack_folder: Path) -> None:
     path = pack_folder / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
     with pytest.raises(
-        PackError, match=r"manifest.json has format version 2, this clr_hpc reads version 1; make the"
+        PackError, match=r"manifest.json has format version 3, this clr_hpc reads versions 1 to 2; make the"
     ):
         Pack.open(pack_folder)
 
@@ -145,3 +152,57 @@ def test_any_flipped_bit_of_the_manifest_is_found(pack_folder: Path) -> None:
             read_manifest(pack_folder)
 
     check()
+
+
+def as_version_1(folder: Path) -> None:
+    """Make of a pack what version 1 would have written: the 14 alone, ``no_finding`` left to the reader."""
+    index = pq.read_table(folder / "index.parquet").drop_columns(["no_finding"])
+    pq.write_table(index, folder / "index.parquet", compression="zstd")
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    del values["findings"], values["checksum"]
+    values |= {"format_version": 1, "index": file_entry(folder / "index.parquet").model_dump()}
+    canonical = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    values["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
+    path.write_text(json.dumps(values))
+
+
+def test_a_pack_of_the_first_version_opens_as_before(pack_folder: Path) -> None:
+    newer = Pack.open(pack_folder)
+    expected = {label: newer.labels(label) for label in (*PATHOLOGIES, NO_FINDING)}
+    as_version_1(pack_folder)
+    older = Pack.open(pack_folder, verify=True)
+    assert older.manifest.format_version == 1
+    assert older.manifest.checksum == json.loads((pack_folder / "manifest.json").read_text())["checksum"]
+    for label, values in expected.items():
+        assert_array_equal(older.labels(label), values)
+
+
+@dataclass(frozen=True)
+class WithFractures(ImageSource):
+    """Five images with a finding that is none of the 14, of which one is said to show nothing."""
+
+    def table(self) -> SourceTable:
+        unknown = (UNKNOWN,) * len(PATHOLOGIES)
+        labels = [(POSITIVE, None), (NEGATIVE, POSITIVE), (NEGATIVE, None), (UNKNOWN, NEGATIVE), (POSITIVE, 0)]
+        records = tuple(
+            ImageRecord(f"{number}", f"{number}", (*unknown, fracture, POSITIVE), no_finding=said)
+            for number, (fracture, said) in enumerate(labels)
+        )
+        return SourceTable(records, findings=(*PATHOLOGIES, "fracture", "support_devices"))
+
+    def read(self, record: ImageRecord, size: int) -> tuple[np.ndarray, str]:
+        return np.full((size, size), int(record.image), np.uint8), record.image
+
+
+def test_findings_beyond_the_14_are_packed_and_no_finding_is_what_the_source_says(tmp_path: Path) -> None:
+    every = SeededSplit(validation_fraction=0, test_fraction=0)
+    manifest = build_pack(WithFractures(), tmp_path / "pack", SIZE, every, workers=1)
+    pack = Pack.open(tmp_path / "pack", verify=True)
+    assert manifest.findings[14:] == ("fracture", "support_devices")
+    assert pack.labels("fracture").tolist() == [1, 0, 0, -1, 1]
+    assert pack.labels(NO_FINDING).tolist() == [0, 1, -1, 0, 0], "a fracture is a finding, a device is none"
+    counts = manifest.counts.splits["train"].labels
+    assert (counts["fracture"].positive, counts[NO_FINDING].unknown) == (2, 1)
+    assert trainable(manifest.record) == ("fracture",), "devices are on all films, and the 14 are unknown"
+    assert labels_of(manifest.record)[13:] == ("pleural_thickening", "fracture", "support_devices", NO_FINDING)

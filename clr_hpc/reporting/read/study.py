@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from clr_hpc.config.load import StudyError
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
-from clr_hpc.config.task import BinaryTask, OneClassTask
+from clr_hpc.config.task import OneClassTask
 from clr_hpc.reporting.read.predictions import Numbering, SplitScores, TestImages, split_scores
 from clr_hpc.store import layout
 from clr_hpc.store.metrics import check_metrics
@@ -21,7 +21,7 @@ from clr_hpc.store.predictions import read_predictions
 from clr_hpc.store.records import Damaged, DamagedError, required
 from clr_hpc.store.results import REMEDY, DoneResult, check_result
 from clr_hpc.store.run_files import read_architecture, read_environments, read_spec
-from clr_hpc.store.study_files import read_plan
+from clr_hpc.store.study_files import PackRecord, labels_of, read_plan
 from clr_hpc.store.study_folder import NothingThereError, StartedStudy, StudyFolder
 
 Status = Literal["done", "failed", "unfinished", "missing"]
@@ -74,6 +74,11 @@ class StudyRecord:
     plan: dict[str, Any] = field(default_factory=dict)
     """plan.json; empty where nothing was planned."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the pack's images are labelled with, in the order of tables."""
+        return labels_of(cast(PackRecord, self.pack))
+
 
 def read_study(folder: Path) -> StudyRecord:
     """Read the folder of one study.
@@ -121,10 +126,10 @@ def _started(folder: StudyFolder) -> StartedStudy:
     return started
 
 
-def _place_of_task(spec: RunSpec) -> tuple[int, int]:
-    if isinstance(spec.task, BinaryTask):
-        return 0, PATHOLOGIES.index(spec.task.pathology)
-    return 1, (NO_FINDING, *PATHOLOGIES).index(spec.task.normal)
+def _place_of_task(spec: RunSpec) -> tuple[bool, int, str]:
+    label = spec.task.label
+    known = (NO_FINDING, *PATHOLOGIES)
+    return spec.task.kind != "binary", known.index(label) if label in known else len(known), label
 
 
 def _read_run(folder: Path, spec: RunSpec, numbering: Numbering) -> RunRecord:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, title
+from clr_hpc.config.pathologies import title
 from clr_hpc.config.study import Question
 from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.compare import Comparison, arms, compare, models_of_an_arm
@@ -85,11 +85,11 @@ def evaluate(study: StudyRecord) -> Evaluation:
 
 
 def label_counts(study: StudyRecord) -> dict[str, int]:
-    """Return the number of images of the 14 pathologies and of no finding, over all splits of the pack."""
+    """Return the number of images with each label of the pack, over all splits."""
     splits = study.pack["counts"]["splits"].values()
     return {
         label: sum(split.get("labels", {}).get(label, {}).get("positive", 0) for split in splits)
-        for label in (*PATHOLOGIES, NO_FINDING)
+        for label in study.labels
     }
 
 

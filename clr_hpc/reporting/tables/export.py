@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.plan import Prediction
 from clr_hpc.reporting.read.study import StudyRecord
@@ -211,7 +210,7 @@ def labels_csv(study: StudyRecord) -> str:
     return csv_text(
         {"label": label, "split": name} | split.get("labels", {}).get(label, {})
         for name, split in study.pack["counts"]["splits"].items()
-        for label in (*PATHOLOGIES, NO_FINDING)
+        for label in study.labels
     )
 
 

@@ -128,7 +128,7 @@ def test_the_whole_published_table(nih_mini: Path) -> None:
     records, rejections = read_nih_records(read_label_table(nih_mini / "Data_Entry_2017_v2020.csv.gz"), {})
     assert rejections == []
     assert (len(records), len({record.patient for record in records})) == (112_120, 30_805)
-    counts = count_labels([record.labels for record in records])
+    counts = count_labels(PATHOLOGIES, [record.labels for record in records])
     assert [counts[name].positive for name in ("hernia", "infiltration", "no_finding")] == [227, 19_894, 60_361]
 
 
