@@ -64,10 +64,10 @@ def on_its_pack(study: "Study") -> "tuple[Study, Manifest]":
     """
     from clr_hpc.config.base import UserError
     from clr_hpc.data.manifest import read_manifest
-    from clr_hpc.store.study_files import trainable
+    from clr_hpc.store.pack_record import trainable
 
     manifest = read_manifest(Path(study.pack))
-    findings = trainable(manifest.record)
+    findings = trainable(manifest.record, study.training.select)
     if study.pathologies == "all" and not findings:
         raise UserError(
             f"pathologies: all: {study.pack} has no finding with images of both kinds to train on; pack more "

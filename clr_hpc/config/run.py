@@ -10,15 +10,19 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
-from clr_hpc.config.base import FrozenSpec, Seed
+from clr_hpc.config.base import FrozenSpec, Seed, shown
 from clr_hpc.config.network import Architecture, network
 from clr_hpc.config.optimizer import Optimizer
 from clr_hpc.config.policy import Policy, Ramp
 from clr_hpc.config.task import Task
+
+FRONTAL = ("AP", "PA")
+"""The views that show a chest from the front or the back."""
 
 
 class Augmentation(FrozenSpec):
@@ -68,6 +72,22 @@ class RateScaling(FrozenSpec):
     """The batch size that the policy's rates are meant for."""
 
 
+class Selection(FrozenSpec):
+    """Which images of a pack are used, for training and for measuring."""
+
+    view: tuple[str, ...] = Field(min_length=1)
+    """Views as the pack has them; in YAML ``frontal`` is AP and PA."""
+
+    @field_validator("view", mode="before")
+    @classmethod
+    def _frontal_is_two(cls, value: Any) -> Any:
+        if value == "frontal":
+            return FRONTAL
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"view={shown(value)} must be a list such as [PA, AP], or frontal")
+        return tuple(sorted({str(view).upper() for view in value}))
+
+
 class Training(FrozenSpec):
     """How long and on what a model is trained: all that is neither task, model, optimizer nor policy."""
 
@@ -90,6 +110,8 @@ class Training(FrozenSpec):
     """Largest L2 norm of the gradient; 0 does not clip."""
     rate_scaling: RateScaling | None = None
     """None: the policy's rates are taken as they are, whatever the batch size."""
+    select: Selection | None = None
+    """None: all images of the pack."""
 
     def rate_scale(self, batch_size: int) -> float:
         """Return what every rate of the policy is multiplied by.
@@ -103,7 +125,7 @@ class Training(FrozenSpec):
     def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # the ids of runs from before there were any stay as they were
         values: dict[str, Any] = serialise(self)
-        for name in ("rate_scaling", "measure_training_split_every"):
+        for name in ("rate_scaling", "measure_training_split_every", "select"):
             if values[name] == type(self).model_fields[name].default:
                 del values[name]
         return values

@@ -3,11 +3,13 @@
 import fcntl
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ from clr_hpc.data.manifest import (
     Manifest,
     PackError,
     SplitCounts,
+    ViewCounts,
     count_labels,
     file_sha256,
     implied_no_finding,
@@ -129,14 +132,22 @@ def count_rows(rows: Sequence[IndexRow], findings: Sequence[str], rejected: int)
     splits: dict[SplitName, SplitCounts] = {}
     for split in SPLITS:
         records = [row.record for row in rows if row.split == split]
+        of_view: dict[str, list[ImageRecord]] = defaultdict(list)
+        for record in records:
+            of_view[record.view or "unknown"].append(record)
         splits[split] = SplitCounts(
-            images=len(records),
+            **_counted(records, findings),
             patients=len({record.patient for record in records}),
-            labels=count_labels(findings, [each.labels for each in records], _no_finding(records, findings)),
+            views={view: ViewCounts(**_counted(of_view[view], findings)) for view in sorted(of_view)},
         )
     return Counts(
         images=len(rows), patients=len({row.record.patient for row in rows}), rejected=rejected, splits=splits
     )
+
+
+def _counted(records: Sequence[ImageRecord], findings: Sequence[str]) -> dict[str, Any]:
+    labels = count_labels(findings, [each.labels for each in records], _no_finding(records, findings))
+    return {"images": len(records), "labels": labels}
 
 
 def file_entry(path: Path) -> FileEntry:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, ValidationError, model_serializer
 
 from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.pathologies import NEGATIVE, NO_DISEASES, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.run import Selection
 from clr_hpc.data.splits import Split, SplitName
+from clr_hpc.store.pack_record import PackRecord
 from clr_hpc.store.records import Damaged, read_record, why
-from clr_hpc.store.study_files import PackRecord
 
 
 class LabelCounts(FrozenSpec):
@@ -22,6 +23,14 @@ class LabelCounts(FrozenSpec):
     positive: int = 0
     negative: int = 0
     unknown: int = 0
+
+    def __add__(self, other: "LabelCounts") -> "LabelCounts":
+        """Return the counts of both together."""
+        return LabelCounts(
+            positive=self.positive + other.positive,
+            negative=self.negative + other.negative,
+            unknown=self.unknown + other.unknown,
+        )
 
 
 def count_labels(
@@ -75,12 +84,38 @@ class ShardEntry(FileEntry):
     rows: int
 
 
-class SplitCounts(FrozenSpec):
-    """What one split holds; ``labels`` has the pack's findings and ``no_finding``."""
+class ViewCounts(FrozenSpec):
+    """The images of one view; ``labels`` has the pack's findings and ``no_finding``."""
 
     images: int
-    patients: int
     labels: dict[str, LabelCounts]
+
+
+class SplitCounts(ViewCounts):
+    """What one split holds."""
+
+    patients: int
+    views: dict[str, ViewCounts] = Field(default_factory=dict)
+    """By view, ``unknown`` where it isn't known; empty in packs of version 1."""
+
+    def of(self, select: Selection | None) -> ViewCounts:
+        """Return what is selected of it."""
+        if select is None:
+            return self
+        chosen = [self.views[view] for view in select.view if view in self.views]
+        return ViewCounts(
+            images=sum(each.images for each in chosen),
+            labels={
+                name: sum((each.labels[name] for each in chosen), start=LabelCounts()) for name in self.labels
+            },
+        )
+
+    @model_serializer(mode="wrap")
+    def _as_version_1_without_views(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if not self.views:
+            del values["views"]
+        return values
 
 
 class Counts(FrozenSpec):

@@ -38,9 +38,10 @@ def _misfits(spec: RunSpec, pack: Manifest) -> Iterator[str]:
     training = spec.training
     if (small := too_small(spec, pack)) is not None:
         yield small
+    yield from _views_missing(spec, pack)
     split = pack.counts.splits.get("train")
     label = spec.task.pathology if isinstance(spec.task, BinaryTask) else spec.task.normal
-    labels = {} if split is None else split.labels
+    labels = {} if split is None else split.of(training.select).labels
     if label not in labels:
         yield unknown("label", label, list(labels)) + " (the labels of this pack)"
         return
@@ -94,6 +95,17 @@ def lack_of_images(task: Task, positive: int, negative: int) -> str | None:
             "patients or more; choose another class or pack more images"
         )
     return None
+
+
+def _views_missing(spec: RunSpec, pack: Manifest) -> Iterator[str]:
+    if spec.training.select is None:
+        return
+    views = sorted({view for split in pack.counts.splits.values() for view in split.views})
+    if not views:
+        yield f"select: this pack, of format version {pack.format_version}, does not count its views; pack again"
+    for view in spec.training.select.view:
+        if views and view not in views:
+            yield unknown("view", view, views) + " (the views of this pack)"
 
 
 def _weights_missing(spec: RunSpec) -> Iterator[str]:

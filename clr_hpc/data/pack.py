@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.run import Selection
 from clr_hpc.data.manifest import Manifest, PackError, open_manifest
 from clr_hpc.data.splits import SplitName
 
@@ -53,9 +54,12 @@ class Pack:
             raise PackError(f"{path} is damaged; make the pack again with 'clr-hpc pack'")
         return pd.read_parquet(io.BytesIO(data), dtype_backend="numpy_nullable")
 
-    def rows_of(self, split: SplitName) -> NDArray[np.int64]:
-        """Return the index rows ``(N,)`` of one split, in order."""
-        return np.flatnonzero(self.index["split"].to_numpy() == split)
+    def rows_of(self, split: SplitName, select: Selection | None = None) -> NDArray[np.int64]:
+        """Return the index rows ``(N,)`` of one split, in order: all of them, or those that are selected."""
+        chosen = self.index["split"].to_numpy() == split
+        if select is not None:
+            chosen &= self.index["view"].isin(select.view).to_numpy(dtype=bool)
+        return np.flatnonzero(chosen)
 
     def labels(self, finding: str) -> NDArray[np.int8]:
         """Return the labels ``(images,)`` of a finding, or of ``no_finding``: POSITIVE, NEGATIVE or UNKNOWN."""

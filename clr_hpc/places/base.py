@@ -82,7 +82,7 @@ class TrainingJob:
         from clr_hpc.config.steps import step_remarks
         from clr_hpc.data.manifest import MANIFEST
         from clr_hpc.planning.power import power_remark
-        from clr_hpc.store.study_files import read_pack, training_images
+        from clr_hpc.store.pack_record import read_pack, training_images
 
         pack = read_pack(self.pack_folder, MANIFEST)
         if pack is None or isinstance(pack, Damaged):

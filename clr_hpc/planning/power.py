@@ -11,7 +11,7 @@ import numpy as np
 
 from clr_hpc.config.policy import POLICIES
 from clr_hpc.config.study import Study
-from clr_hpc.store.study_files import PackRecord
+from clr_hpc.store.pack_record import PackRecord, label_counts
 
 POWER = 0.8
 ERROR = 0.05
@@ -109,8 +109,7 @@ def _listed(policies: int) -> str:
 def design_of(study: Study, pack: PackRecord) -> Design | None:
     """Return what the power of a study's question depends on; None where there is no such question."""
     retraining = study.stages.retrain
-    test = pack["counts"]["splits"].get("test") if "counts" in pack else None
-    labels = test.get("labels", {}) if test else {}
+    labels = label_counts(pack, "test", study.training.select)
     counted = [labels[name] for name in study.findings if name in labels]
     sizes = [(each.get("positive", 0), each.get("negative", 0)) for each in counted]
     known = [size for size in sizes if min(size) > 2]

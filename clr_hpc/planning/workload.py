@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from clr_hpc.config.grid import grid_images, is_measured_on_grid, points_per_epoch
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import DeepSvdd
-from clr_hpc.data.manifest import Counts
+from clr_hpc.data.manifest import Counts, LabelCounts
 from clr_hpc.data.splits import SplitName
 
 SNAPSHOTS_KEPT = 5
@@ -116,7 +116,7 @@ def _has_a_boundary_that_moves(spec: RunSpec) -> bool:
 def _images_with_loss(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split that have a loss in the run's task: to one-class models, those of the class."""
     if spec.task.kind == "one_class" and split in counts.splits:
-        return counts.splits[split].labels[spec.task.label].positive
+        return _labelled(spec, counts, split).positive
     return _known_images(spec, counts, split)
 
 
@@ -124,8 +124,12 @@ def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split whose label in the run's task is known."""
     if split not in counts.splits:
         return 0
-    images = counts.splits[split].labels[spec.task.label]
+    images = _labelled(spec, counts, split)
     return images.positive + images.negative
+
+
+def _labelled(spec: RunSpec, counts: Counts, split: SplitName) -> LabelCounts:
+    return counts.splits[split].of(spec.training.select).labels[spec.task.label]
 
 
 def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int) -> int:

@@ -1,65 +1,16 @@
-"""The files of a study's folder: its pack's manifest, its plan, and what its range tests came to."""
+"""The files of a study's folder: its plan, and what its range tests came to; ``pack_record`` has its pack."""
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from clr_hpc.config.pathologies import NO_FINDING, in_order
-from clr_hpc.config.run import RunSpec
 from clr_hpc.store import layout
-from clr_hpc.store.records import Count, Damaged, Rate, Seconds, Sha256, Time, read_record, record
+from clr_hpc.store.records import Count, Damaged, Rate, Seconds, Time, read_record, record
 
 FORMAT_VERSION = 1
 """Of plan.json and range_tests.json."""
-
-
-@record
-class LabelCount(TypedDict):
-    """Images by the value of one label."""
-
-    positive: NotRequired[Count]
-    negative: NotRequired[Count]
-    unknown: NotRequired[Count]
-
-
-@record
-class SplitCount(TypedDict):
-    """What one split of a pack holds."""
-
-    images: Count
-    patients: Count
-    labels: NotRequired[dict[str, LabelCount]]
-
-
-@record
-class PackCounts(TypedDict):
-    """What a pack holds."""
-
-    images: Count
-    patients: Count
-    splits: dict[str, SplitCount]
-
-
-@record
-class PackRecord(TypedDict):
-    """A pack's manifest, of which the study keeps a copy; ``checksum`` covers all the rest."""
-
-    checksum: Sha256
-    counts: NotRequired[PackCounts]
-
-
-def _is_unchanged(pack: PackRecord) -> PackRecord:
-    rest: dict[str, Any] = {key: value for key, value in pack.items() if key != "checksum"}
-    if "counts" not in rest:
-        return pack
-    found = hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-    if found != pack["checksum"]:
-        raise ValueError(f"it was changed: its checksum is {found}, not {pack['checksum']}")
-    return pack
 
 
 @record
@@ -138,42 +89,10 @@ def _is_drawable(tests: RangeTestsRecord) -> RangeTestsRecord:
     return tests
 
 
-_PACK: TypeAdapter[PackRecord] = TypeAdapter(Annotated[PackRecord, AfterValidator(_is_unchanged)])
 _PLAN: TypeAdapter[PlanRecord] = TypeAdapter(PlanRecord)
 _RANGE_TESTS: TypeAdapter[RangeTestsRecord] = TypeAdapter(
     Annotated[RangeTestsRecord, AfterValidator(_is_drawable)]
 )
-
-
-def read_pack(folder: Path, name: str = layout.PACK) -> PackRecord | Damaged | None:
-    """Return the manifest of a study's pack; None where the study was never started."""
-    return read_record(folder / name, _PACK, "copy manifest.json of the pack there")
-
-
-def labels_of(pack: PackRecord) -> tuple[str, ...]:
-    """Return the labels of a pack's images: the 14, the other findings, and ``no_finding`` last."""
-    counted = {
-        name for split in pack.get("counts", {"splits": {}})["splits"].values() for name in split.get("labels", {})
-    }
-    return (*in_order(counted - {NO_FINDING}), NO_FINDING)
-
-
-def trainable(pack: PackRecord) -> tuple[str, ...]:
-    """Return the findings of a pack that a classifier can learn: with images of both kinds to train on."""
-    split = pack.get("counts", {"splits": {}})["splits"].get("train")
-    counts: dict[str, LabelCount] = {} if split is None else split.get("labels", {})
-    has_both = {name for name, of in counts.items() if of.get("positive") and of.get("negative")}
-    return in_order(has_both - {NO_FINDING})
-
-
-def training_images(pack: PackRecord, spec: RunSpec) -> int | None:
-    """Return how many images of a pack a run is trained on; None where the pack's record doesn't say."""
-    task = spec.task
-    split = pack.get("counts", {"splits": {}})["splits"].get("train")
-    counts = None if split is None else split.get("labels", {}).get(task.label)
-    if counts is None:
-        return None
-    return counts.get("positive", 0) + (counts.get("negative", 0) if task.kind == "binary" else 0)
 
 
 def read_plan(study_folder: Path) -> PlanRecord | Damaged | None:

@@ -13,10 +13,10 @@ from clr_hpc.config.yaml_file import to_yaml
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.compare import differences
+from clr_hpc.store.pack_record import PackRecord, read_pack, trainable
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import Result, check_result, is_done, read_result
 from clr_hpc.store.run_files import Environment, read_environments
-from clr_hpc.store.study_files import PackRecord, read_pack, trainable
 
 
 class NothingThereError(UserError):
@@ -106,7 +106,7 @@ class StudyFolder:
     def _change(self, started: StartedStudy, study: Study, pack_checksum: str | None) -> Change | None:
         before = started.pack["checksum"]
         after = pack_checksum or before
-        study = study.on_pack_with(trainable(started.pack))
+        study = study.on_pack_with(trainable(started.pack, study.training.select))
         wanted = {spec.name for spec in expand(with_placeholders(study, *started.study.measured), after)}
         there = {spec.name for spec in started.runs}
         if wanted == there:

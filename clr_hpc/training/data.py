@@ -125,14 +125,15 @@ class TaskData:
         return np.isin(self.splits["train"].rows, self.training.rows)
 
 
-def task_data(task: Task, pack: Pack) -> TaskData:
-    """Find a task's images.
+def task_data(spec: RunSpec, pack: Pack) -> TaskData:
+    """Find the images of a run.
 
     Raises:
         EmptyTaskError: there is nothing to learn from in the training split.
     """
+    task = spec.task
     labels = task_labels(task, pack)
-    splits = {split: _known(pack.rows_of(split), labels) for split in SPLITS}
+    splits = {split: _known(pack.rows_of(split, spec.training.select), labels) for split in SPLITS}
     training = splits["train"]
     is_binary = isinstance(task, BinaryTask)
     of_label = training.labels == is_binary  # a one-class task's own class has label 0

@@ -157,7 +157,7 @@ class _Run:
         reason = cause.reason
         if cause.kind != "error":
             try:
-                batch_size = make_sampler(self.spec, task_data(self.spec.task, self.pack).training).batch_size
+                batch_size = make_sampler(self.spec, task_data(self.spec, self.pack).training).batch_size
                 recover(cause.kind, self.folder.path, self.spec, batch_size, self.group.size)
             except (UnrecoverableError, OSError) as error:
                 reason = f"{reason}; {error}"

@@ -68,7 +68,7 @@ class Trainer:
         self.micro_batches, self.timeline = micro_batches, timeline
         pixels = device_pixels(pack, self.device)
         self._evaluation_batch = EVALUATION_BATCH if self.device.type == "cpu" else EVALUATION_BATCH_ON_GPU
-        self.data: TaskData = task_data(spec.task, pack)
+        self.data: TaskData = task_data(spec, pack)
         self._sampler = make_sampler(spec, self.data.training)
         self.samples_per_epoch, self.batch_size = self._sampler.samples_per_epoch, self._sampler.batch_size
         self.steps_per_epoch = self.samples_per_epoch // self.batch_size

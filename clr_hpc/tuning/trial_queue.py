@@ -65,7 +65,7 @@ def check_objective(study: Study, counts: Counts) -> None:
     (spec, *_) = trial_runs(study, next(corners(study.tune)), CHECKSUM_OF_NO_PACK)
     label = spec.task.label
     split = counts.splits.get("validation")
-    found = LabelCounts() if split is None else split.labels[label]
+    found = LabelCounts() if split is None else split.of(spec.training.select).labels[label]
     has_both, has_any = bool(found.positive and found.negative), bool(found.positive or found.negative)
     if not (has_both if study.tune.objective == "auroc" else has_any):
         instead = ", or take objective: loss" if has_any else ""

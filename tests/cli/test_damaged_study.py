@@ -19,10 +19,11 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.store import layout
 from clr_hpc.store.lease import LeaseHolder
 from clr_hpc.store.metrics import check_metrics
+from clr_hpc.store.pack_record import read_pack
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import check_result
 from clr_hpc.store.run_files import read_architecture, read_environments, read_spec
-from clr_hpc.store.study_files import read_pack, read_plan, read_range_tests
+from clr_hpc.store.study_files import read_plan, read_range_tests
 from clr_hpc.store.study_folder import StudyFolder
 
 pytestmark = pytest.mark.slow

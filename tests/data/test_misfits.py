@@ -11,7 +11,7 @@ from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Training, WarmStart
 from clr_hpc.config.task import Autoencoder, BinaryTask, DeepSvdd, NearestNeighbours, OneClassTask
-from clr_hpc.data.manifest import Counts, FileEntry, LabelCounts, Manifest, SplitCounts, count_labels
+from clr_hpc.data.manifest import Counts, FileEntry, LabelCounts, Manifest, SplitCounts, ViewCounts, count_labels
 from clr_hpc.data.misfits import MisfitError, check_fit
 from clr_hpc.data.splits import SeededSplit
 
@@ -63,6 +63,20 @@ def test_every_reason_is_given_once() -> None:
 def test_a_finding_that_the_pack_does_not_have_is_named_with_the_nearest() -> None:
     told = misfits(pack_with(**GOOD, rib_fracture=(4, 5)), spec(BinaryTask(pathology="ribs_fracture")))
     assert told == "unknown label: 'ribs_fracture'; did you mean 'rib_fracture'? (the labels of this pack)"
+
+
+def test_views_that_the_pack_does_not_have_are_named() -> None:
+    run = spec(training={"select": {"view": ["P A"]}})
+    assert "of format version 2, does not count its views; pack again" in misfits(pack_with(**GOOD), run)
+    pack = pack_with(**GOOD)
+    split = pack.counts.splits["train"]
+    of_pa = ViewCounts(images=split.images, labels=split.labels)
+    counts = pack.counts.model_copy(
+        update={"splits": {"train": split.model_copy(update={"views": {"PA": of_pa}})}}
+    )
+    pack = pack.model_copy(update={"counts": counts})
+    assert "unknown view: 'P A'; did you mean 'PA'? (the views of this pack)" in misfits(pack, run)
+    check_fit([spec(training={"select": {"view": ["PA"]}})], pack)
 
 
 def test_one_class_needs_images_of_the_class() -> None:

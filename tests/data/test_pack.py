@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
+from clr_hpc.config.run import Selection
 from clr_hpc.data import shards
 from clr_hpc.data.build import build_pack, file_entry
 from clr_hpc.data.manifest import PackError, damaged_files, open_manifest, read_manifest
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.source import ImageRecord, ImageSource, SourceTable
 from clr_hpc.data.splits import SeededSplit
-from clr_hpc.store.study_files import labels_of, trainable
+from clr_hpc.store.pack_record import label_counts, labels_of, trainable
 
 SIZE = 32
 
@@ -161,6 +162,8 @@ def as_version_1(folder: Path) -> None:
     path = folder / "manifest.json"
     values = json.loads(path.read_text())
     del values["findings"], values["checksum"]
+    for split in values["counts"]["splits"].values():
+        split.pop("views", None)
     values |= {"format_version": 1, "index": file_entry(folder / "index.parquet").model_dump()}
     canonical = json.dumps(values, sort_keys=True, ensure_ascii=False)
     values["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
@@ -186,7 +189,13 @@ class WithFractures(ImageSource):
         unknown = (UNKNOWN,) * len(PATHOLOGIES)
         labels = [(POSITIVE, None), (NEGATIVE, POSITIVE), (NEGATIVE, None), (UNKNOWN, NEGATIVE), (POSITIVE, 0)]
         records = tuple(
-            ImageRecord(f"{number}", f"{number}", (*unknown, fracture, POSITIVE), no_finding=said)
+            ImageRecord(
+                f"{number}",
+                f"{number}",
+                (*unknown, fracture, POSITIVE),
+                view="PA" if number < 3 else None,
+                no_finding=said,
+            )
             for number, (fracture, said) in enumerate(labels)
         )
         return SourceTable(records, findings=(*PATHOLOGIES, "fracture", "support_devices"))
@@ -204,5 +213,11 @@ def test_findings_beyond_the_14_are_packed_and_no_finding_is_what_the_source_say
     assert pack.labels(NO_FINDING).tolist() == [0, 1, -1, 0, 0], "a fracture is a finding, a device is none"
     counts = manifest.counts.splits["train"].labels
     assert (counts["fracture"].positive, counts[NO_FINDING].unknown) == (2, 1)
-    assert trainable(manifest.record) == ("fracture",), "devices are on all films, and the 14 are unknown"
+    assert trainable(manifest.record, None) == ("fracture",), "devices are on all films, and the 14 are unknown"
+    views = manifest.counts.splits["train"].views
+    assert {view: each.images for view, each in views.items()} == {"PA": 3, "unknown": 2}
+    chosen = Selection(view=["PA"])
+    of_pa = manifest.counts.splits["train"].of(chosen).labels["fracture"]
+    assert (of_pa.positive, of_pa.negative, of_pa.unknown) == (1, 2, 0)
+    assert label_counts(manifest.record, "train", chosen)["fracture"] == of_pa.model_dump()
     assert labels_of(manifest.record)[13:] == ("pleural_thickening", "fracture", "support_devices", NO_FINDING)

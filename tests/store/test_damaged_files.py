@@ -22,12 +22,13 @@ from clr_hpc.store import layout
 from clr_hpc.store.checkpoints import Progress, checksum_damage, drop, parse_progress, tensor_files, write_checksum
 from clr_hpc.store.lease import LeaseHolder, read_lease
 from clr_hpc.store.metrics import check_metrics, recent_metrics
+from clr_hpc.store.pack_record import read_pack
 from clr_hpc.store.predictions import read_predictions
 from clr_hpc.store.records import Damaged, sha256_of
 from clr_hpc.store.results import check_result, is_done, read_result, states_of_files
 from clr_hpc.store.run_files import read_architecture, read_environments, read_profile, read_spec
 from clr_hpc.store.run_folder import RunFolder
-from clr_hpc.store.study_files import read_pack, read_plan, read_range_tests
+from clr_hpc.store.study_files import read_plan, read_range_tests
 from clr_hpc.store.study_folder import NothingThereError, StudyFolder
 
 READERS: dict[str, Callable[[Path, Any], Any]] = {

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, UNKNOWN
+from clr_hpc.config.policy import Constant
+from clr_hpc.config.run import RunSpec, Selection, Training
 from clr_hpc.config.task import Autoencoder, BinaryTask, OneClassTask
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.data import EmptyTaskError, LabelledRows, Sampler, task_data, task_labels
@@ -27,17 +29,34 @@ def pack_with(**columns: list[int | None]) -> Pack:
     return TablePack(index)
 
 
+def run(task: BinaryTask | OneClassTask, select: Selection | None = None) -> RunSpec:
+    training = Training(epochs=1, image_size=32, select=select)
+    shared = {"pack_checksum": "0" * 64, "architecture": "mobilenet_v1", "optimizer": {"name": "sgd"}}
+    return RunSpec(**shared, task=task, stage="scratch", policy=Constant(lr_max=0.1), training=training)
+
+
 def one_class(normal: str) -> OneClassTask:
     return OneClassTask(normal=normal, method=Autoencoder())
 
 
 def test_binary_task_leaves_unknown_labels_out() -> None:
-    data = task_data(BinaryTask(pathology="mass"), pack_with(mass=[1, None, 0, 0, None, 1]))
+    data = task_data(run(BinaryTask(pathology="mass")), pack_with(mass=[1, None, 0, 0, None, 1]))
     assert data.training.rows.tolist() == [0, 2, 3]
     assert data.training.labels.tolist() == [1, 0, 0]
     assert data.splits["validation"].rows.tolist() == []
     assert data.splits["test"].rows.tolist() == [5]
     assert data.trained_on.all()
+
+
+def test_a_selection_of_views_holds_for_all_splits() -> None:
+    pack = pack_with(mass=[1, 0, 0, 1, 1, 0])
+    pack.index["view"] = pd.array(["PA", "AP", None, "PA", "LATERAL", "AP"], dtype="string")
+    mass = BinaryTask(pathology="mass")
+    frontal = task_data(run(mass, Selection(view="frontal")), pack)
+    assert [data.rows.tolist() for data in frontal.splits.values()] == [[0, 1, 3], [], [5]]
+    assert task_data(run(mass, Selection(view=["pa", "AP"])), pack).training.labels.tolist() == [1, 0, 1]
+    assert run(mass, Selection(view=["PA"])).run_id != run(mass).run_id
+    assert "select" not in run(mass).model_dump()["training"], "ids of runs that use all images stay as they were"
 
 
 def test_no_finding_means_that_all_14_are_known_to_be_absent() -> None:
@@ -47,7 +66,7 @@ def test_no_finding_means_that_all_14_are_known_to_be_absent() -> None:
 
 
 def test_one_class_model_learns_from_its_class_and_is_measured_on_both() -> None:
-    data = task_data(one_class("mass"), pack_with(mass=[1, 0, 1, None, 0, 1]))
+    data = task_data(run(one_class("mass")), pack_with(mass=[1, 0, 1, None, 0, 1]))
     assert data.training.rows.tolist() == [0, 2]
     assert data.splits["train"].rows.tolist() == [0, 1, 2]
     assert data.splits["train"].labels.tolist() == [0, 1, 0]
@@ -66,7 +85,7 @@ def test_one_class_model_learns_from_its_class_and_is_measured_on_both() -> None
 )
 def test_nothing_to_learn_from_is_an_error(task: BinaryTask | OneClassTask, mass: list[int], message: str) -> None:
     with pytest.raises(EmptyTaskError, match=message):
-        task_data(task, pack_with(mass=mass))
+        task_data(run(task), pack_with(mass=mass))
 
 
 def labelled(images: int, positives: int) -> LabelledRows:

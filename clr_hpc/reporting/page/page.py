@@ -19,7 +19,7 @@ from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
 from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
 from clr_hpc.reporting.tables.table import Table
-from clr_hpc.store.study_files import PackRecord, training_images
+from clr_hpc.store.pack_record import PackRecord, training_images
 
 MOST_VALUES_SHOWN = 4
 """Of one entry of the runs' environments; start times, for instance, differ in every run."""

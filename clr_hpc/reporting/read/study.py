@@ -17,11 +17,12 @@ from clr_hpc.config.task import OneClassTask
 from clr_hpc.reporting.read.predictions import Numbering, SplitScores, TestImages, split_scores
 from clr_hpc.store import layout
 from clr_hpc.store.metrics import check_metrics
+from clr_hpc.store.pack_record import PackRecord, labels_of
 from clr_hpc.store.predictions import read_predictions
 from clr_hpc.store.records import Damaged, DamagedError, required
 from clr_hpc.store.results import REMEDY, DoneResult, check_result
 from clr_hpc.store.run_files import read_architecture, read_environments, read_spec
-from clr_hpc.store.study_files import PackRecord, labels_of, read_plan
+from clr_hpc.store.study_files import read_plan
 from clr_hpc.store.study_folder import NothingThereError, StartedStudy, StudyFolder
 
 Status = Literal["done", "failed", "unfinished", "missing"]

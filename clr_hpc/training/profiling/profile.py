@@ -129,7 +129,7 @@ class Profile:
     def _write(self, ended: str, rehearsal: "_Rehearsal") -> None:
         seconds, times = self.timeline.seconds, self.timeline.times
         total, spec, device = sum(seconds.values()), self._spec, self._group.device
-        batch_size = make_sampler(spec, task_data(spec.task, self._pack).training).batch_size
+        batch_size = make_sampler(spec, task_data(spec, self._pack).training).batch_size
         step_seconds = sum(seconds[part] for part in STEP_PARTS)
         steps = times["optimizer"]
         starts = required(read_environments(self._folder.path)) or ()
