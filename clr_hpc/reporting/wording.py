@@ -16,7 +16,7 @@ STAGE_TITLES = {
     "control": "control",
     "retrain": "retrained",
     "scratch": "from scratch",
-    "fit": "fitted",
+    "fit": "fitted to features",
     "range_test": "range test",
 }
 MODEL_TITLES = {"last": "Last", "swa": "Averaged weights (SWA)", "snapshots": "Snapshots"}

@@ -112,7 +112,7 @@ def test_a_report_of_all_stages_and_kinds_has_every_section(make_study: StudyMak
     assert {*sections, *rest} <= set(page.ids)
     assert "failures-section" not in page.ids
     text = path.read_text()
-    assert "Does cyclical retraining give a higher test AUROC than the control" in text
+    assert "does cyclical retraining give a higher test AUROC than the control" in text
     assert "One-class models, not compared with each other, test AUROC" in text
     assert "undefined" not in re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL)
     assert not re.search(r">\s*nan\b", text)

@@ -35,9 +35,14 @@ def verdict(contrasts: tuple[ArmContrast, ...]) -> str:
     names = wording.listed([contrast.policy for contrast in asked])
     what = "cyclical retraining" if all(contrast.cyclical for contrast in asked) else f"retraining with {names}"
     return (
-        f"Does {what} give a higher test AUROC than the control, which retrains the same weights for "
-        f"as long with a decaying learning rate ({controls})? {found}"
+        f"Over {_scope(asked)} of this study, does {what} give a higher test AUROC than the control, which "
+        f"retrains the same weights for as long with a decaying learning rate ({controls})? {found}"
     )
+
+
+def _scope(asked: Sequence[ArmContrast]) -> str:
+    tasks, seeds = max(len(each.tasks) for each in asked), max(each.seeds for each in asked)
+    return f"the {wording.count(tasks, 'pathology')} and {wording.count(seeds, 'seed')}"
 
 
 def training_verdict(contrasts: tuple[ArmContrast, ...]) -> str:
@@ -53,7 +58,8 @@ def training_verdict(contrasts: tuple[ArmContrast, ...]) -> str:
         "Not judged: one seed." if _have_one_seed(asked) else _answer(asked, lambda each: each.training_verdict)
     )
     return (
-        f"The article’s claim ({ARTICLE}): does it give a higher training accuracy than the same control? {found}"
+        f"The article ({ARTICLE}) claims a gain in training accuracy: is it higher than with the same control? "
+        f"{found}"
     )
 
 
@@ -67,7 +73,7 @@ def _answer(asked: Sequence[ArmContrast], of: Callable[[ArmContrast], Verdict | 
         by_verdict[of(contrast) or "undecided"].append(contrast.policy)
     texts = {
         "better": "better than the control",
-        "undecided": "no significant difference from the control",
+        "undecided": "neither better nor worse than the control, nor equivalent to it, is shown",
         "equivalent": "equivalent to the control",
         "worse": "worse than the control",
     }
@@ -147,7 +153,7 @@ def ranking(comparison: Comparison, among: str) -> str:
         )
     opening = (
         f"{best.name} has the highest mean validation AUROC ({wording.number(best.validation_auroc)}); "
-        f"on the test split, which had no part in this choice: {mean}."
+        f"on the test split, by which it was not chosen: {mean}."
     )
     if comparison.seeds == 1:
         gaps = [_gap(each, each.difference.patient_interval if each.difference else None) for each in others]
@@ -172,7 +178,7 @@ def _against(other: ContenderMean) -> str:
         "worse": "significantly worse",
         "better": "significantly better",
         "equivalent": "equivalent",
-        "undecided": "no significant difference",
+        "undecided": "undecided",
     }
     return f"{gap}, {judged[other.verdict or 'undecided']}"
 
