@@ -47,8 +47,11 @@ def _command(name: str, kind: "type[ImageSource]") -> Any:
     def run(**values: Any) -> None:
         given = {name: values.pop(name) for name in own}
         for field in own:
-            if get_origin(get_args(hints[field])[0]) is Mapping:
+            taken = get_args(hints[field])[0]
+            if get_origin(taken) is Mapping:
                 given[field] = dict(_pair(text, hints[field]) for text in given[field] or ())
+            elif _repeated(taken) is not None:
+                given[field] = tuple(given[field] or ())
         _pack(kind(**given), **values)
 
     run.__doc__ = kind.__doc__
@@ -65,9 +68,17 @@ def _parameter(field: "Field[Any]", hint: Any) -> Parameter:
     default = Parameter.empty if field.default is MISSING else field.default
     if get_origin(kind) is Mapping:
         kind, default = list[str] | None, None
+    elif (item := _repeated(kind)) is not None:
+        kind = list[item]  # type: ignore[valid-type]
     names = [] if flag is None else [flag]
     about = typer.Option(*names, help=option.help, metavar=option.metavar, min=option.minimum)
     return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
+
+
+def _repeated(kind: Any) -> Any:
+    """Return the type of one value where a field takes several, as ``tuple[Path, ...]`` does; else None."""
+    several = next((one for one in (kind, *get_args(kind)) if get_origin(one) is tuple), None)
+    return None if several is None else get_args(several)[0]
 
 
 def _pair(text: str, hint: Any) -> tuple[str, str]:

@@ -86,7 +86,8 @@ class SourceTable:
 class Option:
     """How the command line asks for a field of a source: ``images: Annotated[Path, Option("Folder of images.")]``.
 
-    A ``bool`` becomes a flag, a ``Mapping`` of texts an option that is repeated as ``KEY=VALUE``.
+    A ``bool`` becomes a flag, a ``Mapping`` of texts an option that is repeated as ``KEY=VALUE``, a ``tuple`` one
+    that is repeated.
     """
 
     help: str

@@ -39,7 +39,10 @@ class NihSource(FileSource):
     them patients are drawn for all three.
     """
 
-    images: Annotated[Path, Option("Folder with NIH's PNG files, nested ones too.")]
+    images: Annotated[
+        Path | tuple[Path, ...],
+        Option("Folder with NIH's PNG files, nested ones too, or a pattern in quotes; repeat.", metavar="FOLDER"),
+    ]
     labels: Annotated[Path, Option("NIH's label table, either edition, .csv or .csv.gz.")]
     train_val_list: Annotated[Path | None, Option("NIH's train_val_list.txt.")] = None
     test_list: Annotated[Path | None, Option("NIH's test_list.txt.")] = None
@@ -75,6 +78,7 @@ class NihSource(FileSource):
                 "boxes_sha256": boxes.sha256 if boxes else None,
                 "rows": len(labels.rows),
                 "rows_without_file": located.rows_without_file,
+                "names": dict(located.names),
                 "unknown_ages": sum(record.age_years is None for record in located.records),
             },
         )

@@ -40,8 +40,10 @@ _SPLIT_VALUES = {
 class TableSource(FileSource):
     """Pack any CSV with its folder of images."""
 
-    images: Annotated[Path, Option("Folder that the table's image names are in.")]
-    """A bare file name is also found in folders below it."""
+    images: Annotated[
+        Path | tuple[Path, ...], Option("Folder of the images, or a pattern in quotes; repeat.", metavar="FOLDER")
+    ]
+    """The table's names start from it; a bare file name is also found in folders below it."""
     labels: Annotated[Path, Option("CSV with one row per image, .gz or not.")]
     image_column: Annotated[str, Option("Column with the image's name or path.")]
     patient_column: Annotated[str | None, Option("Column that names the patient.")] = None
@@ -89,6 +91,7 @@ class TableSource(FileSource):
                 "label_columns": {name: table.columns[position] for name, position in label_columns.items()},
                 "rows": len(table.rows),
                 "rows_without_file": located.rows_without_file,
+                "names": dict(located.names),
                 "unknown_ages": sum(record.age_years is None for record in located.records),
             },
         )
