@@ -2,15 +2,22 @@
 
 import math
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Timer
 from types import FrameType
+from typing import Any
 
 SENT_TO_ALL = {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP}
 """Signals that a job's or terminal's processes all receive, though only one of them is to act."""
+AGAIN_SECONDS = 0.05
+"""After which a signal is sent again that was lost in a finalizer."""
 CANCELLED_SECONDS = 5.0
 """Between two looks for the file that cancels a run."""
 
@@ -80,13 +87,32 @@ class TerminatedError(KeyboardInterrupt):
 
 @contextmanager
 def raise_on_terminate() -> Iterator[None]:
-    """Have SIGTERM raise ``TerminatedError`` in the main thread, so that what was begun is tidied up."""
+    """Have SIGTERM raise ``TerminatedError`` in the main thread, so that what was begun is tidied up.
+
+    Python swallows what a handler raises in the midst of a finalizer; such a signal, or Ctrl-C, is sent once more.
+    """
 
     def handle(_number: int, _frame: object) -> None:
         raise TerminatedError
 
-    with _handled(signal.SIGTERM, handle):
-        yield
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_send_again, hook)
+    try:
+        with _handled(signal.SIGTERM, handle):
+            yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def _send_again(otherwise: Callable[[Any], Any], swallowed: Any) -> None:
+    if not issubclass(swallowed.exc_type, KeyboardInterrupt):
+        otherwise(swallowed)
+        return
+    number = signal.SIGTERM if issubclass(swallowed.exc_type, TerminatedError) else signal.SIGINT
+    # by another thread, once the finalizer has returned
+    timer = Timer(AGAIN_SECONDS, signal.pthread_kill, (threading.main_thread().ident, number))
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager

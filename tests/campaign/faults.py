@@ -132,7 +132,7 @@ def fill_disk(trial: Trial) -> Undo:
     def free() -> None:
         filler.unlink(missing_ok=True)
 
-    with filler.open("wb") as file, suppress(OSError):
+    with suppress(OSError), filler.open("wb") as file:  # it may be full already
         while True:
             file.write(bytes(MIB))
             file.flush()

@@ -27,6 +27,8 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # one process per lane, for preemption notices that nothing here uses
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # else a lane's thread that outlives the cluster would start another one by its next call
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 ON_THIS_MACHINE_ALONE = {
     # named for other systems; its effect is that every server binds to 127.0.0.1

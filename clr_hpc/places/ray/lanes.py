@@ -35,6 +35,7 @@ class LaneThreads:
         self._threads: list[threading.Thread] = []
         self._errors: dict[int, Exception] = {}
         self._given_up: set[int] = set()
+        self._is_over = False
         self._reported = 0
         """Number of lanes that were started or reported as without room."""
 
@@ -68,13 +69,21 @@ class LaneThreads:
             self._ask("lane_lost", lane)
         self._reported = max(self._reported, len(self._shapes))
 
-    def join(self, seconds: float) -> None:
-        """Wait until the lanes have ended by themselves."""
+    def end(self, seconds: float) -> None:
+        """Wait until the lanes have ended by themselves; what happens to the others no longer matters."""
+        self._is_over = True
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _follow(self, lane: int, shape: LaneShape) -> None:
+        try:
+            self._restart(lane, shape)
+        except Exception:
+            if not self._is_over:  # else the cluster that it asks has gone
+                raise
+
+    def _restart(self, lane: int, shape: LaneShape) -> None:
         """Restart a lane as long as its workers start each time."""
         starts_before = -1
         while (starts := self._ask("starts", lane)) > starts_before:

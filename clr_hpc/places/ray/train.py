@@ -181,8 +181,7 @@ def train_on_ray(
             is_stopped = stop_by < math.inf and not state.busy
             if is_finished or is_stopped or time.monotonic() > stop_by:
                 break
-    if storage is None:  # else the cluster is about to end anyway
-        lanes.join(GOODBYE_SECONDS)
+    lanes.end(GOODBYE_SECONDS if storage is None else 0.0)  # the caller's cluster is about to end anyway
     shutil.rmtree(own_storage, ignore_errors=True)
     return is_finished
 

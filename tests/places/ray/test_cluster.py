@@ -54,3 +54,24 @@ def test_joining_without_a_token_says_where_one_is_looked_for(
     (tmp_path / ".ray" / "auth_token").touch()
     with joining_settings():
         pass
+
+
+CALLS_LATE = """
+import sys
+from clr_hpc.places.ray.train import cluster
+with cluster(None, 1, 0):
+    pass
+import ray
+try:
+    ray.put(1)
+except Exception as error:
+    print(type(error).__name__)
+print(ray.is_initialized())
+"""
+
+
+@pytest.mark.cluster
+def test_a_call_after_the_clusters_end_starts_no_other() -> None:
+    pytest.importorskip("ray")
+    ended = subprocess.run([sys.executable, "-c", CALLS_LATE], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["RaySystemError", "False"], ended.stderr
