@@ -36,6 +36,10 @@ TYPERS_OWN: tuple[type[BaseException], ...] = (
 """What typer itself prints, or ends a command by."""
 
 
+RESUMABLE = frozenset({"pack", "run", "range-test", "tune"})
+"""Commands that keep what they have done when they are stopped; the others read."""
+
+
 class Commands(TyperGroup):
     """All commands. What a user can set right is printed as one line; ``-vv`` adds the traceback."""
 
@@ -55,7 +59,8 @@ class Commands(TyperGroup):
             is_terminated = isinstance(error, TerminatedError)
             how = "SIGTERM" if is_terminated else "Ctrl-C"
             again = shlex.join(["clr-hpc", *sys.argv[1:]])
-            complain(f"stopped by {how}; what was saved by then is kept. Resume with the same command: {again}")
+            resume = f"; what was saved by then is kept. Resume with the same command: {again}"
+            complain(f"stopped by {how}{resume if ctx.invoked_subcommand in RESUMABLE else ''}")
             raise typer.Exit(128 + (signal.SIGTERM if is_terminated else signal.SIGINT)) from error
         except Exception as error:
             from clr_hpc.cli.display.terminal import complain

@@ -11,6 +11,7 @@ import typer
 from clr_hpc.cli.options import on_a_place
 from clr_hpc.cli.study import check_beforehand, command, make_way, on_its_pack
 from clr_hpc.places.options import TrainingOptions
+from clr_hpc.places.signals import exit_code_of_stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,7 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     from clr_hpc.config.load import load_study
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.places.base import counted
+    from clr_hpc.planning.throughput import read_throughput
     from clr_hpc.store.study_folder import StudyFolder
 
     console = terminal()
@@ -36,6 +38,8 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     folder = StudyFolder.of(options.results, study.name)
     study, manifest = on_its_pack(study)
     check_beforehand(manifest, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), options.results)
+    if options.throughput is not None:
+        read_throughput(options.throughput)
     change = None if options.replace else folder.check(study, manifest.checksum)
     if change is not None:
         _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
@@ -130,7 +134,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     again = shlex.join(["clr-hpc", *sys.argv[1:]])
     if not ended.is_complete:
         _say(console, f"stopped; every run under way is saved. Resume with the same command: {again}")
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code_of_stop())
     if display.failed:
         count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
         console.print(

@@ -11,6 +11,7 @@ import typer
 from clr_hpc.cli.options import on_a_place
 from clr_hpc.cli.study import check_beforehand, on_its_pack
 from clr_hpc.places.options import SearchOptions
+from clr_hpc.places.signals import exit_code_of_stop
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
         _write_outcome(say, folder, tuner, dimensions, trials)
     if not is_complete:
         say(f"stopped; nothing is lost. Resume with the same command: {shlex.join(['clr-hpc', *sys.argv[1:]])}")
-        raise typer.Exit(130)
+        raise typer.Exit(exit_code_of_stop())
     if tuner.best() is None:
         raise typer.Exit(1)
 

@@ -67,6 +67,15 @@ class StopRequest:
     is_set: bool = False
 
 
+_asked_for_a_stop: list[int] = []
+"""Signals that have requested a stop of this process."""
+
+
+def exit_code_of_stop() -> int:
+    """Return what a shell calls a command that was stopped: 128 and the number of its signal, or of Ctrl-C's."""
+    return 128 + (_asked_for_a_stop[-1] if _asked_for_a_stop else signal.SIGINT)
+
+
 @contextmanager
 def stop_on_interrupt() -> Iterator[StopRequest]:
     """Have Ctrl-C and SIGTERM request a stop; a second Ctrl-C raises ``KeyboardInterrupt``."""
@@ -76,6 +85,7 @@ def stop_on_interrupt() -> Iterator[StopRequest]:
         if request.is_set and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.is_set = True
+        _asked_for_a_stop.append(number)
 
     with _handled(signal.SIGINT, handle), _handled(signal.SIGTERM, handle):
         yield request

@@ -86,5 +86,10 @@ def test_a_command_that_is_stopped_has_a_last_word(
     before = signal.getsignal(signal.SIGTERM)
     done = CliRunner().invoke(app, ["report", "study.yaml"])
     assert done.exit_code == code
+    assert f"stopped {told}" in done.output
+    assert "Resume" not in done.output, "report only reads"
+    monkeypatch.setattr("clr_hpc.config.load.load_study", lambda *_: os.kill(os.getpid(), number))
+    done = CliRunner().invoke(app, ["run", "study.yaml"])
+    assert done.exit_code == code
     assert f"stopped {told}; what was saved by then is kept. Resume with the same command: " in done.output
     assert signal.getsignal(signal.SIGTERM) is before

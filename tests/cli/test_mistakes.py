@@ -181,6 +181,9 @@ MISTAKES = {
         "plan study.yaml --chart folder.png", "folder.png", "it is a folder", "a file in it"
     ),
     "no throughput": mistake("plan study.yaml --throughput nowhere", "nowhere", "does not exist", "give a file"),
+    "no throughput to run with": mistake(
+        "run study.yaml --throughput nowhere", "nowhere", "does not exist", "give a file"
+    ),
     "plan of what can't be trained": mistake(
         "plan study.yaml --set image_size=96", "image_size=96", "larger than the pack's 64", "lower image_size"
     ),
@@ -211,7 +214,7 @@ MISTAKES = {
     "label column absent": mistake(
         f"{PACK} --label oedema=edema", "'oedema'", "unknown column", "did you mean 'edema'?"
     ),
-    "label of no pathology": mistake(f"{PACK} --label edema=oedema", "'oedema'", "did you mean 'edema'?"),
+    "label of no pathology": mistake(f"{PACK} --label edema=efusion", "'efusion'", "did you mean 'effusion'?"),
     "no patient column": mistake(
         f"{PACK} --patient-column patient_id", "'patient_id'", "unknown column", "known are"
     ),

@@ -85,17 +85,21 @@ def test_killed_in_mid_epoch_and_run_again_ends_in_the_same_bytes(
 
 
 @pytest.mark.commands
-@pytest.mark.parametrize("options", [(), ("--processes", "1", "--cohort", "2")], ids=["processes", "cohort"])
-def test_ctrl_c_saves_and_says_how_to_go_on(
-    options: tuple[str, ...], write_study: Callable[..., TrialStudy]
+@pytest.mark.parametrize(
+    ("options", "number", "code"),
+    [((), signal.SIGINT, 130), (("--processes", "1", "--cohort", "2"), signal.SIGTERM, 143)],
+    ids=["processes", "cohort"],
+)
+def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
+    options: tuple[str, ...], number: signal.Signals, code: int, write_study: Callable[..., TrialStudy]
 ) -> None:
     study = write_study(training={"epochs": 500, "image_size": 32, "batch_size": 16})
     # as a terminal does: the signal goes to the whole process group
     process = subprocess.Popen(study.command(*options), stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_until(lambda: _has_steps(study), "the first steps")
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=WAIT_SECONDS)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "every run under way is saved. Resume with the same command: clr-hpc run" in " ".join(output.split())
     for folder in study.folders():
         assert list((folder / "checkpoints").glob("*.sha256"))
