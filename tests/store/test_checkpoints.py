@@ -17,12 +17,13 @@ def test_a_divergence_is_read_back_whatever_the_rate(lr_max: float) -> None:
 
 
 def test_a_later_version_reads_checkpoints_of_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 1)
     first, progress = progress_metadata(Progress(samples=8)), Progress(samples=8)
     assert "format_version" not in first, "checkpoints of version 1 keep their bytes"
     monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 2)
     second = progress_metadata(progress)
     assert second == {"format_version": 2, **first}
     assert parse_progress(first, Path("x")) == parse_progress(second, Path("x")) == progress
-    monkeypatch.undo()
+    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 1)
     for version in (2, 0, "1", None, [1]):
         assert isinstance(parse_progress(first | {"format_version": version}, Path("x")), Damaged)

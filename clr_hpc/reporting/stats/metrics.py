@@ -1,6 +1,6 @@
 """What the scores of one model are worth on one split, each measure with its interval or the reason for none.
 
-To add a measure, add it to ``MEASURES``: the report's tables, CSV and LaTeX follow.
+To add a measure, add it to ``_MEASURES``: the report's tables, CSV and LaTeX follow.
 """
 
 from collections.abc import Callable
@@ -197,7 +197,7 @@ def measure(
     probabilities: bool,
     positive_weight: float = 1.0,
 ) -> dict[str, Estimate]:
-    """Return every one of ``MEASURES`` with its interval over draws of patients.
+    """Return every one of ``_MEASURES`` with its interval over draws of patients.
 
     The threshold is taken as given: intervals don't cover how it was chosen.
 
