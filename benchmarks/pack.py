@@ -104,7 +104,7 @@ def write_copies(paths: list[Path], count: int, folder: Path) -> None:
 
 def pack_once(folder: Path, workers: int) -> dict[str, float]:
     """Pack in this process and return what it cost, with its workers."""
-    source = TableSource(folder / "images", folder / "table.csv", image_column="image")
+    source = TableSource(folder / "images", folder / "table.csv", image_column="image", image_is_patient=True)
     with tempfile.TemporaryDirectory(dir=folder) as output:
         start = time.perf_counter()
         manifest = build_pack(source, Path(output) / "pack", SIZE, workers=workers)

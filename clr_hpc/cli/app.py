@@ -99,8 +99,17 @@ def inspect(
     path: Annotated[Path, typer.Argument(help="A pack or a label table.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check of every file against its checksum.")] = False,
     chart: Annotated[Path | None, typer.Option(help="Figure of the label counts to write, .png or .svg.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Character between a table's cells (default: recognised).")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of a table, such as cp1252 (default: UTF-8 or UTF-16).")
+    ] = None,
 ) -> None:
-    """Show the contents of a pack or a label table, with the number of images per label."""
+    """Show the contents of a pack or a label table, with the number of images per label.
+
+    For a table also: what each column is taken for, and the command that packs it.
+    """
     from clr_hpc.cli.display.terminal import complain, terminal
     from clr_hpc.config.base import UserError
     from clr_hpc.config.given_file import check_output
@@ -111,11 +120,13 @@ def inspect(
         raise UserError(f"--verify: {path} is no pack, so it has no checksums; leave it out, or name a pack")
     if chart is not None:
         check_output(chart, CHARTS)
-    summary = summarise(path)
+    summary = summarise(path, separator, encoding)
     if chart is not None:
         save_label_chart(summary, chart)
     damages = list(damaged_files(path, read_manifest(path), verify)) if path.is_dir() else []
     terminal().print(render(summary))
+    if summary.command is not None:
+        typer.echo(f"\nTo pack it:\n{summary.command}")
     for damage in damages:
         complain(f"damaged: {damage}")
     if damages:

@@ -5,15 +5,16 @@ Imports that cost time stand inside the functions, as in ``clr_hpc.cli.app``.
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from enum import StrEnum
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from clr_hpc.data.source import ImageSource
+    from clr_hpc.data.source import ImageSource, Option
 
 
 class _Commands(TyperGroup):
@@ -45,13 +46,7 @@ def _command(name: str, kind: "type[ImageSource]") -> Any:
     ]
 
     def run(**values: Any) -> None:
-        given = {name: values.pop(name) for name in own}
-        for field in own:
-            taken = get_args(hints[field])[0]
-            if get_origin(taken) is Mapping:
-                given[field] = dict(_pair(text, hints[field]) for text in given[field] or ())
-            elif _repeated(taken) is not None:
-                given[field] = tuple(given[field] or ())
+        given = {name: _value(values.pop(name), hints[name]) for name in own}
         _pack(kind(**given), **values)
 
     run.__doc__ = kind.__doc__
@@ -66,10 +61,14 @@ def _parameter(field: "Field[Any]", hint: Any) -> Parameter:
     kind, option = get_args(hint)
     flag = option.flag or (f"--{field.name.replace('_', '-')}" if kind is bool else None)
     default = Parameter.empty if field.default is MISSING else field.default
-    if get_origin(kind) is Mapping:
-        kind, default = list[str] | None, None
-    elif (item := _repeated(kind)) is not None:
-        kind = list[item]  # type: ignore[valid-type]
+    if get_origin(kind) is Mapping or (item := _repeated(kind)) is not None:
+        taken: Any = str if get_origin(kind) is Mapping or get_origin(item) is tuple else item
+        kind = list[taken]
+        if default is not Parameter.empty:
+            kind, default = kind | None, None
+    elif words := _words(kind):
+        choice: Any = StrEnum(field.name, words)  # type: ignore[misc]
+        kind = choice if get_origin(kind) is Literal else choice | None
     names = [] if flag is None else [flag]
     about = typer.Option(*names, help=option.help, metavar=option.metavar, min=option.minimum)
     return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
@@ -81,8 +80,24 @@ def _repeated(kind: Any) -> Any:
     return None if several is None else get_args(several)[0]
 
 
-def _pair(text: str, hint: Any) -> tuple[str, str]:
-    option = get_args(hint)[1]
+def _words(kind: Any) -> dict[str, str]:
+    """Return the words that a field takes, if it takes some of a few words, or none of them."""
+    literal = next((one for one in (kind, *get_args(kind)) if get_origin(one) is Literal), None)
+    return {word: word for word in get_args(literal)}
+
+
+def _value(given: Any, hint: Any) -> Any:
+    """Return what a source's field gets for what was typed."""
+    kind, option = get_args(hint)
+    if get_origin(kind) is Mapping:
+        return dict(_pair(text, option) for text in given or ())
+    if (item := _repeated(kind)) is not None:
+        pairs = get_origin(item) is tuple
+        return tuple(_pair(text, option) if pairs else text for text in given or ())
+    return str(given) if isinstance(given, StrEnum) else given
+
+
+def _pair(text: str, option: "Option") -> tuple[str, str]:
     key, equals, value = text.rpartition("=")
     if not equals:
         raise typer.BadParameter(f"{option.flag} {text}: must be {option.metavar}")
@@ -106,8 +121,8 @@ def _pack(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from clr_hpc.cli.display.terminal import terminal
-    from clr_hpc.config.pathologies import PATHOLOGIES
     from clr_hpc.data.build import build_pack
+    from clr_hpc.data.inspect import source_notes
     from clr_hpc.data.shards import PackProgress
     from clr_hpc.data.splits import OfficialSplit, SeededSplit
 
@@ -129,8 +144,10 @@ def _pack(
     counts = manifest.counts
     typer.echo(f"{output}: {counts.images:,} images of {counts.patients:,} patients at {size} × {size}")
     labels = [split.labels for split in counts.splits.values()]
-    known = [name for name in PATHOLOGIES if any(of[name].positive + of[name].negative for of in labels)]
-    if len(known) < len(PATHOLOGIES):
-        typer.echo(f"labels of {', '.join(known)}; the other pathologies are unknown for all images")
+    known = [name for name in manifest.findings if any(of[name].positive + of[name].negative for of in labels)]
+    if len(known) < len(manifest.findings):
+        typer.echo(f"labels of {', '.join(known)}; the other findings are unknown for all images")
+    for note in source_notes(manifest.source):
+        typer.echo(note)
     if counts.rejected:
         typer.echo(f"{counts.rejected:,} rejected: {output / manifest.rejected.file} says why")

@@ -26,13 +26,13 @@ from clr_hpc.data.manifest import (
     ViewCounts,
     count_labels,
     file_sha256,
-    implied_no_finding,
+    no_findings,
 )
+from clr_hpc.data.rejections import nothing_left, sorted_rejections, strict_message, write_rejections
 from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_shards
 from clr_hpc.data.source import Box, ImageRecord, ImageSource, Rejection
 from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
 from clr_hpc.store.atomic import atomic_write, sync_folder
-from clr_hpc.store.csv_text import csv_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,6 @@ def index_rows(
     return rows, rejections
 
 
-def write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
-    """Write ``image,reason``."""
-    text = csv_text([{"image": one.image, "reason": one.reason} for one in rejections], ("image", "reason"))
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
-
-
 def write_index(path: Path, rows: Sequence[IndexRow], findings: Sequence[str]) -> None:
     """Write one row per image; an unknown label is null."""
     records = [row.record for row in rows]
@@ -89,7 +82,7 @@ def write_index(path: Path, rows: Sequence[IndexRow], findings: Sequence[str]) -
         "sex": pa.array([record.sex for record in records], pa.string()),
     }
     labels = {name: [record.labels[position] for record in records] for position, name in enumerate(findings)}
-    for name, values in (labels | {NO_FINDING: _no_finding(records, findings)}).items():
+    for name, values in (labels | {NO_FINDING: no_findings(records, findings)}).items():
         columns[name] = pa.array([None if value == UNKNOWN else value for value in values], pa.int8())
     columns["source_sha256"] = pa.array([row.sha256 for row in rows], pa.string())
     columns["shard"] = pa.array([row.shard for row in rows], pa.int32())
@@ -119,14 +112,6 @@ def _write_parquet(path: Path, columns: dict[str, pa.Array]) -> None:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
-def _no_finding(records: Sequence[ImageRecord], findings: Sequence[str]) -> list[int]:
-    """Return whether each image shows nothing: by the source's word, else by its labels."""
-    return [
-        implied_no_finding(findings, record.labels) if record.no_finding is None else record.no_finding
-        for record in records
-    ]
-
-
 def count_rows(rows: Sequence[IndexRow], findings: Sequence[str], rejected: int) -> Counts:
     """Count images, patients and labels in each split."""
     splits: dict[SplitName, SplitCounts] = {}
@@ -146,7 +131,7 @@ def count_rows(rows: Sequence[IndexRow], findings: Sequence[str], rejected: int)
 
 
 def _counted(records: Sequence[ImageRecord], findings: Sequence[str]) -> dict[str, Any]:
-    labels = count_labels(findings, [each.labels for each in records], _no_finding(records, findings))
+    labels = count_labels(findings, [each.labels for each in records], no_findings(records, findings))
     return {"images": len(records), "labels": labels}
 
 
@@ -179,7 +164,8 @@ def build_pack(
 
     Raises:
         PackError: ``folder`` exists, is being made by another process, or would be empty; the disk is too small;
-            a worker died; ``strict`` and something was rejected (``<folder>.partial/pack/rejected.csv`` lists it).
+            a worker died; ``strict`` and something was rejected. Rejections are listed in
+            ``<folder>.partial/pack/rejected.csv``.
         SourceError: the source's tables can't be read.
         ValueError: the publisher's split has one patient on two sides.
     """
@@ -193,23 +179,25 @@ def build_pack(
     records = [record for record, _ in kept]
     _check_records(records)
     with _locked(folder.with_name(f"{folder.name}.partial")) as partial:
-        _check_space(partial, len(records) * size**2)
-
         inside, state = partial / "pack", partial / "state"
         inside.mkdir(exist_ok=True)
         state.mkdir(exist_ok=True)
+        listing = inside / "rejected.csv"
+        if not records:
+            rejections = sorted_rejections((*table.rejections, *off_list))
+            write_rejections(listing, rejections)
+            raise PackError(nothing_left(rejections, table.provenance.get("rows_without_file"), listing))
+        _check_space(partial, len(records) * size**2)
         shards, outcomes = write_shards(
             source, table.provenance, records, size, inside, state, workers or usable_cores(), report
         )
         rows, unreadable = index_rows(kept, outcomes, rows_per_shard(size))
-        rejections = sorted(
-            (*table.rejections, *off_list, *unreadable), key=lambda rejection: (rejection.image, rejection.reason)
-        )
-        write_rejections(inside / "rejected.csv", rejections)
+        rejections = sorted_rejections((*table.rejections, *off_list, *unreadable))
+        write_rejections(listing, rejections)
         if strict and rejections:
-            raise PackError(_strict_message(rejections, inside / "rejected.csv"))
+            raise PackError(strict_message(rejections, listing))
         if not rows:
-            raise PackError(f"every image was rejected; {inside / 'rejected.csv'} says why")
+            raise PackError(nothing_left(rejections, None, listing))
         _check_patients(rows)
         write_index(inside / "index.parquet", rows, table.findings)
         boxes = write_boxes(inside / "boxes.parquet", table.boxes, rows, size)
@@ -222,7 +210,7 @@ def build_pack(
             counts=count_rows(rows, table.findings, len(rejections)),
             shards=tuple(shards),
             index=file_entry(inside / "index.parquet"),
-            rejected=file_entry(inside / "rejected.csv"),
+            rejected=file_entry(listing),
             boxes=boxes,
         )
         _publish(manifest, inside, folder)
@@ -252,8 +240,6 @@ def _natural_split(records: Sequence[ImageRecord]) -> OfficialSplit | SeededSpli
 
 
 def _check_records(records: Sequence[ImageRecord]) -> None:
-    if not records:
-        raise PackError("no image is both in the table and in the images folder; check both paths")
     names = [record.image for record in records]
     if any(name >= following for name, following in pairwise(names)):
         raise PackError("the source's records are not sorted by image name, or hold a name twice")
@@ -267,12 +253,6 @@ def _check_space(partial: Path, bytes_needed: int) -> None:
             f"the pack needs {bytes_needed / 1e9:.1f} GB and the disk of {partial} has {free / 1e9:.1f} GB left; "
             "make room, take a smaller size, or another disk"
         )
-
-
-def _strict_message(rejections: Sequence[Rejection], listing: Path) -> str:
-    shown = "\n".join(f"  {rejection.image}: {rejection.reason}" for rejection in rejections[:20])
-    more = f"\n  and {len(rejections) - 20:,} more" if len(rejections) > 20 else ""
-    return f"no pack was made, {len(rejections):,} rejected (all are in {listing}):\n{shown}{more}"
 
 
 def _check_patients(rows: Sequence[IndexRow]) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, Validati
 from clr_hpc.config.base import FrozenSpec, UserError
 from clr_hpc.config.pathologies import NEGATIVE, NO_DISEASES, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.config.run import Selection
+from clr_hpc.data.source import ImageRecord
 from clr_hpc.data.splits import Split, SplitName
 from clr_hpc.store.pack_record import PackRecord
 from clr_hpc.store.records import Damaged, read_record, why
@@ -59,6 +60,14 @@ def implied_no_finding(findings: Sequence[str], labels: Sequence[int]) -> int:
     if POSITIVE in of_diseases:
         return NEGATIVE
     return UNKNOWN if UNKNOWN in of_diseases else POSITIVE
+
+
+def no_findings(records: Sequence[ImageRecord], findings: Sequence[str]) -> list[int]:
+    """Return whether each image shows nothing: by the source's word, else by its labels."""
+    return [
+        implied_no_finding(findings, record.labels) if record.no_finding is None else record.no_finding
+        for record in records
+    ]
 
 
 FORMAT_VERSION: Literal[2] = 2

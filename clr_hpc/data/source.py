@@ -86,8 +86,8 @@ class SourceTable:
 class Option:
     """How the command line asks for a field of a source: ``images: Annotated[Path, Option("Folder of images.")]``.
 
-    A ``bool`` becomes a flag, a ``Mapping`` of texts an option that is repeated as ``KEY=VALUE``, a ``tuple`` one
-    that is repeated.
+    A ``bool`` becomes a flag, a ``Literal`` an option of a few words. A tuple of texts or paths becomes an option
+    that is repeated, a ``Mapping`` of texts or a tuple of pairs one that is repeated as ``KEY=VALUE``.
     """
 
     help: str

@@ -175,7 +175,7 @@ def test_a_damaged_table_is_named_or_read_as_it_is_written(source: str, count: i
         seen, told_before = told_by("inspect", str(file))
         code, told = told_by("pack", source, *given, *options, "--workers", "1", "--validation-fraction", "0")
         if code == 2:
-            assert str(file) in told or "every image was rejected" in told or "has none of the" in told, told
+            assert str(file) in told or "no image is left to pack" in told or "has none of the" in told, told
             shutil.rmtree(tmp_path / f"{pack.name}.partial", ignore_errors=True)
             return
         assert seen == 0 or str(file) in told_before
@@ -202,9 +202,12 @@ def bare(column: str) -> str:
 
 
 def plain(content: bytes) -> str:
+    """Return the text of a table in any of the forms that are recognised, with commas."""
     import gzip
 
-    return (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8-sig")
+    content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    return text if "," in text.partition("\n")[0] else text.replace(";", ",")
 
 
 def assert_as_written(
@@ -223,6 +226,8 @@ def assert_as_written(
     own = {bare(name): name for name in (*columns, "Finding Labels", *PATHOLOGIES)}
     for cells in reader:
         row = {own.get(bare(name), name): value for name, value in cells.items() if isinstance(name, str)}
+        if not any(cells.values()):
+            continue
         image = (row[image_column] or "").strip()
         if any(each["image"] == image or f"row {reader.line_num}" in each["reason"] for each in rejected):
             continue

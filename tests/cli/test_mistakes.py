@@ -39,7 +39,8 @@ def mistake(typed: str, *told: str, **more: Any) -> Mistake:
 
 
 RUN = "run study.yaml"
-PACK = "pack table --images images --labels labels.csv --image-column image --output new"
+PACK = "pack table --images images --labels labels.csv --image-column image --image-is-patient --output new"
+NO_PATIENT = PACK.replace("--image-is-patient ", "")
 SITE = "run study.yaml --on slurm --site"
 SINFO = "echo 'batch*|8|64000|(null)'; echo 'batch*|16|64000|gpu:a100:4(S:0-1)'; echo 'big|64|9|(null)'"
 SLURM = {"commands": {"sbatch": "exit 1", "sinfo": SINFO}}
@@ -208,7 +209,9 @@ MISTAKES = {
     ),
     "table damaged": mistake("inspect bad.csv.gz", "bad.csv.gz", "compressed data is damaged", "copy it again"),
     "table of nothing": mistake("inspect file", "file", "no rows below its header", "is it the label table?"),
-    "table without labels": mistake("inspect plain.csv", "plain.csv", "no column named like one of", "say which"),
+    "table without labels": mistake(
+        "inspect plain.csv", "plain.csv", "no column named like one of", "give --label"
+    ),
     "checksums of a table": mistake("inspect labels.csv --verify", "labels.csv", "no checksums", "name a pack"),
     "ending of a figure": mistake("inspect labels.csv --chart a.foo", "a.foo", "ends in .foo", ".png or .svg"),
     "label column absent": mistake(
@@ -216,8 +219,24 @@ MISTAKES = {
     ),
     "label of no pathology": mistake(f"{PACK} --label edema=efusion", "'efusion'", "did you mean 'effusion'?"),
     "no patient column": mistake(
-        f"{PACK} --patient-column patient_id", "'patient_id'", "unknown column", "known are"
+        f"{NO_PATIENT} --patient-column patient_id", "'patient_id'", "unknown column", "known are"
     ),
+    "no patient": mistake(
+        NO_PATIENT,
+        "labels.csv",
+        "which images are of one patient",
+        "--patient-column COLUMN",
+        "--image-is-patient",
+    ),
+    "patient named twice": mistake(
+        f"{PACK} --patient-from (.+)", "--patient-from and --image-is-patient are given", "keep one"
+    ),
+    "pattern without a group": mistake(
+        f"{NO_PATIENT} --patient-from .+", "--patient-from '.+'", "has 0 groups", "into one pair of brackets"
+    ),
+    "views without their column": mistake(f"{PACK} --view PA", "--view needs --view-column", "name the column"),
+    "unknown encoding": mistake(f"{PACK} --encoding utf8x", "'utf8x' is unknown", "give utf-8, utf-16"),
+    "long separator": mistake(f"{PACK} --separator ::", "'::' is not one character", "give ','"),
     "no label": mistake(
         PACK.replace("labels.csv", "values.csv"), "row 2, edema", "'maybe' is not a label", "1 is yes, 0 is no"
     ),

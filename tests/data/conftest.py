@@ -95,3 +95,15 @@ def rejected() -> Callable[[Path], dict[str, str]]:
             return {row["image"]: row["reason"] for row in csv.DictReader(file)}
 
     return read
+
+
+@pytest.fixture
+def write_images() -> Callable[[Path, Sequence[str]], None]:
+    """Write images of 64 × 64 that differ, by their names."""
+
+    def write(folder: Path, names: Sequence[str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(names):
+            Image.fromarray(picture(number)).save(folder / name, compress_level=1)
+
+    return write

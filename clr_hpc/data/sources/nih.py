@@ -15,13 +15,9 @@ from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, parse_pa
 from clr_hpc.data.images.files import RESAMPLING, FileSource
 from clr_hpc.data.images.folder import locate
 from clr_hpc.data.source import Box, ImageRecord, Option, Rejection, SourceError, SourceTable
-from clr_hpc.data.tables.label_table import (
-    LabelTable,
-    read_label_table,
-    read_names,
-    unique_rows,
-)
-from clr_hpc.data.tables.values import parse_age_years, parse_sex
+from clr_hpc.data.tables.label_table import LabelTable, Row, read_label_table, read_names
+from clr_hpc.data.tables.records import NO_LABEL, agreeing, names_in, read_images
+from clr_hpc.data.tables.values import is_missing, parse_age_years, parse_sex, parse_view
 
 log = logging.getLogger(__name__)
 FINDINGS_COLUMN = "Finding Labels"
@@ -63,7 +59,7 @@ class NihSource(FileSource):
         labels = read_label_table(self.labels)
         side_of_image, lists_sha256 = self._official_lists()
         records, row_rejections = read_nih_records(labels, side_of_image)
-        names = set(labels.cells("Image Index")) - {""}
+        names = names_in(labels, labels.column("Image Index"))
         located = locate(records, row_rejections, names, self.images, self.subset)
         boxes = read_label_table(self.boxes) if self.boxes else None
         return SourceTable(
@@ -114,29 +110,20 @@ def read_nih_records(
     for name, position in (("Patient Age", age), ("Patient Sex", sex), ("View Position", view)):
         if position is None:
             log.warning("%s: no column %r; without it these are unknown for all images", table.path, name)
-    records = []
-    rows, rejections = unique_rows(table, image)
-    for name, (_, row) in rows.items():
-        try:
-            labels = parse_findings(row[findings])
-        except ValueError as error:
-            rejections.append(Rejection(name, str(error)))
-            continue
-        if not row[patient]:
-            rejections.append(Rejection(name, "no patient in the label table"))
-            continue
-        records.append(
-            ImageRecord(
-                image=name,
-                patient=row[patient].lstrip("0") or "0",
-                labels=labels,
-                view=(row[view].upper() or None) if view is not None else None,
-                age_years=parse_age_years(row[age]) if age is not None else None,
-                sex=parse_sex(row[sex]) if sex is not None else None,
-                official_split=side_of_image.get(name),
-            )
+
+    def read(row: Row) -> ImageRecord:
+        cells = row.cells
+        return ImageRecord(
+            image=cells[image],
+            patient="" if is_missing(cells[patient]) else cells[patient].lstrip("0") or "0",
+            labels=parse_findings(cells[findings]),
+            view=parse_view(cells[view]) if view is not None else None,
+            age_years=parse_age_years(cells[age]) if age is not None else None,
+            sex=parse_sex(cells[sex]) if sex is not None else None,
+            official_split=side_of_image.get(cells[image]),
         )
-    return records, rejections
+
+    return read_images(table, image, read, agreeing)
 
 
 @cache
@@ -146,9 +133,9 @@ def parse_findings(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: no label, an unknown one, or ``No Finding`` beside a finding.
     """
-    names = [name.strip() for name in text.split("|") if name.strip()]
+    names = [name.strip() for name in text.split("|") if not is_missing(name.strip())]
     if not names:
-        raise ValueError("no label in the label table")
+        raise ValueError(NO_LABEL)
     found: set[str] = set()
     for name in names:
         pathology = parse_pathology(name)

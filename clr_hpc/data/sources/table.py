@@ -1,66 +1,83 @@
-"""Any CSV table with an image column and label columns, and the folder its image names refer to."""
+"""Any table with an image column and labels, and the folder its image names refer to."""
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from clr_hpc.config.base import unknown
-from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE, UNKNOWN, parse_pathology
 from clr_hpc.data.images.files import RESAMPLING, FileSource
 from clr_hpc.data.images.folder import locate
-from clr_hpc.data.source import ImageRecord, Option, Rejection, SourceError, SourceTable
-from clr_hpc.data.tables.label_table import (
-    LabelTable,
-    Row,
-    read_label_table,
-    unique_rows,
-)
-from clr_hpc.data.tables.values import parse_age_years, parse_sex
-
-log = logging.getLogger(__name__)
-_LABEL_VALUES = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "positive"), POSITIVE),
-    **dict.fromkeys(("0", "0.0", "false", "no", "negative"), NEGATIVE),
-    **dict.fromkeys(("", "-1", "-1.0", "uncertain", "unknown", "nan"), UNKNOWN),
-}
-"""A blank and CheXpert's -1 (uncertain) are both unknown: neither is an answer."""
-
-_SPLIT_VALUES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-    "train_val": "train_val",
-}
+from clr_hpc.data.images.listing import list_files
+from clr_hpc.data.source import Option, SourceError, SourceTable
+from clr_hpc.data.tables.folders import spread
+from clr_hpc.data.tables.join import joined
+from clr_hpc.data.tables.label_table import LabelTable, read_label_table
+from clr_hpc.data.tables.layout import ReadersRule, RowKind, TableLayout
+from clr_hpc.data.tables.records import read_records
+from clr_hpc.data.tables.values import Meaning, ValueRules
+from clr_hpc.data.tables.views import select_views, wanted_views
 
 
 @dataclass(frozen=True)
 class TableSource(FileSource):
-    """Pack any CSV with its folder of images."""
+    """Pack any table with its folder of images; 'clr-hpc inspect TABLE' prints the command for it."""
 
     images: Annotated[
         Path | tuple[Path, ...], Option("Folder of the images, or a pattern in quotes; repeat.", metavar="FOLDER")
     ]
     """The table's names start from it; a bare file name is also found in folders below it."""
-    labels: Annotated[Path, Option("CSV with one row per image, .gz or not.")]
+    labels: Annotated[Path, Option("Table of text (CSV), packed as .gz or .zip or not.")]
     image_column: Annotated[str, Option("Column with the image's name or path.")]
+    image_is_folder: Annotated[
+        bool, Option("That column names folders, such as those of studies; a row is for all images in one.")
+    ] = False
+    join: Annotated[
+        tuple[Path, ...],
+        Option("A further table, such as one of studies, joined by the columns it shares; repeat."),
+    ] = ()
     patient_column: Annotated[str | None, Option("Column that names the patient.")] = None
-    """None: each image counts as its own patient."""
+    patient_from: Annotated[
+        str | None, Option(r"Pattern that finds the patient in image names: '(patient\d+)'.", metavar="PATTERN")
+    ] = None
+    image_is_patient: Annotated[bool, Option("Each image is of another patient.")] = False
     label_columns: Annotated[
-        Mapping[str, str],
+        tuple[tuple[str, str], ...],
         Option(
-            "A column and its pathology; repeat. Columns named as a pathology need none.",
+            "A column and its finding; repeat. Columns named as one of the 14 need none. With --findings-column "
+            "also a name in its cells; nothing after = leaves that name out.",
             flag="--label",
-            metavar="COLUMN=PATHOLOGY",
+            metavar="COLUMN=FINDING",
         ),
-    ] = field(default_factory=dict)
-    view_column: Annotated[str | None, Option("Column with PA, AP, ...")] = None
+    ] = ()
+    findings: Annotated[
+        tuple[str, ...],
+        Option("A column to take as a finding besides the 14; repeat.", flag="--finding"),
+    ] = ()
+    findings_column: Annotated[str | None, Option("Column that lists what was found: Effusion|Mass.")] = None
+    other_findings: Annotated[
+        Literal["reject", "ignore"], Option("Images whose list has a name that is none of the pack's findings.")
+    ] = "reject"
+    rows: Annotated[
+        RowKind | None,
+        Option("Whether a row lists all findings of its image, or one of them (default: by the table)."),
+    ] = None
+    blank: Annotated[Meaning, Option("What a blank label means.")] = "unknown"
+    uncertain: Annotated[Meaning, Option("What an uncertain label (-1) means.")] = "unknown"
+    reader_column: Annotated[str | None, Option("Column that names who read the image.")] = None
+    readers: Annotated[
+        ReadersRule | None, Option("How many of an image's readers must say yes, where several did read it.")
+    ] = None
+    view_columns: Annotated[
+        tuple[str, ...],
+        Option("Column with PA, AP, ...; repeat: the first that says something counts.", flag="--view-column"),
+    ] = ()
+    views: Annotated[tuple[str, ...], Option("A view to pack, such as PA; repeat.", flag="--view")] = ()
+    frontal: Annotated[bool, Option("Pack PA and AP only.")] = False
     age_column: Annotated[str | None, Option("Column with the age in years.")] = None
     sex_column: Annotated[str | None, Option("Column with F or M.")] = None
     split_column: Annotated[str | None, Option("Column with train, validation, test, train_val.")] = None
     """``train_val``: for what is yet to be divided."""
+    separator: Annotated[str | None, Option("Character between cells (default: recognised).")] = None
+    encoding: Annotated[str | None, Option("Of the table, such as cp1252 (default: UTF-8 or UTF-16).")] = None
     subset: Annotated[bool, Option("The folder holds a part of the images only.")] = False
     """Rows without a file are counted, not rejected one by one."""
 
@@ -68,136 +85,69 @@ class TableSource(FileSource):
     def has_official_split(self) -> bool:
         return self.split_column is not None
 
+    @property
+    def layout(self) -> TableLayout:
+        """What the columns are for."""
+        return TableLayout(
+            image=self.image_column,
+            patient=self.patient_column,
+            patient_from=self.patient_from,
+            image_is_patient=self.image_is_patient,
+            labels=self.label_columns,
+            findings=self.findings,
+            findings_column=self.findings_column,
+            other_findings=self.other_findings,
+            rows=self.rows,
+            view=self.view_columns,
+            age=self.age_column,
+            sex=self.sex_column,
+            split=self.split_column,
+            reader=self.reader_column,
+            readers=self.readers,
+            values=ValueRules(self.blank, self.uncertain),
+        )
+
     def table(self) -> SourceTable:
         """Read the table and find the images.
 
         Raises:
-            SourceError: a column, a pathology or the value of a label or split isn't known, or the images folder.
+            SourceError: a column, a finding or the value of a label or split isn't known, or the images folder.
         """
-        table = read_label_table(self.labels)
-        columns = self._columns(table)
-        label_columns = find_label_columns(table, self.label_columns)
-        records, row_rejections = _read_records(table, columns, label_columns)
-        names = set(table.cells(self.image_column)) - {""}
-        located = locate(records, row_rejections, names, self.images, self.subset)
+        views = wanted_views(self.views, self.frontal)
+        if views is not None and not self.view_columns:
+            raise SourceError(f"{'--frontal' if self.frontal else '--view'} needs --view-column; name the column")
+        table = self._read()
+        read = read_records(table, self.layout)
+        located = locate(read.records, read.rejections, read.names, self.images, self.subset)
+        records, left_out = select_views(located.records, views)
         return SourceTable(
-            records=located.records,
+            records=records,
+            findings=read.findings,
             rejections=located.rejections,
             resampling=RESAMPLING,
             provenance={
                 "kind": "table",
-                "labels_sha256": table.sha256,
-                "columns": {role: table.columns[position] for role, position in columns.items()},
-                "label_columns": {name: table.columns[position] for name, position in label_columns.items()},
-                "rows": len(table.rows),
+                "tables_joined": len(self.join),
+                "image_is_folder": self.image_is_folder,
+                **read.provenance,
+                "views": sorted(views) if views is not None else None,
+                "images_of_other_views": left_out,
                 "rows_without_file": located.rows_without_file,
                 "names": dict(located.names),
-                "unknown_ages": sum(record.age_years is None for record in located.records),
+                "unknown_ages": sum(record.age_years is None for record in records) if self.age_column else None,
             },
         )
 
-    def _columns(self, table: LabelTable) -> dict[str, int]:
-        named = {
-            "image": self.image_column,
-            "patient": self.patient_column,
-            "view": self.view_column,
-            "age": self.age_column,
-            "sex": self.sex_column,
-            "split": self.split_column,
-        }
-        return {role: table.column(name) for role, name in named.items() if name is not None}
-
-
-def find_label_columns(table: LabelTable, given: Mapping[str, str]) -> dict[str, int]:
-    """Return the position of each pathology's column: those ``given``, and those that have a pathology's name.
-
-    Raises:
-        SourceError: a column or pathology isn't known, two columns name one pathology, or none does.
-    """
-    positions: dict[str, int] = {}
-    for column, text in given.items():
-        if (pathology := parse_pathology(text)) is None:
-            raise SourceError(unknown("pathology", text, list(PATHOLOGIES)))
-        if pathology in positions:
-            raise SourceError(f"two columns are given for {pathology}; give one")
-        positions[pathology] = table.column(column)
-    by_name: dict[str, int] = {}
-    for position, column in enumerate(table.columns):
-        pathology = parse_pathology(column)
-        if pathology is None or pathology in positions:
-            continue
-        if pathology in by_name:
-            raise SourceError(f"{table.path} has two columns of the name {pathology}; say which to take")
-        by_name[pathology] = position
-    if not positions and not by_name:
-        raise SourceError(
-            f"{table.path} has no column named like one of {', '.join(PATHOLOGIES)}; "
-            f"say which column is which pathology; its columns are {', '.join(table.columns)}"
+    def _read(self) -> LabelTable:
+        first, *others = (
+            read_label_table(path, self.separator, self.encoding) for path in (self.labels, *self.join)
         )
-    found = positions | by_name
-    missing = [name for name in PATHOLOGIES if name not in found]
-    for position, column in enumerate(table.columns):
-        if position not in found.values() and (
-            meant := get_close_matches(column.lower(), missing, n=1, cutoff=0.75)
-        ):
-            log.warning(
-                "%s: column %r is not read; did you mean %s? rename it, or give --label %s=%s",
-                *(table.path, column, meant[0], column, meant[0]),
-            )
-    return found
-
-
-def read_labels(table: LabelTable, row: Row, columns: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the labels ``(14,)`` of a row; a pathology without a column is UNKNOWN.
-
-    Raises:
-        SourceError: a cell holds none of the values a label has.
-    """
-    labels = []
-    for pathology in PATHOLOGIES:
-        text = row.cells[columns[pathology]] if pathology in columns else ""
-        if (label := _LABEL_VALUES.get(text.casefold())) is None:
-            raise SourceError(
-                f"{table.path}, row {row.number}, {table.columns[columns[pathology]]}: {text!r} is not a label; "
-                "1 is yes, 0 is no, -1 or a blank is unknown"
-            )
-        labels.append(label)
-    return tuple(labels)
-
-
-def _read_records(
-    table: LabelTable, columns: Mapping[str, int], label_columns: Mapping[str, int]
-) -> tuple[list[ImageRecord], list[Rejection]]:
-    records = []
-    rows, rejections = unique_rows(table, columns["image"])
-    for name, row in rows.items():
-        cell = {role: row.cells[position] for role, position in columns.items()}
-        labels = read_labels(table, row, label_columns)
-        if all(label == UNKNOWN for label in labels):
-            rejections.append(Rejection(name, "no label in the label table"))
-        elif cell.get("patient") == "":
-            rejections.append(Rejection(name, "no patient in the label table"))
-        else:
-            records.append(
-                ImageRecord(
-                    image=name,
-                    patient=cell.get("patient", name),
-                    labels=labels,
-                    view=cell.get("view", "").upper() or None,
-                    age_years=parse_age_years(cell.get("age", "")),
-                    sex=parse_sex(cell.get("sex", "")),
-                    official_split=_parse_split(table, row, cell.get("split", "")),
-                )
-            )
-    return records, rejections
-
-
-def _parse_split(table: LabelTable, row: Row, text: str) -> str | None:
-    if not text:
-        return None
-    if (side := _SPLIT_VALUES.get(text.casefold())) is None:
-        raise SourceError(f"{table.path}, row {row.number}: {unknown('split', text, list(_SPLIT_VALUES))}")
-    return side
+        table = joined(first, others)
+        if not self.image_is_folder:
+            return table
+        return spread(
+            table, table.column(self.image_column), (file.name for file in list_files(self.images).images)
+        )
 
 
 SOURCE = TableSource

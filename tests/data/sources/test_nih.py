@@ -82,7 +82,7 @@ def test_bad_rows_and_stray_files_are_each_rejected_with_their_reason(make_nih_f
     table = made.source.table()
     assert [record.image for record in table.records] == ["00000002_002.png"]
     assert reasons(table) == {
-        "00000001_000.png": "rows 2, 9 of the table contradict one another",
+        "00000001_000.png": "rows 2, 9 of the table contradict one another: patient 1 and 900",
         "00000001_001.png": "unknown label 'Fracture'",
         "00000001_002.png": "no label in the label table",
         "00000002_000.png": "no patient in the label table",

@@ -5,8 +5,7 @@ import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.data.source import SourceError
-from clr_hpc.data.sources.table import TableSource, find_label_columns
-from clr_hpc.data.tables.label_table import read_label_table
+from clr_hpc.data.sources.table import TableSource
 
 # in the manner of CheXpert: paths, 1 / 0 / -1 / blank, a spelling of its own for effusion
 CHEXPERT = """\
@@ -25,16 +24,14 @@ def make_source(tmp_path: Path) -> Callable[..., TableSource]:
             (tmp_path / "images" / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "images" / path).touch()
         (tmp_path / "table.csv").write_text(text)
-        named = {"image_column": "Path", "label_columns": {"Pleural Effusion": "effusion"}, **options}
+        named = {"image_column": "Path", "patient_column": "Who", **options}
         return TableSource(images=tmp_path / "images", labels=tmp_path / "table.csv", **named)
 
     return make
 
 
 def test_a_table_of_another_publisher(make_source: Callable[..., TableSource]) -> None:
-    source = make_source(
-        patient_column="Who", sex_column="Sex", age_column="Age", view_column="AP/PA", split_column="Part"
-    )
+    source = make_source(sex_column="Sex", age_column="Age", view_columns=("AP/PA",), split_column="Part")
     table = source.table()
     assert [
         (record.image, record.patient, record.sex, record.age_years, record.view, record.official_split)
@@ -50,34 +47,79 @@ def test_a_table_of_another_publisher(make_source: Callable[..., TableSource]) -
     assert all(record.labels[PATHOLOGIES.index("mass")] == -1 for record in table.records)
     assert [(r.image, r.reason) for r in table.rejections] == [("p3/view1.jpg", "no label in the label table")]
     assert table.provenance["label_columns"] == {
-        "effusion": "Pleural Effusion",
         "cardiomegaly": "Cardiomegaly",
         "edema": "Edema",
+        "effusion": "Pleural Effusion",
     }
+    assert table.provenance["blank"] == table.provenance["uncertain"] == "unknown"
+    assert table.provenance["unknown_ages"] == 0
 
 
-def test_without_a_patient_column_each_image_is_its_own_patient(make_source: Callable[..., TableSource]) -> None:
-    records = make_source().table().records
-    assert [record.patient for record in records] == [record.image for record in records]
+def test_nothing_is_said_of_ages_that_nobody_asked_for(make_source: Callable[..., TableSource]) -> None:
+    assert make_source().table().provenance["unknown_ages"] is None
 
 
-def test_a_blank_patient_is_rejected(make_source: Callable[..., TableSource]) -> None:
-    table = make_source(CHEXPERT.replace(",p2,", ",,"), patient_column="Who").table()
+@pytest.mark.parametrize("missing", ["", "nan", "NA", "N/A", "None", "null", "NaN"])
+def test_a_missing_patient_is_rejected_however_it_is_spelled(
+    make_source: Callable[..., TableSource], missing: str
+) -> None:
+    table = make_source(CHEXPERT.replace(",p2,", f",{missing},")).table()
     assert ("p2/view1.jpg", "no patient in the label table") in [(r.image, r.reason) for r in table.rejections]
+
+
+@pytest.mark.parametrize(
+    ("options", "patients", "said"),
+    [
+        ({"image_is_patient": True}, ["p1/view1.jpg", "p1/view2.jpg"], "each image counts as another patient"),
+        ({"patient_from": r"(p\d+)/"}, ["p1", "p1"], r"pattern (p\d+)/ in image names"),
+    ],
+)
+def test_patients_without_a_column(
+    make_source: Callable[..., TableSource], options: dict[str, object], patients: list[str], said: str
+) -> None:
+    table = make_source(patient_column=None, **options).table()
+    assert [record.patient for record in table.records[:2]] == patients
+    assert table.provenance["patients"] == said
+
+
+def test_a_name_without_a_patient_is_rejected(make_source: Callable[..., TableSource]) -> None:
+    table = make_source(patient_column=None, patient_from="(p1)").table()
+    assert {record.patient for record in table.records} == {"p1"}
+    assert ("p2/view1.jpg", "no patient in the label table") in [(r.image, r.reason) for r in table.rejections]
+
+
+def test_a_pack_of_some_views(make_source: Callable[..., TableSource]) -> None:
+    table = make_source(view_columns=("AP/PA",), frontal=True).table()
+    assert [record.view for record in table.records] == ["AP", "PA"]
+    assert table.provenance["images_of_other_views"] == {"unknown": 1}
+    assert not any(rejection.image == "p1/view2.jpg" for rejection in table.rejections)
+    only = make_source(view_columns=("AP/PA",), views=("postero-anterior",)).table()
+    assert [record.view for record in only.records] == ["PA"]
+    assert only.provenance["images_of_other_views"] == {"AP": 1, "unknown": 1}
 
 
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         (CHEXPERT.replace("1.0,-1.0", "1.0,maybe"), {}, "row 2, Edema: 'maybe' is not a label; 1 is yes"),
+        (CHEXPERT.replace("1.0,-1.0", "1.0,0.7"), {}, "row 2, Edema: '0.7' lies between no .* choose a threshold"),
         (CHEXPERT, {"image_column": "Pth"}, r"unknown column: 'Pth'; did you mean 'Path'\?"),
         (CHEXPERT, {"patient_column": "patient"}, "unknown column: 'patient'; known are Path, Who"),
-        (CHEXPERT, {"label_columns": {"Pleural Effusions": "effusion"}}, "did you mean 'Pleural Effusion'"),
-        (CHEXPERT, {"label_columns": {"Pleural Effusion": "efusion"}}, "did you mean 'effusion'"),
-        (CHEXPERT, {"label_columns": {"Edema": "mass", "Sex": "mass"}}, "two columns are given for mass"),
+        (
+            CHEXPERT,
+            {"patient_column": None},
+            "--patient-column COLUMN, or --patient-from .* or --image-is-patient",
+        ),
+        (CHEXPERT, {"patient_from": "(p1)"}, "--patient-column and --patient-from are given"),
+        (CHEXPERT, {"patient_column": None, "patient_from": "p1"}, "has 0 groups; put what names"),
+        (CHEXPERT, {"patient_column": None, "patient_from": "(p1"}, "no regular expression"),
+        (CHEXPERT, {"label_columns": (("Edemas", "edema"),)}, "did you mean 'Edema'"),
+        (CHEXPERT, {"label_columns": (("Sex", "efusion"),)}, "did you mean 'effusion'"),
+        (CHEXPERT, {"label_columns": (("Edema", "mass"), ("Sex", "mass"))}, "two columns are given for mass"),
         (CHEXPERT.replace("Sex", "EDEMA"), {}, "two columns of the name edema"),
         (CHEXPERT, {"split_column": "Sex"}, "row 2: unknown split: 'Female'"),
-        ("Path,Fracture\np1/view1.jpg,1\n", {"label_columns": {}}, "no column named like one of atelectasis"),
+        (CHEXPERT, {"frontal": True}, "--frontal needs --view-column"),
+        ("Path,Who,Fracture\np1/view1.jpg,1,1\n", {}, "no column named like one of atelectasis"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(
@@ -87,7 +129,14 @@ def test_a_mistake_is_named_with_its_remedy(
         make_source(text, **options).table()
 
 
-def test_a_given_column_goes_before_the_one_of_the_same_name(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text("image,mass,my_mass\na.png,0,1\n")
-    assert find_label_columns(read_label_table(path), {"my_mass": "Mass"}) == {"mass": 2}
+def test_one_row_per_study(make_source: Callable[..., TableSource], tmp_path: Path) -> None:
+    folders = "Path,Who,Mass\np1,p1,1\np2,p2,0\n"
+    of_folders = make_source(folders, image_is_folder=True).table()
+    (tmp_path / "studies.csv").write_text("Who,Mass\np1,1\np2,0\n")
+    images = "Path,Who\np1/view1.jpg,p1\np1/view2.jpg,p1\np2/view1.jpg,p2\n"
+    of_join = make_source(images, join=(tmp_path / "studies.csv",)).table()
+    assert of_folders.records == of_join.records
+    mass = PATHOLOGIES.index("mass")
+    assert [(record.image, record.labels[mass]) for record in of_join.records] == [
+        *(("p1/view1.jpg", 1), ("p1/view2.jpg", 1), ("p2/view1.jpg", 0)),
+    ]
