@@ -70,7 +70,11 @@ def _parameter(field: "Field[Any]", hint: Any) -> Parameter:
         choice: Any = StrEnum(field.name, words)  # type: ignore[misc]
         kind = choice if get_origin(kind) is Literal else choice | None
     names = [] if flag is None else [flag]
-    about = typer.Option(*names, help=option.help, metavar=option.metavar, min=option.minimum)
+    about = (
+        typer.Argument(help=option.help, metavar=option.metavar)
+        if option.is_argument
+        else typer.Option(*names, help=option.help, metavar=option.metavar, min=option.minimum)
+    )
     return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
 
 

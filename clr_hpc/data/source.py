@@ -95,6 +95,8 @@ class Option:
     """None: the field's name."""
     metavar: str | None = None
     minimum: int | None = None
+    is_argument: bool = False
+    """Whether it is given without a flag."""
 
 
 class ImageSource(ABC):
