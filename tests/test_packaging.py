@@ -15,7 +15,7 @@ def test_environment_yml_says_what_pyproject_says(repository: Path) -> None:
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert environment["name"] == project["name"]
     assert f"python{project['requires-python']}" in conda
-    assert sorted(pip) == sorted([*project["dependencies"], "--editable .[ray,slurm,tune]"])
+    assert sorted(pip) == sorted([*project["dependencies"], "--editable .[ray,slurm,tune,dicom]"])
 
 
 def test_version_is_written_once(repository: Path) -> None:

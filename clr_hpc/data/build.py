@@ -1,12 +1,10 @@
 """From a source to a pack: read once, split by patient, counted, checksummed."""
 
 import fcntl
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pyarrow.parquet as pq
 
 from clr_hpc.config.given_file import check_writable
 from clr_hpc.config.pathologies import NO_FINDING, UNKNOWN
+from clr_hpc.data.index_rows import IndexRow, index_rows
 from clr_hpc.data.manifest import (
     MANIFEST,
     Counts,
@@ -29,45 +28,11 @@ from clr_hpc.data.manifest import (
     no_findings,
 )
 from clr_hpc.data.rejections import nothing_left, sorted_rejections, strict_message, write_rejections
-from clr_hpc.data.shards import Outcome, PackProgress, rows_per_shard, write_shards
-from clr_hpc.data.source import Box, ImageRecord, ImageSource, Rejection
+from clr_hpc.data.shards import PackProgress, rows_per_shard, write_shards
+from clr_hpc.data.source import Box, ImageRecord, ImageSource
 from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
+from clr_hpc.data.workers import usable_cores
 from clr_hpc.store.atomic import atomic_write, sync_folder
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """One packed image."""
-
-    record: ImageRecord
-    split: SplitName
-    sha256: str
-    shard: int
-    row: int
-
-
-def index_rows(
-    kept: Sequence[tuple[ImageRecord, SplitName]], outcomes: Sequence[Outcome], rows_a_shard: int
-) -> tuple[list[IndexRow], list[Rejection]]:
-    """Return a row of the index for each image that was read, and a rejection for each other and each duplicate.
-
-    Args:
-        kept: what was packed, in order, and its side.
-        outcomes: what became of each.
-        rows_a_shard: how many rows a full shard has.
-    """
-    rows: list[IndexRow] = []
-    rejections: list[Rejection] = []
-    first_of: dict[str, str] = {}
-    for position, ((record, split), outcome) in enumerate(zip(kept, outcomes, strict=True)):
-        if outcome.sha256 is None:
-            rejections.append(Rejection(record.image, outcome.reason or ""))
-        elif (first := first_of.setdefault(outcome.sha256, record.image)) != record.image:
-            rejections.append(Rejection(record.image, f"same bytes as {first}, which is used"))
-        else:
-            shard, row = divmod(position, rows_a_shard)
-            rows.append(IndexRow(record, split, outcome.sha256, shard, row))
-    return rows, rejections
 
 
 def write_index(path: Path, rows: Sequence[IndexRow], findings: Sequence[str]) -> None:
@@ -188,9 +153,10 @@ def build_pack(
             write_rejections(listing, rejections)
             raise PackError(nothing_left(rejections, table.provenance.get("rows_without_file"), listing))
         _check_space(partial, len(records) * size**2)
-        shards, outcomes = write_shards(
-            source, table.provenance, records, size, inside, state, workers or usable_cores(), report
-        )
+        workers = workers or usable_cores()
+        source, found = source.look_through(records, workers, state / "found.json")
+        provenance = table.provenance | found
+        shards, outcomes = write_shards(source, provenance, records, size, inside, state, workers, report)
         rows, unreadable = index_rows(kept, outcomes, rows_per_shard(size))
         rejections = sorted_rejections((*table.rejections, *off_list, *unreadable))
         write_rejections(listing, rejections)
@@ -205,7 +171,7 @@ def build_pack(
             size=size,
             findings=table.findings,
             resampling=table.resampling,
-            source=table.provenance,
+            source=provenance,
             split=split,
             counts=count_rows(rows, table.findings, len(rejections)),
             shards=tuple(shards),
@@ -216,11 +182,6 @@ def build_pack(
         _publish(manifest, inside, folder)
         shutil.rmtree(partial)
     return manifest
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: on a cluster fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -7,24 +7,18 @@ records it holds. A later start keeps every shard whose records, files and sourc
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from clr_hpc.data.manifest import PackError, ShardEntry, file_sha256
+from clr_hpc.data.manifest import ShardEntry, file_sha256
 from clr_hpc.data.source import ImageRecord, ImageSource, RejectedImageError
+from clr_hpc.data.workers import mapped
 from clr_hpc.store.atomic import atomic_write, sync_folder
 
 SHARD_BYTES = 1 << 27
@@ -95,7 +89,7 @@ def write_shards(
     report(PackProgress(done, len(records), resumed))
 
     runs = [run for shard in shards if shard.path not in finished for run in shard.runs()]
-    with _mapped(runs, workers) as results:
+    with mapped(_write_run, runs, workers) as results:
         for shard in shards:
             if shard.path in finished:
                 continue
@@ -191,36 +185,3 @@ def npy_header(rows: int, size: int) -> bytes:
     description = {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)}
     np.lib.format.write_array_header_1_0(buffer, description)
     return buffer.getvalue()
-
-
-@contextmanager
-def _mapped(runs: Sequence[_Run], workers: int) -> Iterator[Iterator[list[Outcome]]]:
-    """Give the outcomes of the runs, in their order."""
-    if workers == 1 or len(runs) <= 1:
-        yield map(_write_run, runs)
-        return
-    # Spawned rather than forked: a fork under threads, which numpy and torch start, can deadlock.
-    executor = ProcessPoolExecutor(
-        min(workers, len(runs)), multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        yield executor.map(_write_run, runs)
-    except BrokenProcessPool as error:
-        raise PackError(
-            "a worker process died, most likely out of memory; finished shards are kept: "
-            "run the same command again with fewer workers"
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,9 +1,10 @@
 """What a source is: records that name images, and a way to read one of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +117,24 @@ class ImageSource(ABC):
     @abstractmethod
     def table(self) -> SourceTable:
         """Read the tables, find the images, and return what can be packed."""
+
+    def look_through(
+        self,
+        records: Sequence[ImageRecord],  # noqa: ARG002
+        workers: int,  # noqa: ARG002
+        memory: Path,  # noqa: ARG002
+    ) -> tuple[Self, dict[str, object]]:
+        """Find what one image can't say of itself, before any is read.
+
+        Args:
+            records: what will be packed.
+            workers: processes that may read files.
+            memory: a JSON file for what a start after an interruption need not look for again.
+
+        Returns:
+            The source, and what the manifest says of it besides the table's provenance.
+        """
+        return self, {}
 
     @abstractmethod
     def read(self, record: ImageRecord, size: int) -> tuple[NDArray[np.uint8], str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.config.resources import Resources
-from clr_hpc.data.build import usable_cores
+from clr_hpc.data.workers import usable_cores
 
 
 @dataclass(frozen=True)

@@ -195,12 +195,12 @@ def test_every_bad_image_is_rejected_with_its_reason_and_the_rest_is_packed(
         "00000002_000.png": b"",
         "00000002_001.png": whole[: len(whole) // 2],
         "00000002_002.png": b"<html>404</html>",
-        "00000003_000.png": whole,
+        "00000006_000.png": whole,
     }
     for name, data in bad.items():
         (made.images / name).write_bytes(data)
     images = {
-        "00000004_000.png": Image.fromarray(picture(1).astype(np.uint16) * 16),
+        "00000004_000.png": Image.fromarray(np.zeros((64, 64), np.uint16)),
         "00000004_001.png": Image.merge("RGB", [Image.fromarray(picture(n)) for n in range(3)]),
         "00000004_002.png": Image.fromarray(picture(1, 16, 16)),
         "00000005_000.png": Image.fromarray(np.dstack([picture(50)] * 3 + [np.full((64, 64), 255, np.uint8)])),
@@ -217,8 +217,8 @@ def test_every_bad_image_is_rejected_with_its_reason_and_the_rest_is_packed(
         "00000002_000.png": "empty file",
         "00000002_001.png": "truncated",
         "00000002_002.png": "not an image",
-        "00000003_000.png": "same bytes as 00000001_000.png",
-        "00000004_000.png": "16-bit samples",
+        "00000006_000.png": "same bytes as 00000001_000.png",
+        "00000004_000.png": "blank: black",
         "00000004_001.png": "coloured",
         "00000004_002.png": "16 × 16 is smaller",
         "unlabelled.png": "no row in the label table",

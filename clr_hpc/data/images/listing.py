@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from clr_hpc.data.images.kinds import is_image
 from clr_hpc.data.source import SourceError
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
-"""Files with other suffixes are not read."""
 
 
 class ImageFile(NamedTuple):
@@ -44,11 +42,8 @@ def list_files(images: Path | Sequence[Path]) -> Listing:
         root, starts = _expand(given)
         for start in starts:
             found.update(ImageFile(root, name) for name in _walk(root, start, visited))
-    files = sorted(found)
-    return Listing(
-        images=tuple(file for file in files if suffix(file.name) in IMAGE_SUFFIXES),
-        others=tuple(file for file in files if suffix(file.name) not in IMAGE_SUFFIXES),
-    )
+    read = {file for file in found if is_image(file.root / file.name)}
+    return Listing(images=tuple(sorted(read)), others=tuple(sorted(found - read)))
 
 
 def suffix(name: str) -> str:

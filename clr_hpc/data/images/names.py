@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from clr_hpc.data.images.listing import IMAGE_SUFFIXES, ImageFile, suffix
+from clr_hpc.data.images.kinds import IMAGE_SUFFIXES
+from clr_hpc.data.images.listing import ImageFile, suffix
 
 BELOW = "below"
 """A bare name of a file that lies in a folder below."""
@@ -24,7 +25,7 @@ _ELSEWHERE = "elsewhere"
 """Those folders are not the ones in which the images folder lies."""
 
 UNREAD_SUFFIXES = frozenset(
-    {".dcm", ".dicom", ".ima", ".nii", ".nrrd", ".mha", ".mhd", ".npy", ".npz", ".jp2", ".j2k", ".jls", ".heic"}
+    {".ima", ".nii", ".nrrd", ".mha", ".mhd", ".npy", ".npz", ".jp2", ".j2k", ".jls", ".heic"}
     | {".avif", ".zip", ".gz", ".tar", ".tgz"}
 )
 """Suffixes of files that may hold the image of a name, and of names whose image may be a PNG by now."""

@@ -138,8 +138,8 @@ def test_several_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "name", "reason"),
     [
-        ("b.dcm", "b.dcm", "b.dcm is there, but .dcm is not read"),
-        ("b.dcm", "b.png", "b.dcm is there, but .dcm is not read"),
+        ("b.nii", "b.nii", "b.nii is there, but .nii is not read"),
+        ("b.nii", "b.png", "b.nii is there, but .nii is not read"),
         ("x/B.nii", "b", "x/B.nii is there, but .nii is not read"),
         ("b", "b", "b is there, but a file without a suffix is not read"),
         ("b.json", "b.png", "no file of this name in the images folder"),  # about the image, not the image
@@ -154,13 +154,13 @@ def test_a_file_of_a_kind_that_is_not_read_is_named(tmp_path: Path, file: str, n
     ("files", "message"),
     [
         (
-            ["z.png", "y.dcm"],
+            ["z.png", "y.nii"],
             "'00001': no file of this name in the images folder; an image that is there is 'z.png'",
         ),
         (
-            ["00001.dcm"],
-            "'00001': 00001.dcm is there, but .dcm is not read; a file that is there, though of no kind that is "
-            "read, is '00001.dcm'",
+            ["00001.nii"],
+            "'00001': 00001.nii is there, but .nii is not read; a file that is there, though of no kind that is "
+            "read, is '00001.nii'",
         ),
         ([], "'00001': no file of this name in the images folder; there is no file in it"),
     ],
@@ -196,11 +196,11 @@ def test_a_rejected_row_keeps_its_reason_where_it_has_a_file_and_its_file_is_not
 
 
 names = st.lists(
-    st.sampled_from(["a.png", "./a.png", "A.png", "a", "x/a.png", "y/a.png", "b.png", "x/b.jpg", "B", "c.dcm"]),
+    st.sampled_from(["a.png", "./a.png", "A.png", "a", "x/a.png", "y/a.png", "b.png", "x/b.jpg", "B", "c.nii"]),
     min_size=1,
     unique=True,
 )
-paths = st.lists(st.sampled_from(["a.png", "x/a.png", "y/A.PNG", "b.png", "x/b.jpg", "c.dcm"]), unique=True)
+paths = st.lists(st.sampled_from(["a.png", "x/a.png", "y/A.PNG", "b.png", "x/b.jpg", "c.nii"]), unique=True)
 
 
 @given(names=names, paths=paths, seed=st.integers(0, 5))
@@ -225,7 +225,7 @@ def test_the_order_of_rows_changes_nothing_and_every_row_and_file_is_accounted_f
     assert sorted([*used, *(set(reasons(found)) & set(names) - set(used))]) == sorted(names)
     taken = [record.path for record in found.records]
     assert len(taken) == len(set(taken))
-    images = {path for path in paths if not path.endswith(".dcm")}
+    images = {path for path in paths if not path.endswith(".nii")}
     seen = {str(path.relative_to(folder)) for path in taken if path}
     assert images - seen <= set(reasons(found)) | {
         path for path in images if "mean " + path in str(found.rejections)

@@ -17,10 +17,10 @@ def names(images: Path | list[Path]) -> list[str]:
 
 
 def test_files_are_listed_by_whether_they_are_read(tmp_path: Path) -> None:
-    touch(tmp_path, "x/a.PNG", "b.jpeg", "x/c.dcm", "notes.txt", "IM0001")
+    touch(tmp_path, "x/a.PNG", "b.jpeg", "x/c.nii", "notes.txt", "IM0001")
     found = list_files(tmp_path)
     assert [file.name for file in found.images] == ["b.jpeg", "x/a.PNG"]
-    assert [file.name for file in found.others] == ["IM0001", "notes.txt", "x/c.dcm"]
+    assert [file.name for file in found.others] == ["IM0001", "notes.txt", "x/c.nii"]
 
 
 def test_links_are_followed_and_a_loop_ends(tmp_path: Path) -> None:
