@@ -22,6 +22,7 @@ WITH_OPTIONS = [
     "capture",
     "cohort",
     "ddp",
+    "dicom",
     "evaluation",
     "gpu",
     "lr_limit",

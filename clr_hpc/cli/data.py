@@ -149,7 +149,9 @@ def _pack(
     typer.echo(f"{output}: {counts.images:,} images of {counts.patients:,} patients at {size} × {size}")
     labels = [split.labels for split in counts.splits.values()]
     known = [name for name in manifest.findings if any(of[name].positive + of[name].negative for of in labels)]
-    if len(known) < len(manifest.findings):
+    if not known:
+        typer.echo("no labels: all are unknown, so nothing can be trained or evaluated on this pack")
+    elif len(known) < len(manifest.findings):
         typer.echo(f"labels of {', '.join(known)}; the other findings are unknown for all images")
     for note in source_notes(manifest.source):
         typer.echo(note)

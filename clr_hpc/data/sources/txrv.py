@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import PATHOLOGIES, UNKNOWN, in_order, parse_finding
 from clr_hpc.data.given_class import find_class, make, without_folders
-from clr_hpc.data.images.files import RESAMPLING, fit_square
+from clr_hpc.data.images.files import RESAMPLING
+from clr_hpc.data.images.gray import fit_square
 from clr_hpc.data.source import ImageRecord, ImageSource, Option, RejectedImageError, SourceError, SourceTable
 from clr_hpc.data.tables.values import is_missing, parse_view
 

@@ -42,7 +42,9 @@ def folder(tmp_path: Path) -> Callable[..., TableSource]:
             save(tmp_path / "img" / name, samples)
         rows = "".join(f"{name},{number % 2}\n" for number, name in enumerate(images))
         (tmp_path / "labels.csv").write_text(f"image,effusion\n{rows}")
-        return TableSource(tmp_path / "img", tmp_path / "labels.csv", image_column="image", **options)
+        return TableSource(
+            tmp_path / "img", tmp_path / "labels.csv", image_column="image", image_is_patient=True, **options
+        )
 
     return write
 
