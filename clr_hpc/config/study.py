@@ -198,7 +198,10 @@ class Study(FrozenSpec):
             return value
         if not isinstance(value, list | tuple):
             raise ValueError(f"pathologies={shown(value)} must be a list of names, or all")
-        return tuple(checked_finding(str(name)) for name in value)
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"pathologies has {shown(name)}, which is no name of a finding; give text")
+        return tuple(checked_finding(name) for name in value)
 
     @field_validator("optimizers", mode="before")
     @classmethod

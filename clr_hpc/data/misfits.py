@@ -43,7 +43,8 @@ def _misfits(spec: RunSpec, pack: Manifest) -> Iterator[str]:
     label = spec.task.pathology if isinstance(spec.task, BinaryTask) else spec.task.normal
     labels = {} if split is None else split.of(training.select).labels
     if label not in labels:
-        yield unknown("label", label, list(labels)) + " (the labels of this pack)"
+        known = unknown("label", label, list(labels)).removeprefix("unknown ")
+        yield f"no training image of the pack has this {known}"
         return
     counts = labels[label]
     if (lack := lack_of_images(spec.task, counts.positive, counts.negative)) is not None:

@@ -98,6 +98,7 @@ def test_training_fields_can_be_set_by_their_own_name(tmp_path: Path) -> None:
         ("stages.scratch.policies=constant", "must be a list"),
         ("optimizers=[sdg]", "did you mean 'sgd'"),
         ("pathologies=[pneumona]", "did you mean 'pneumonia'"),
+        ("pathologies=[null, mass]", "pathologies has None, which is no name of a finding"),
         ("pathologies=mass", "or all"),
         ("rates={}", "no rate for sgd with policy constant; add rates"),
         ("rates.sgd.lr_max=0.0001", "lr_max=0.0001 must be above lr_min=0.001"),

@@ -62,7 +62,7 @@ def test_every_reason_is_given_once() -> None:
 
 def test_a_finding_that_the_pack_does_not_have_is_named_with_the_nearest() -> None:
     told = misfits(pack_with(**GOOD, rib_fracture=(4, 5)), spec(BinaryTask(pathology="ribs_fracture")))
-    assert told == "unknown label: 'ribs_fracture'; did you mean 'rib_fracture'? (the labels of this pack)"
+    assert told == "no training image of the pack has this label: 'ribs_fracture'; did you mean 'rib_fracture'?"
 
 
 def test_views_that_the_pack_does_not_have_are_named() -> None:
