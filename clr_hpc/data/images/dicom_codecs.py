@@ -1,7 +1,7 @@
 """JPEG, JPEG-LS, JPEG 2000 and RLE inside DICOM: a plug-in that lets pydicom decode them by imagecodecs.
 
 All of its libraries have permissive licences. pydicom's own choice for lossless JPEG, pylibjpeg-libjpeg, is under
-the GPL; its own decoder of RLE takes ten times as long.
+the GPL; its own decoder of RLE takes several times as long.
 """
 
 import struct
