@@ -29,6 +29,7 @@ _NAMES_OF = {
     "config.study": ("Study",),
     "data.build": ("build_pack",),
     "data.pack": ("Pack",),
+    "inference.study": ("TrainedStudy", "load"),
     "data.source": ("ImageRecord", "ImageSource", "Option", "SourceTable"),
     "reporting.report": ("write_report",),
     "schedule.policies": ("learning_rate", "momentum"),

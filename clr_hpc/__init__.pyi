@@ -53,6 +53,8 @@ from clr_hpc.data.source import (
 from clr_hpc.data.source import (
     SourceTable as SourceTable,
 )
+from clr_hpc.inference.study import TrainedStudy as TrainedStudy
+from clr_hpc.inference.study import load as load
 from clr_hpc.reporting.report import write_report as write_report
 from clr_hpc.schedule.policies import learning_rate as learning_rate
 from clr_hpc.schedule.policies import momentum as momentum

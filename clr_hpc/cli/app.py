@@ -17,6 +17,7 @@ from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
+from clr_hpc.cli.predict import predict
 from clr_hpc.cli.study import find_folder
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
@@ -139,6 +140,7 @@ app.command(cls=Command)(plan)
 app.command(cls=Command)(run)
 app.command()(tune)
 app.command(cls=Command)(range_test)
+app.command()(predict)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

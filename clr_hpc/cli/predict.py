@@ -1,0 +1,108 @@
+"""``clr-hpc predict``: score images with a study's trained models.
+
+Imports that cost time stand inside the command, as in ``clr_hpc.cli.app``.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
+from clr_hpc.cli.study import find_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clr_hpc.inference.ensemble import Ensemble
+
+MOST_SHOWN = 20
+"""Images that can't be read; the table has all."""
+
+
+def predict(
+    study: StudyOrFolder,
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Image files, folders of images, or patterns in quotes.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
+    pack: Annotated[Path | None, typer.Option(help="A pack in place of image files.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the pack: train, validation or test; all if not given.")
+    ] = None,
+    finding: Annotated[
+        list[str] | None, typer.Option(help="Score this finding alone; repeat. All of the study if not given.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")] = None,
+    results: ResultsOfFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Score images with a study's models. Exits with 1 if an image can't be read; the others are scored.
+
+    Of each finding the setting with the highest validation AUROC is used, all its seeds together.
+    """
+    import pandas as pd
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from clr_hpc.cli.display.terminal import complain, terminal
+    from clr_hpc.config.base import UserError, unknown
+    from clr_hpc.config.given_file import check_output, check_writable
+    from clr_hpc.data.pack import Pack
+    from clr_hpc.data.splits import SPLITS
+    from clr_hpc.inference.images import files_of
+    from clr_hpc.inference.study import load
+    from clr_hpc.inference.table import scored
+    from clr_hpc.store.atomic import atomic_write
+    from clr_hpc.store.csv_text import csv_text
+
+    if (pack is None) == (not images):
+        raise UserError("name image files or folders, or a pack with --pack; one of the two")
+    if split is not None and (pack is None or split not in SPLITS):
+        raise UserError(unknown("split", split, list(SPLITS)) if pack else f"--split {split} needs --pack")
+    check_output(output, (".csv",))
+    check_writable(output.parent)
+    trained = load(find_folder(study, results, overrides).path)
+    chosen = [trained.best(name) for name in finding or trained.findings]
+    _describe(chosen)
+    given = files_of(images or ()) if pack is None else Pack.open(pack)
+    total = len(given) if isinstance(given, list) else None
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    parts = []
+    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring", total=total)
+        for part in trained.read(given, split):
+            parts.append(scored(chosen, [part], device or _device()))
+            bar.advance(task, len(part.names) + len(part.rejected))
+    table = pd.concat(parts, ignore_index=True) if parts else scored(chosen, [])
+    table = table[[*(name for name in table.columns if name != "reason"), "reason"]]
+    rows = (dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None))
+    with atomic_write(output) as temporary:
+        temporary.write_text(csv_text(rows), encoding="utf-8", newline="")
+    rejected = table[table["reason"] != ""]
+    typer.echo(f"{output}: {len(table) - len(rejected):,} images scored")
+    for row in rejected.head(MOST_SHOWN).itertuples():
+        complain(f"not scored: {row.image}: {row.reason}")
+    if len(rejected):
+        more = len(rejected) - MOST_SHOWN
+        complain(f"{len(rejected):,} images can't be read{f', {more:,} more than shown' if more > 0 else ''}")
+        raise typer.Exit(1)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _describe(chosen: "Sequence[Ensemble]") -> None:
+    """Say which model scores each finding, how good it was on validation images, and from where on it calls."""
+    from clr_hpc.cli.display.terminal import plain, terminal
+
+    for each in chosen:
+        terminal().print(
+            plain(
+                f"{each.finding}: {each.title}; validation AUROC {each.validation_auroc:.3f}, "
+                f"positive from {each.threshold:.3g}"
+            ),
+            soft_wrap=True,
+        )
