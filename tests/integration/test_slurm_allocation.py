@@ -96,7 +96,7 @@ def test_a_lane_over_two_nodes_trains_closed_to_strangers_and_leaves_nothing(
     assert (job["shape"], job["node"], job["state"]) == ("allocation", "node[01-02]", "running")
     assert all("raylet" in left_on(slurm, node) for node in NODES)
 
-    (place,) = (study.folder / "slurm" / "allocations").glob("*")
+    *_, place = sorted((study.folder / "slurm" / "allocations").glob("*"))  # one for each time that it was queued
     head = json.loads((place / "cluster.json").read_text())
     private = [*place.glob("*"), *study.folder.rglob("*.pkl"), *study.folder.glob("runs/*/lease.json")]
     assert {"token", "cluster.json", "lease.json"} <= {path.name for path in private}
