@@ -27,7 +27,12 @@ def write_image(path: Path, seed: int, bits: int = 8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = np.uint16 if bits == 16 else np.uint8
     pixels = np.random.default_rng(seed).integers(0, np.iinfo(kind).max, (64, 64), dtype=kind)
-    Image.fromarray(pixels).save(path)
+    if path.suffix == ".dcm":
+        from made_dicom import write_dicom
+
+        write_dicom(path, pixels, bits=bits)
+    else:
+        Image.fromarray(pixels).save(path)
 
 
 def _labels(generator: np.random.Generator, rows: int) -> pd.DataFrame:

@@ -12,24 +12,17 @@ from clr_hpc.cli.app import app
 from clr_hpc.data.manifest import Manifest, read_manifest
 from clr_hpc.data.presets import preset_names, read_preset
 
+AS_PUBLISHED_AND_AS_PNG = pytest.mark.parametrize("suffix", [".dcm", ".png"])
+"""People convert DICOM data sets before they use them, and keep the names."""
+
 
 class Packed:
     """What one command made of a collection."""
 
     def __init__(self, name: str, root: Path, *options: str) -> None:
         self.folder = root.with_name(f"{root.name}-pack")
-        command = [
-            "pack",
-            name,
-            str(root),
-            "--output",
-            str(self.folder),
-            "--size",
-            "32",
-            "--workers",
-            "1",
-            *options,
-        ]
+        output = ["--output", str(self.folder), "--size", "32", "--workers", "1"]
+        command = ["pack", name, str(root), *output, *options]
         self.result = CliRunner().invoke(app, command)
         assert self.result.exit_code == 0, self.result.output
         self.index = pd.read_parquet(self.folder / "index.parquet")
@@ -142,9 +135,9 @@ def test_padchest(tmp_path: Path) -> None:
     assert set(packed.index["view"]) == {"PA", "LATERAL", "AP", "COSTAL"}
 
 
-@pytest.mark.parametrize("rule", ["any", "majority", "all"])
-def test_vindr_cxr_by_each_rule_for_its_readers(tmp_path: Path, rule: str) -> None:
-    table = made_collections.vindr_cxr(tmp_path / "data")
+@pytest.mark.parametrize(("rule", "suffix"), [("any", ".dcm"), ("majority", ".png"), ("all", ".png")])
+def test_vindr_cxr_by_each_rule_for_its_readers(tmp_path: Path, rule: str, suffix: str) -> None:
+    table = made_collections.vindr_cxr(tmp_path / "data", suffix)
     packed = Packed("vindr-cxr", tmp_path / "data", "--readers", rule)
     by_image = table.groupby("image_id")[[*VINDR, "No finding"]].mean()
     least = {"any": 0.01, "majority": 0.51, "all": 1.0}[rule]
@@ -175,8 +168,9 @@ def test_vindr_cxr_as_kaggle_has_it(tmp_path: Path) -> None:
     assert packed.manifest.split.kind == "seeded"
 
 
-def test_rsna_keeps_all_patients_with_pneumonia(tmp_path: Path) -> None:
-    table = made_collections.rsna(tmp_path / "data")
+@AS_PUBLISHED_AND_AS_PNG
+def test_rsna_keeps_all_patients_with_pneumonia(tmp_path: Path, suffix: str) -> None:
+    table = made_collections.rsna(tmp_path / "data", suffix)
     packed = Packed("rsna", tmp_path / "data")
     by_image = table.groupby("patientId").first()
     assert (table["Target"].sum(), by_image["Target"].sum()) == (24, 12)
@@ -193,8 +187,9 @@ def test_rsna_keeps_all_patients_with_pneumonia(tmp_path: Path) -> None:
     assert packed.reasons == {}
 
 
-def test_siim(tmp_path: Path) -> None:
-    table = made_collections.siim(tmp_path / "data")
+@AS_PUBLISHED_AND_AS_PNG
+def test_siim(tmp_path: Path, suffix: str) -> None:
+    table = made_collections.siim(tmp_path / "data", suffix)
     packed = Packed("siim", tmp_path / "data")
     positive = (table[" EncodedPixels"] != "-1").groupby(table["ImageId"]).any()
     assert packed.positives("pneumothorax") == {"pneumothorax": positive.sum()}
