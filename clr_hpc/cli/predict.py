@@ -12,9 +12,13 @@ from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.study import find_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    import pandas as pd
+
+    from clr_hpc.data.splits import SplitName
     from clr_hpc.inference.ensemble import Ensemble
+    from clr_hpc.inference.images import Images
 
 MOST_SHOWN = 20
 """Images that can't be read; the table has all."""
@@ -41,24 +45,15 @@ def predict(
 
     Of each finding the setting with the highest validation AUROC is used, all its seeds together.
     """
-    import pandas as pd
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from clr_hpc.cli.display.terminal import complain, terminal
-    from clr_hpc.config.base import UserError, unknown
+    from clr_hpc.cli.display.terminal import complain
     from clr_hpc.config.given_file import check_output, check_writable
     from clr_hpc.data.pack import Pack
-    from clr_hpc.data.splits import SPLITS
     from clr_hpc.inference.images import files_of
     from clr_hpc.inference.study import load
-    from clr_hpc.inference.table import scored
     from clr_hpc.store.atomic import atomic_write
     from clr_hpc.store.csv_text import csv_text
 
-    if (pack is None) == (not images):
-        raise UserError("name image files or folders, or a pack with --pack; one of the two")
-    if split is not None and (pack is None or split not in SPLITS):
-        raise UserError(unknown("split", split, list(SPLITS)) if pack else f"--split {split} needs --pack")
+    of_split = _checked_split(images, pack, split)
     check_output(output, (".csv",))
     check_writable(output.parent)
     trained = load(find_folder(study, results, overrides).path)
@@ -66,15 +61,7 @@ def predict(
     _describe(chosen)
     given = files_of(images or ()) if pack is None else Pack.open(pack)
     total = len(given) if isinstance(given, list) else None
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    parts = []
-    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring", total=total)
-        for part in trained.read(given, split):
-            parts.append(scored(chosen, [part], device or _device()))
-            bar.advance(task, len(part.names) + len(part.rejected))
-    table = pd.concat(parts, ignore_index=True) if parts else scored(chosen, [])
-    table = table[[*(name for name in table.columns if name != "reason"), "reason"]]
+    table = _scored(chosen, trained.read(given, of_split), total, device or _device())
     rows = (dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None))
     with atomic_write(output) as temporary:
         temporary.write_text(csv_text(rows), encoding="utf-8", newline="")
@@ -86,6 +73,42 @@ def predict(
         more = len(rejected) - MOST_SHOWN
         complain(f"{len(rejected):,} images can't be read{f', {more:,} more than shown' if more > 0 else ''}")
         raise typer.Exit(1)
+
+
+def _checked_split(images: list[str] | None, pack: Path | None, split: str | None) -> "SplitName | None":
+    """Return the split that is asked for, where images and pack are given as they should be."""
+    from clr_hpc.config.base import UserError, unknown
+    from clr_hpc.data.splits import SPLITS
+
+    if (pack is None) == (not images):
+        raise UserError("name image files or folders, or a pack with --pack; one of the two")
+    if split is not None and pack is None:
+        raise UserError(f"--split {split} needs --pack")
+    found = next((each for each in SPLITS if each == split), None)
+    if split is not None and found is None:
+        raise UserError(unknown("split", split, list(SPLITS)))
+    return found
+
+
+def _scored(
+    chosen: "Sequence[Ensemble]", images: "Iterable[Images]", total: int | None, device: str
+) -> "pd.DataFrame":
+    """Score images with a progress bar, some hundred at a time."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.inference.table import scored
+
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
+        task = bar.add_task("scoring", total=total)
+
+        def seen() -> "Iterator[Images]":
+            for part in images:
+                yield part
+                bar.advance(task, len(part.names) + len(part.rejected))
+
+        return scored(chosen, seen(), device)
 
 
 def _device() -> str:
