@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from clr_hpc.config.pathologies import NEGATIVE, PATHOLOGIES, POSITIVE
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
-from clr_hpc.data.source import ImageRecord, SourceTable
+from clr_hpc.data.source import ImageRecord, ImageSource, SourceTable
 from clr_hpc.data.splits import SeededSplit
 
 
 @dataclass(frozen=True)
-class NoiseSource:
+class NoiseSource(ImageSource):
     """Images of noise, two a patient; every other one has all findings."""
 
     images: int

@@ -3,6 +3,7 @@
 Imports that cost time stand inside the command, as in ``clr_hpc.cli.app``.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,10 @@ def predict(
         list[str] | None, typer.Option(help="Score this finding alone; repeat. All of the study if not given.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")] = None,
+    bits: Annotated[
+        str | None,
+        typer.Option(help="Bits of 16-bit samples whose file states none, 8 to 16, or 'image', as for pack."),
+    ] = None,
     results: ResultsOfFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -46,7 +51,8 @@ def predict(
     Of each finding the setting with the highest validation AUROC is used, all its seeds together.
     """
     from clr_hpc.cli.display.terminal import complain
-    from clr_hpc.config.given_file import check_output, check_writable
+    from clr_hpc.config.given_file import check_output
+    from clr_hpc.data.images.files import checked_bits
     from clr_hpc.data.pack import Pack
     from clr_hpc.inference.images import files_of
     from clr_hpc.inference.study import load
@@ -55,23 +61,31 @@ def predict(
 
     of_split = _checked_split(images, pack, split)
     check_output(output, (".csv",))
-    check_writable(output.parent)
+    use = _checked_device(device)
     trained = load(find_folder(study, results, overrides).path)
+    if bits is not None:
+        trained = replace(trained, reading=replace(trained.reading, bits=checked_bits(bits)))
     chosen = [trained.best(name) for name in finding or trained.findings]
     _describe(chosen)
     given = files_of(images or ()) if pack is None else Pack.open(pack)
     total = len(given) if isinstance(given, list) else None
-    table = _scored(chosen, trained.read(given, of_split), total, device or _device())
-    rows = (dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None))
+    table = _scored(chosen, trained.read(given, of_split), total, use)
+    nullable = table.astype(object).where(table.notna(), None)
+    rows = (dict(zip(table.columns, row, strict=True)) for row in nullable.to_numpy().tolist())
+    output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as temporary:
-        temporary.write_text(csv_text(rows), encoding="utf-8", newline="")
+        temporary.write_text(
+            csv_text(rows),
+            encoding="utf-8",
+            newline="",
+        )
     rejected = table[table["reason"] != ""]
     typer.echo(f"{output}: {len(table) - len(rejected):,} images scored")
     for row in rejected.head(MOST_SHOWN).itertuples():
         complain(f"not scored: {row.image}: {row.reason}")
     if len(rejected):
         more = len(rejected) - MOST_SHOWN
-        complain(f"{len(rejected):,} images can't be read{f', {more:,} more than shown' if more > 0 else ''}")
+        complain(f"{len(rejected):,} images are not scored{f', {more:,} more than shown' if more > 0 else ''}")
         raise typer.Exit(1)
 
 
@@ -111,10 +125,18 @@ def _scored(
         return scored(chosen, seen(), device)
 
 
-def _device() -> str:
+def _checked_device(device: str | None) -> str:
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    from clr_hpc.config.base import UserError
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: torch can't compute on it here; take cpu, or leave it out") from error
+    return device
 
 
 def _describe(chosen: "Sequence[Ensemble]") -> None:

@@ -126,7 +126,7 @@ def check_output(file: Path, endings: Sequence[str]) -> None:
         UserError: its ending is none of ``endings``, or a folder or a file is in its way.
     """
     if file.suffix.lower() not in endings:
-        known = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        known = " or ".join(filter(None, (", ".join(endings[:-1]), endings[-1])))
         raise UserError(f"{file}: it ends in {file.suffix or 'nothing'}; give a name that ends in {known}")
     if file.is_dir():
         raise UserError(f"{file}: it is a folder, not a file; give the name of a file in it")

@@ -56,7 +56,7 @@ _SYNONYMS = {
 }
 """Other words for the same, as publishers spell them."""
 
-_MISSPELT = 0.88
+_MISSPELT = 0.85
 """Likeness (difflib's ratio) of a slip of the keyboard; ``bronchopneumonia`` is at 0.72 and another finding."""
 
 
@@ -95,9 +95,17 @@ def checked_finding(text: str) -> str:
         raise ValueError(
             f"{text!r} names no finding; take one of {', '.join(PATHOLOGIES)}, or another that the pack has"
         )
-    if identifier not in PATHOLOGIES and (meant := get_close_matches(identifier, PATHOLOGIES, 1, _MISSPELT)):
-        raise ValueError(f"unknown pathology: {text!r}; did you mean {meant[0]!r}?")
+    if (meant := misspelt(text)) is not None:
+        raise ValueError(f"unknown pathology: {text!r}; did you mean {meant!r}?")
     return identifier
+
+
+def misspelt(text: str) -> str | None:
+    """Return which of the 14 is meant by a name that is most likely a slip; None for any other name."""
+    identifier = parse_finding(text)
+    if identifier is None or identifier in PATHOLOGIES:
+        return None
+    return next(iter(get_close_matches(identifier, PATHOLOGIES, 1, _MISSPELT)), None)
 
 
 def in_order(findings: Iterable[str]) -> tuple[str, ...]:

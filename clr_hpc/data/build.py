@@ -151,7 +151,7 @@ def build_pack(
         if not records:
             rejections = sorted_rejections((*table.rejections, *off_list))
             write_rejections(listing, rejections)
-            raise PackError(nothing_left(rejections, table.provenance.get("rows_without_file"), listing))
+            raise PackError(nothing_left(rejections, table.provenance, listing))
         _check_space(partial, len(records) * size**2)
         workers = workers or usable_cores()
         source, found = source.look_through(records, workers, state / "found.json")
@@ -163,7 +163,7 @@ def build_pack(
         if strict and rejections:
             raise PackError(strict_message(rejections, listing))
         if not rows:
-            raise PackError(nothing_left(rejections, None, listing))
+            raise PackError(nothing_left(rejections, {}, listing))
         _check_patients(rows)
         write_index(inside / "index.parquet", rows, table.findings)
         boxes = write_boxes(inside / "boxes.parquet", table.boxes, rows, size)

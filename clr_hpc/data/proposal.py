@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from clr_hpc.config.pathologies import misspelt
 from clr_hpc.data.source import ImageSource
 from clr_hpc.data.sources.nih import FINDINGS_COLUMN, NihSource
 from clr_hpc.data.sources.table import TableSource
@@ -54,6 +55,8 @@ def propose(table: LabelTable, separator: str | None = None, encoding: str | Non
     pattern = None if roles.patient else _pattern(names)
     several = roles.reader is not None and len(names) < len(table.rows)
     many = len(roles.other_names) > _MOST_NAMES
+    others = roles.other_labels if roles.findings is None else roles.other_names
+    slips = {name: near for name in others if (near := misspelt(name)) is not None}
     source = TableSource(
         images=images or _IMAGES,
         labels=table.path,
@@ -61,7 +64,8 @@ def propose(table: LabelTable, separator: str | None = None, encoding: str | Non
         patient_column=roles.patient,
         patient_from=pattern,
         image_is_patient=roles.patient is None and pattern is None,
-        findings=tuple(roles.other_labels if roles.findings is None else ([] if many else roles.other_names)),
+        label_columns=tuple(slips.items()),
+        findings=() if many and roles.findings else tuple(name for name in others if name not in slips),
         findings_column=roles.findings,
         other_findings="ignore" if many else "reject",
         reader_column=roles.reader,
@@ -73,6 +77,7 @@ def propose(table: LabelTable, separator: str | None = None, encoding: str | Non
         separator=separator,
         encoding=encoding,
     )
+    notes += [f"{name!r} is taken for {near}; check that this is right" for name, near in slips.items()]
     notes += _decisions(roles, source)
     return Proposal(source, _columns(table, roles), tuple(notes), command_of("table", source, table.path))
 
@@ -90,9 +95,9 @@ def _decisions(roles: Roles, source: TableSource) -> Iterator[str]:
         yield "images have several readers: --readers majority, or any, or all"
     if source.other_findings == "ignore":
         yield f"{len(roles.other_names)} names in {roles.findings} are none of the 14; --finding NAME takes one"
-    if roles.other_labels:
+    if source.findings and roles.findings is None:
         yield (
-            f"{', '.join(roles.other_labels)}: none of the 14 findings by name; if it is one, give --label COLUMN="
+            f"{', '.join(source.findings)}: none of the 14 findings by name; if it is one, give --label COLUMN="
             "FINDING in place of --finding"
         )
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from clr_hpc.data.source import Rejection
@@ -51,14 +51,17 @@ def strict_message(rejections: Sequence[Rejection], listing: Path) -> str:
     return f"no pack was made, {len(rejections):,} rejected (all are in {listing}):\n{shown}{more}"
 
 
-def nothing_left(rejections: Sequence[Rejection], rows_without_file: object, listing: Path) -> str:
+def nothing_left(rejections: Sequence[Rejection], source: Mapping[str, object], listing: Path) -> str:
     """Return the error for a pack without an image.
 
     Args:
         rejections: why.
-        rows_without_file: of the table, where these are counted, not rejected one by one.
+        source: what the source says of itself, which counts what is not rejected one by one.
         listing: the file with all rejections.
     """
+    if left_out := source.get("images_of_other_views"):
+        return f"no image is of a view that is wanted, only of {left_out}; name another --view or another column"
+    rows_without_file = source.get("rows_without_file")
     if rejections:
         return f"no image is left to pack: {counted_reasons(rejections)}; {listing} lists each"
     rows = f" ({rows_without_file:,} rows have no file)" if isinstance(rows_without_file, int) else ""

@@ -1,9 +1,10 @@
 """Images to score, from files, arrays or a pack, as squares of the size that a study's pack has."""
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError
+from clr_hpc.data.images.bits import BITS, about, bits_for, peak_of, survey
 from clr_hpc.data.images.encoded import Samples
 from clr_hpc.data.images.files import OWN_RANGE, read_image_file
 from clr_hpc.data.images.gray import check_blank, fit_square, to_gray
@@ -18,6 +20,7 @@ from clr_hpc.data.images.listing import list_files
 from clr_hpc.data.source import RejectedImageError
 from clr_hpc.data.workers import usable_cores
 
+log = logging.getLogger(__name__)
 AT_ONCE = 256
 """Images that are held and scored together; four batches of the CPU."""
 
@@ -28,8 +31,9 @@ class Reading:
 
     size: int
     """Pixels a side."""
-    bits: int | None = 16
-    """Significant bits of 16-bit files that state none; None: each by its own largest sample."""
+    bits: int | str | None = None
+    """Significant bits of 16-bit samples that state none; ``image``: each by its own largest sample; None: the
+    pack doesn't say, so they are found from all images that are given, as in packing."""
     window: str = "first"
     """Of DICOM files."""
 
@@ -37,8 +41,20 @@ class Reading:
     def of(cls, manifest: Mapping[str, Any]) -> "Reading":
         """Return that of a pack, by its manifest."""
         source = manifest.get("source", {})
-        bits = source.get("bits", 16)
-        return cls(int(manifest["size"]), None if bits == OWN_RANGE else int(bits), source.get("window", "first"))
+        return cls(int(manifest["size"]), source.get("bits"), source.get("window", "first"))
+
+    def settled(self, peaks: Sequence[int]) -> "Reading":
+        """Return it with a number of bits: where none is known, the fewest that hold these largest samples."""
+        if self.bits is not None or not peaks:
+            return self
+        if (message := about(peaks)) is not None:
+            log.warning(message)
+        return replace(self, bits=bits_for(peaks))
+
+    @property
+    def given_bits(self) -> int | None:
+        """The number of bits, None where each image has its own."""
+        return None if self.bits == OWN_RANGE else int(self.bits or BITS[-1])
 
 
 @dataclass(frozen=True)
@@ -80,9 +96,11 @@ def read_files(files: Sequence[Path], reading: Reading, workers: int | None = No
         workers: threads; None: one per core.
     """
 
+    reading = reading.settled(_peaks(files) if reading.bits is None else ())
+
     def read(path: Path) -> NDArray[np.uint8] | str:
         try:
-            return read_image_file(path, reading.size, reading.bits, reading.window)[0]
+            return read_image_file(path, reading.size, reading.given_bits, reading.window)[0]
         except RejectedImageError as error:
             return str(error)
 
@@ -94,6 +112,12 @@ def read_files(files: Sequence[Path], reading: Reading, workers: int | None = No
             yield _gathered([str(path) for path in part], [each.result() for each in ahead.popleft()], reading)
 
 
+def _peaks(files: Sequence[Path]) -> list[int]:
+    """Return the largest sample of each file of 16-bit samples that states no bits."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return [peak for peak in pool.map(peak_of, survey(files).deep) if peak is not None]
+
+
 def read_arrays(arrays: Sequence[Any], reading: Reading) -> Images:
     """Return arrays ``(H, W)`` or ``(H, W, channels)`` of 8 or 16 bits, or pictures of Pillow, named by position.
 
@@ -101,14 +125,16 @@ def read_arrays(arrays: Sequence[Any], reading: Reading) -> Images:
         UserError: one is of another shape or type.
     """
     read: list[NDArray[np.uint8] | str] = []
-    for number, given in enumerate(arrays):
-        values = np.asarray(given)
+    samples = [np.asarray(given) for given in arrays]
+    deep = [values for values in samples if values.dtype == np.uint16 and values.size]
+    reading = reading.settled([int(values.max()) for values in deep])
+    for number, values in enumerate(samples):
         if values.ndim not in (2, 3) or values.dtype not in (np.uint8, np.uint16):
             raise UserError(
                 f"image {number} is {values.dtype} of shape {values.shape}; give (height, width), uint8 or uint16"
             )
         try:
-            gray = to_gray(Samples(values, None), reading.bits)
+            gray = to_gray(Samples(values, None), reading.given_bits)
             check_blank(gray)
             read.append(fit_square(gray, reading.size))
         except RejectedImageError as error:

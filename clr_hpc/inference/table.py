@@ -24,6 +24,9 @@ def scored(chosen: Sequence[Ensemble], images: Iterable[Images], device: str = "
     """
     parts = [part for each in images for part in parts_of(chosen, each, device)]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"image": [], "reason": []})
+    for name in table.columns:
+        if name.endswith("_call"):  # which images without scores don't have
+            table[name] = table[name].astype("Int8")
     return table[[*(name for name in table.columns if name != "reason"), "reason"]]
 
 

@@ -147,7 +147,7 @@ def test_a_dry_run_of_a_search_shows_what_it_would_try_and_writes_nothing(place:
 def test_the_former_name_of_throughput_is_known(write_study: Write) -> None:
     told = [invoke("run", write_study(), option, "nowhere.json", "--dry-run")[1] for option in FORMER]
     assert told[0] == told[1]
-    assert "no plan: nowhere.json " in told[0]
+    assert "nowhere.json does not exist" in told[0]
 
 
 FORMER = ("--throughput", "--rates")

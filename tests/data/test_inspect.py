@@ -62,3 +62,14 @@ def test_what_is_neither_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("image\na.png\n")
     with pytest.raises(SourceError, match="no column named like one of"):
         summarise(tmp_path / "table.csv")
+
+
+def test_a_misspelt_column_is_proposed_as_what_it_most_likely_means(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    rows = [f"{number}.png,p{number},{number % 2},{number // 2 % 2}" for number in range(8)]
+    table.write_text("\n".join(["file,patient,Cardiomeg,Rib fracture", *rows]) + "\n")
+    summary = summarise(table)
+    assert summary.command is not None
+    assert "--label Cardiomeg=cardiomegaly --finding 'Rib fracture'" in summary.command
+    assert any("'Cardiomeg' is taken for cardiomegaly" in note for note in summary.notes)
+    assert summary.positives()["cardiomegaly"] == 4

@@ -95,6 +95,19 @@ def test_images_are_scored_from_files_arrays_and_packs_alike(
     assert from_files[f"{one_class}_quantile"].between(0, 1).all()
 
 
+def test_bits_of_deep_images_are_found_as_packing_finds_them(
+    trained: TrainedStudy, small_pack: Pack, tmp_path: Path
+) -> None:
+    pixels = small_pack.gather(small_pack.rows_of("test")[:4])
+    pixels[0, 0, 0] = 255
+    twelve = [np.round(picture / 255 * 4095).astype(np.uint16) for picture in pixels]
+    for number, picture in enumerate(twelve):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    expected = trained.predict(list(pixels))["cardiomegaly"]
+    for given in (tmp_path, twelve):
+        assert_array_equal(trained.predict(given)["cardiomegaly"], expected)
+
+
 def test_the_command_scores_what_it_can_read_and_names_the_rest(
     study: TrialStudy, small_pack: Pack, tmp_path: Path
 ) -> None:
@@ -125,6 +138,8 @@ def test_the_command_scores_what_it_can_read_and_names_the_rest(
     [
         ([], "name image files or folders, or a pack with --pack; one of the two"),
         (["--split", "test", "."], "--split test needs --pack"),
+        (["--device", "cuda:9", "."], "--device cuda:9: torch can't compute on it here"),
+        (["--bits", "99", "."], "--bits 99: give a number from 8 to 16, or image"),
         (["--finding", "mass", "."], "unknown finding of this study's models: 'mass'; known are cardiomegaly"),
         (["nowhere"], "nowhere is not a folder"),
         ([".", "--output", "scores.xlsx"], "ends in .xlsx"),

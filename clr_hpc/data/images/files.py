@@ -49,9 +49,8 @@ class FileSource(ImageSource):
         Raises:
             SourceError: ``bits`` is no number of bits.
         """
-        known = (*map(str, range(BITS[0], BITS[-1] + 1)), OWN_RANGE)
-        if self.bits is not None and self.bits not in known:
-            raise SourceError(f"--bits {self.bits}: give a number from {BITS[0]} to {BITS[-1]}, or {OWN_RANGE}")
+        if self.bits is not None:
+            checked_bits(self.bits)
 
     def look_through(
         self, records: Sequence[ImageRecord], workers: int, memory: Path
@@ -78,6 +77,17 @@ class FileSource(ImageSource):
         assert record.path is not None
         bits = None if self.bits == OWN_RANGE else int(self.bits or _FULL_RANGE)
         return read_image_file(record.path, size, bits, self.window)
+
+
+def checked_bits(bits: str) -> str:
+    """Return the text of ``--bits``.
+
+    Raises:
+        SourceError: it is no number of bits.
+    """
+    if bits not in (*map(str, range(BITS[0], BITS[-1] + 1)), OWN_RANGE):
+        raise SourceError(f"--bits {bits}: give a number from {BITS[0]} to {BITS[-1]}, or {OWN_RANGE}")
+    return bits
 
 
 def read_image_file(

@@ -1,6 +1,7 @@
 """Which column holds which finding, and the labels of a row."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from clr_hpc.config.pathologies import (
     POSITIVE,
     UNKNOWN,
     in_order,
+    misspelt,
     parse_finding,
     parse_pathology,
     title,
@@ -78,9 +80,7 @@ def find_label_columns(table: LabelTable, layout: TableLayout) -> LabelColumns:
 def _finding(text: str) -> str:
     if (finding := parse_finding(text)) is None:
         raise SourceError(f"{shown(text)} names no finding; give a name that begins with a letter")
-    near = get_close_matches(finding, PATHOLOGIES, n=1, cutoff=0.85)
-    if near and finding not in PATHOLOGIES:
-        # one letter apart it is a slip; a finding of its own has another name
+    if misspelt(text) is not None:
         raise SourceError(unknown("finding", text, list(PATHOLOGIES)))
     return finding
 
@@ -94,7 +94,11 @@ def _by_name(table: LabelTable, given: Mapping[str, int]) -> dict[str, int]:
         if finding in given or position in given.values():
             continue
         if finding in by_name:
-            raise SourceError(f"{table.path} has two columns of the name {finding}; say which to take")
+            both = [table.columns[by_name[finding]], column]
+            raise SourceError(
+                f"{table.path} has two columns for {finding}, {both[0]!r} and {both[1]!r}; give --label "
+                f"{shlex.quote(f'{both[0]}={finding}')} for the one to take"
+            )
         by_name[finding] = position
     return by_name
 

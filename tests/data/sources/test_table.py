@@ -116,7 +116,7 @@ def test_a_pack_of_some_views(make_source: Callable[..., TableSource]) -> None:
         (CHEXPERT, {"label_columns": (("Edemas", "edema"),)}, "did you mean 'Edema'"),
         (CHEXPERT, {"label_columns": (("Sex", "efusion"),)}, "did you mean 'effusion'"),
         (CHEXPERT, {"label_columns": (("Edema", "mass"), ("Sex", "mass"))}, "two columns are given for mass"),
-        (CHEXPERT.replace("Sex", "EDEMA"), {}, "two columns of the name edema"),
+        (CHEXPERT.replace("Sex", "EDEMA"), {}, "two columns for edema"),
         (CHEXPERT, {"split_column": "Sex"}, "row 2: unknown split: 'Female'"),
         (CHEXPERT, {"frontal": True}, "--frontal needs --view-column"),
         ("Path,Who,Fracture\np1/view1.jpg,1,1\n", {}, "no column named like one of atelectasis"),
