@@ -22,7 +22,9 @@ def test_the_most_frequent_reasons_are_shown() -> None:
 
 def test_where_nothing_is_left_the_reasons_are_given_or_the_paths_doubted() -> None:
     listing = Path("out.partial/pack/rejected.csv")
-    assert nothing_left(rejections("no label"), None, listing) == (
+    assert nothing_left(rejections("no label"), {}, listing) == (
         "no image is left to pack: 1 × no label; out.partial/pack/rejected.csv lists each"
     )
-    assert "(1,234 rows have no file); check both paths" in nothing_left([], 1234, listing)
+    assert "(1,234 rows have no file); check both paths" in nothing_left([], {"rows_without_file": 1234}, listing)
+    of_other_views = {"images_of_other_views": {"LATERAL": 3}, "rows_without_file": 0}
+    assert "no image is of a view that is wanted" in nothing_left([], of_other_views, listing)
