@@ -79,7 +79,10 @@ def propose(table: LabelTable, separator: str | None = None, encoding: str | Non
     )
     notes += [f"{name!r} is taken for {near}; check that this is right" for name, near in slips.items()]
     notes += _decisions(roles, source)
-    return Proposal(source, _columns(table, roles), tuple(notes), command_of("table", source, table.path))
+    columns = _columns(table, roles) | {
+        name: f"label {near}" for name, near in slips.items() if not roles.findings
+    }
+    return Proposal(source, columns, tuple(notes), command_of("table", source, table.path))
 
 
 def _columns(table: LabelTable, roles: Roles) -> dict[str, str]:

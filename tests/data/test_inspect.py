@@ -73,3 +73,4 @@ def test_a_misspelt_column_is_proposed_as_what_it_most_likely_means(tmp_path: Pa
     assert "--label Cardiomeg=cardiomegaly --finding 'Rib fracture'" in summary.command
     assert any("'Cardiomeg' is taken for cardiomegaly" in note for note in summary.notes)
     assert summary.positives()["cardiomegaly"] == 4
+    assert summary.columns["Cardiomeg"] == "label cardiomegaly"

@@ -96,7 +96,7 @@ def test_images_are_scored_from_files_arrays_and_packs_alike(
 
 
 def test_bits_of_deep_images_are_found_as_packing_finds_them(
-    trained: TrainedStudy, small_pack: Pack, tmp_path: Path
+    trained: TrainedStudy, small_pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pixels = small_pack.gather(small_pack.rows_of("test")[:4])
     pixels[0, 0, 0] = 255
@@ -106,6 +106,8 @@ def test_bits_of_deep_images_are_found_as_packing_finds_them(
     expected = trained.predict(list(pixels))["cardiomegaly"]
     for given in (tmp_path, twelve):
         assert_array_equal(trained.predict(given)["cardiomegaly"], expected)
+        assert "so they are read as 12 bits" in caplog.text
+        caplog.clear()
 
 
 def test_the_command_scores_what_it_can_read_and_names_the_rest(

@@ -3,17 +3,32 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+
+_lock = Lock()
+_inside = 0
+"""Threads that want quiet. Logging and warnings are settings of the process, so the first one changes them and the
+last one restores them."""
+_to_restore = ExitStack()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore Python's warnings and all logging. Not for several threads at once."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
+    """Ignore Python's warnings and all logging of the process, in any number of threads."""
+    global _inside, _to_restore
+    with _lock:
+        if _inside == 0:
+            _to_restore = ExitStack()
+            _to_restore.callback(logging.disable, logging.root.manager.disable)
+            logging.disable(logging.CRITICAL)
+            _to_restore.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            yield
+        _inside += 1
+    try:
+        yield
     finally:
-        logging.disable(before)
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _to_restore.close()

@@ -1,4 +1,3 @@
-import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -182,19 +181,3 @@ def split(file: str) -> tuple[str, str]:
 
 def _folded(path: str) -> str:
     return split(path)[0].casefold()
-
-
-@pytest.mark.parametrize(
-    "mangle", [str.upper, bare, lambda path: "CheXpert-v1.0/" + path], ids=["case", "bare", "more"]
-)
-def test_the_cost_grows_as_the_number_of_names(mangle: Callable[[str], str]) -> None:
-    """Not as names × files, though all files of CheXpert are called ``view1_frontal.jpg``."""
-    seconds = []
-    for patients in (4_000, 16_000):
-        paths = [f"train/patient{one:05d}/study1/view1_frontal.jpg" for one in range(patients)]
-        started = time.process_time()
-        names = index(*paths)
-        for path in paths:
-            names.find(mangle(path)) if mangle is not bare else names.find(f"study1/x{path[13:18]}.jpg")
-        seconds.append(time.process_time() - started)
-    assert seconds[1] < 10 * seconds[0]  # 4 where it is linear, 16 where it is not
