@@ -53,10 +53,7 @@ class Ensemble:
     @cached_property
     def calibration(self) -> Calibration | None:
         """Fitted to the validation images; None for one-class models, and where one of the labels is absent."""
-        if not self.is_binary:
-            return None
-        scores, labels, patients = self.known_scores("validation")
-        return fit(scores, labels, patients)
+        return fit(*self._validation) if self.is_binary else None
 
     @cached_property
     def threshold(self) -> float:
@@ -66,16 +63,24 @@ class Ensemble:
         one-class models: the mean of their thresholds, each a quantile of the scores of its training images.
         """
         if self.is_binary:
-            scores, labels, _ = self.known_scores("validation")
+            scores, labels, _ = self._validation
             return youden_threshold(scores, labels)
         own = [model.metrics.get("threshold") for model in self.models]
         return float(np.mean([np.nan if value is None else value for value in own]))
 
     def training_quantiles(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return which share of the training images of the one class scored lower than each score ``(N,)``."""
+        return np.searchsorted(self._scores_of_class, scores) / max(len(self._scores_of_class), 1)
+
+    @cached_property
+    def _scores_of_class(self) -> NDArray[np.float64]:
+        """Scores of the training images of the one class, ascending."""
         known, labels, _ = self.known_scores("train")
-        of_class = np.sort(known[~labels])
-        return np.searchsorted(of_class, scores) / max(len(of_class), 1)
+        return np.sort(known[~labels])
+
+    @cached_property
+    def _validation(self) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
+        return self.known_scores("validation")
 
     def known_scores(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
         """Return mean scores, labels and patients ``(N,)`` of the split's images, as the runs have recorded them.

@@ -22,8 +22,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PIXELS_MAX = 100_000_000
 """Limit against decompression bombs; a radiograph has 5 to 25 million."""
-_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""Where a PNG may say how it is turned: its own chunk, a text of ImageMagick's, or XMP."""
+_TEXTS_WITH_ORIENTATION = (b"Raw profile type", b"XML:com.adobe.xmp")
+"""Texts of a PNG, ImageMagick's and XMP, that may say how it is turned, besides its chunk ``eXIf``."""
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_LARGEST = 258, 262, 281
 """Tags: BitsPerSample, PhotometricInterpretation (0: white is zero) and MaxSampleValue."""
 
@@ -92,17 +92,24 @@ def _stated_bits(data: bytes, values: NDArray[np.uint16]) -> int | None:
     return 16 if values.max() >= 1 << bits else bits
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks before the pixels."""
-    place = len(PNG_START)
-    while place + 8 <= len(data) and (kind := data[place + 4 : place + 8]) != b"IDAT":
-        length = int.from_bytes(data[place : place + 4], "big")
-        yield kind, data[place + 8 : place + 8 + length]
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield kind and content of all chunks: their heads are read faster than all pixels are searched through."""
+    view, place = memoryview(data), len(PNG_START)
+    while place + 8 <= len(data):
+        length = int.from_bytes(view[place : place + 4], "big")
+        yield data[place + 4 : place + 8], view[place + 8 : place + 8 + length]
         place += length + 12
 
 
+def _may_be_turned(kind: bytes, content: memoryview) -> bool:
+    """Return whether a chunk may say how an image is turned."""
+    if kind in (b"tEXt", b"zTXt", b"iTXt"):
+        return bytes(content[:32]).startswith(_TEXTS_WITH_ORIENTATION)
+    return kind == b"eXIf"
+
+
 def _upright(data: bytes, values: Values) -> Values:
-    if not any(mark in data for mark in _ORIENTATION_MARKS):
+    if not any(_may_be_turned(kind, content) for kind, content in _png_chunks(data)):
         return values
     with quiet(), Image.open(io.BytesIO(data)) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
