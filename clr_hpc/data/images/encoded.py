@@ -92,19 +92,20 @@ def _stated_bits(data: bytes, values: NDArray[np.uint16]) -> int | None:
     return 16 if values.max() >= 1 << bits else bits
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of all chunks: their heads are read faster than all pixels are searched through."""
-    view, place = memoryview(data), len(PNG_START)
-    while place + 8 <= len(data):
-        length = int.from_bytes(view[place : place + 4], "big")
-        yield data[place + 4 : place + 8], view[place + 8 : place + 8 + length]
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and content of all chunks but pixels; reading heads beats searching through all bytes."""
+    place, last = len(PNG_START), len(data) - 8
+    while place <= last:
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind != b"IDAT":
+            yield kind, data[place + 8 : place + 8 + length]
         place += length + 12
 
 
-def _may_be_turned(kind: bytes, content: memoryview) -> bool:
+def _may_be_turned(kind: bytes, content: bytes) -> bool:
     """Return whether a chunk may say how an image is turned."""
     if kind in (b"tEXt", b"zTXt", b"iTXt"):
-        return bytes(content[:32]).startswith(_TEXTS_WITH_ORIENTATION)
+        return content.startswith(_TEXTS_WITH_ORIENTATION)
     return kind == b"eXIf"
 
 

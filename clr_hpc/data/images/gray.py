@@ -15,6 +15,7 @@ _BLANK_LEVELS = 8
 """An image is blank if 98 % of it spans fewer gray levels of 255; a chest X-ray spans 100 and more."""
 _BLANK_GRID = 64
 """Points a side, at least, at which that is measured."""
+_ROWS_AT_ONCE = 64
 
 
 def to_gray(samples: Samples, bits: int | None = 16) -> NDArray[np.uint8]:
@@ -27,12 +28,32 @@ def to_gray(samples: Samples, bits: int | None = 16) -> NDArray[np.uint8]:
     Raises:
         RejectedImageError: the channels hold colours or transparency, or a sample needs more bits.
     """
+    if (gray := _opaque_gray(samples.values)) is not None:
+        return 255 - gray if samples.is_negative else gray
     values = without_transparency(samples.values)
     if values.dtype == np.uint16:
         colours = _to_eight_bits(values, samples.bits or bits)
     else:
         colours = values.astype(np.uint8, copy=False)
     return 255 - _one_channel(colours) if samples.is_negative else _one_channel(colours)
+
+
+def _opaque_gray(values: Values) -> NDArray[np.uint8] | None:
+    """Return the gray of opaque RGBA pixels whose colours are equal, as some files of NIH's have them, else None.
+
+    A pixel is compared as one number of 32 bits, a few rows at a time: temporaries as large as the image would
+    cost more in page faults than the comparison takes.
+    """
+    if values.dtype != np.uint8 or values.shape[2:] != (4,) or not values.flags.c_contiguous:
+        return None
+    pixels = values.view("<u4")[..., 0]
+    gray = np.empty(pixels.shape, np.uint8)
+    for start in range(0, len(pixels), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        gray[rows] = pixels[rows]  # the lowest byte, red
+        if not np.array_equal(gray[rows] * np.uint32(0x010101) + np.uint32(0xFF000000), pixels[rows]):
+            return None
+    return gray
 
 
 def without_transparency(values: Values) -> Values:

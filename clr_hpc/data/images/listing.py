@@ -42,7 +42,7 @@ def list_files(images: Path | Sequence[Path]) -> Listing:
         root, starts = _expand(given)
         for start in starts:
             found.update(ImageFile(root, name) for name in _walk(root, start, visited))
-    read = {file for file in found if is_image(file.root / file.name)}
+    read = {file for file in found if is_image(f"{file.root}/{file.name}")}
     return Listing(images=tuple(sorted(read)), others=tuple(sorted(found - read)))
 
 

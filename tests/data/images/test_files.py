@@ -83,6 +83,14 @@ def test_colours_are_refused() -> None:
         gray_of(encoded(Image.fromarray(colours)))
 
 
+@pytest.mark.parametrize("channel", range(4))
+def test_one_differing_pixel_of_an_rgba_picture_counts(channel: int) -> None:
+    samples = np.dstack([np.full((200, 100), 100, np.uint8)] * 3 + [np.full((200, 100), 255, np.uint8)])
+    samples[-1, -1, channel] = 0
+    with pytest.raises(RejectedImageError, match="transparent" if channel == 3 else "coloured: .* by up to 100"):
+        gray_of(encoded(Image.fromarray(samples)))
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_is_refused(mode: str) -> None:
     image = Image.fromarray(GRAY).convert(mode)
