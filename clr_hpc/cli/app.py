@@ -4,9 +4,12 @@ Imports that cost time stand inside the commands, so that ``--help`` answers at 
 """
 
 import logging
+import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +24,7 @@ from clr_hpc.cli.predict import predict
 from clr_hpc.cli.study import find_folder
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
+from clr_hpc.cli.version import print_version
 from clr_hpc.cli.watch import status, tensorboard
 from clr_hpc.places.signals import TerminatedError, raise_on_terminate
 
@@ -76,7 +80,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.add_typer(pack_app, name="pack")
@@ -84,15 +88,31 @@ app.add_typer(pack_app, name="pack")
 
 @app.callback()
 def main(
+    ctx: typer.Context,
     verbose: Annotated[
         int,
         typer.Option("--verbose", "-v", count=True, help="Log to stderr: -v steps, -vv also tracebacks."),
     ] = 0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only; the exit code says the rest.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Show versions and exit."),
+    ] = False,
 ) -> None:
     """Train chest X-ray classifiers under constant, decaying and cyclical learning rates, and compare them."""
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("clr_hpc").setLevel(levels[min(verbose, 2)])
+    if quiet:
+        ctx.with_resource(_without_output())
+
+
+@contextmanager
+def _without_output() -> Iterator[None]:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @app.command()

@@ -115,7 +115,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     """Return how many runs failed; None where nothing is trained by now: in a dry run, or after submitting."""
     from clr_hpc.cli.display.profile import show_profiles
     from clr_hpc.cli.display.run import RunDisplay
-    from clr_hpc.cli.display.terminal import plain
+    from clr_hpc.cli.display.terminal import complain
     from clr_hpc.places.base import Submitted, counted
 
     missing = job.missing
@@ -137,9 +137,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         raise typer.Exit(exit_code_of_stop())
     if display.failed:
         count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
-        console.print(
-            plain(count, "red") + plain(next_step(display.failed, display.hopeless, again)), soft_wrap=True
-        )
+        complain(f"{count}{next_step(display.failed, display.hopeless, again)}")
     return display.failed
 
 

@@ -33,13 +33,21 @@ class CodeIdentity:
 
 def code_identity() -> CodeIdentity:
     """Return the identity of the code as it lies on the disk at this moment."""
+    return CodeIdentity(*checked_out(), source_sha256())
+
+
+def checked_out() -> tuple[str | None, bool | None]:
+    """Return the commit of the code and whether its files differ from it; None twice where git does not keep it.
+
+    A package that is installed inside somebody's own repository is not of that repository's commit.
+    """
     git = ["git", "-C", str(PACKAGE)]
     try:
+        _output([*git, "ls-files", "--error-unmatch", "__init__.py"])
         commit = _output([*git, "rev-parse", "HEAD"]).strip()
-        changed = bool(_output([*git, "status", "--porcelain", "."]).strip())
+        return commit, bool(_output([*git, "status", "--porcelain", "."]).strip())
     except (OSError, subprocess.SubprocessError):
-        return CodeIdentity(None, None, source_sha256())
-    return CodeIdentity(commit, changed, source_sha256())
+        return None, None
 
 
 def source_sha256() -> str:

@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import clr_hpc
 from clr_hpc.cli import app as cli_app
 from clr_hpc.cli.app import app
+from clr_hpc.store.provenance import checked_out
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -93,3 +96,47 @@ def test_a_command_that_is_stopped_has_a_last_word(
     assert done.exit_code == code
     assert f"stopped {told}; what was saved by then is kept. Resume with the same command: " in done.output
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_version_names_what_behaviour_depends_on(repository: Path) -> None:
+    lines = run("--version").stdout.splitlines()
+    git = ["git", "-C", str(repository), "rev-parse", "--short=10", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    assert lines[0].startswith(f"clr-hpc {clr_hpc.__version__}")
+    assert f"commit {commit}" in lines[0] or not commit
+    assert lines[2:] == [f"{name} {version(name)}" for name in ("torch", "ray", "submitit")]
+
+
+def test_a_repository_around_an_installed_package_is_not_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    (tmp_path / "mine.txt").touch()
+    for words in (["init", "-q"], ["add", "mine.txt"], [*identity, "commit", "-q", "-m", "Mine"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "__init__.py").touch()
+    monkeypatch.setattr("clr_hpc.store.provenance.PACKAGE", installed)
+    assert checked_out() == (None, None)
+    subprocess.run(["git", "-C", str(tmp_path), "add", str(installed / "__init__.py")], check=True)
+    commit, is_changed = checked_out()
+    assert commit is not None
+    assert is_changed
+
+
+def test_quiet_leaves_errors_alone(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,Effusion\na.png,1\n")
+    done = run("--quiet", "inspect", str(tmp_path / "labels.csv"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run("-q", "report", "nowhere.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no such study file" in done.stderr
+
+
+def test_every_command_has_short_help_and_is_completed() -> None:
+    assert CliRunner().invoke(app, ["run", "-h"]).output == CliRunner().invoke(app, ["run", "--help"]).output
+    asked = {"_CLR_HPC_COMPLETE": "complete_bash", "COMP_WORDS": "clr-hpc ra", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "clr_hpc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | asked)
+    assert done.stdout.split() == ["range-test"]

@@ -114,8 +114,8 @@ def test_one_run_fails_and_the_others_finish(write_study: Callable[..., TrialStu
     study = write_study(stages={"scratch": {"policies": [{"name": "constant", "lr_max": 1e38}, "constant"]}})
     outcome = study.run()
     assert outcome.returncode == 1
-    assert "1 of 2 runs failed, and would fail again; change the study" in outcome.stdout
-    assert "same command" not in outcome.stdout
+    assert "1 of 2 runs failed, and would fail again; change the study" in outcome.stderr
+    assert "same command" not in outcome.stdout + outcome.stderr
     assert "lower lr_max" in outcome.stdout
     assert sorted(result["status"] for result in study.results()) == ["done", "failed"]
 
