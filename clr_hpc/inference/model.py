@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,10 +18,7 @@ from clr_hpc.data.augment import prepare
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.build import build_one_class
 from clr_hpc.models.task_model import BinaryClassifier, TaskModel
-from clr_hpc.store import layout
-from clr_hpc.store.checkpoints import tensor_files
-from clr_hpc.store.results import DoneResult, ModelMetrics
-from clr_hpc.training.checkpoint import DamagedCheckpointError, Snapshots, load_tensors, model_weights
+from clr_hpc.store.results import ModelMetrics
 from clr_hpc.training.trainer import EVALUATION_BATCH, EVALUATION_BATCH_ON_GPU
 
 
@@ -28,16 +26,33 @@ class NoWeightsError(UserError):
     """The weights of a run that is done can't be used; the message names the file."""
 
 
+class Weights(Protocol):
+    """Where a model's weights lie: in a run's folder, or in a bundle."""
+
+    def states(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the ``state_dict`` of each network of the model, their checksums compared.
+
+        Raises:
+            NoWeightsError: they are missing or damaged.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """One model of a run that is done. Its weights are read, and their checksums compared, when they are used."""
 
     spec: RunSpec
+    run: str
+    """Name of its run."""
     folder: Path
+    """Of the run, or the bundle that it is in."""
     name: str
     """``last``: the weights of the last step; ``swa``: the averaged ones; ``snapshots``: the ensemble of those at
     the ends of cycles."""
-    result: DoneResult
+    metrics: ModelMetrics
+    """What its run measured of it, by split."""
+    weights: Weights
 
     @property
     def finding(self) -> str:
@@ -50,11 +65,6 @@ class TrainedModel:
         return isinstance(self.spec.task, BinaryTask)
 
     @property
-    def metrics(self) -> ModelMetrics:
-        """What its run measured of it, by split."""
-        return self.result["models"][self.name]
-
-    @property
     def validation_auroc(self) -> float:
         """AUROC on the validation split; NaN where it isn't defined."""
         value = self.metrics["validation"]["auroc"]
@@ -63,7 +73,7 @@ class TrainedModel:
     @property
     def title(self) -> str:
         """Name of its run and, where that has several models, its own."""
-        return self.spec.name if self.name == "last" else f"{self.spec.name} ({self.name})"
+        return title_of(self.run, self.name)
 
     def scores(self, pixels: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.float32]:
         """Score images, as the run did for ``predictions.parquet``.
@@ -78,26 +88,18 @@ class TrainedModel:
         Raises:
             NoWeightsError: they are missing or damaged.
         """
-        members = [self._scores_of(model, pixels, torch.device(device)) for model in self._members]
+        members = [self._scores_of(model, pixels, torch.device(device)) for model in self.members]
         mean: NDArray[np.float32] = np.stack(members).mean(axis=0)
         return mean
 
     @cached_property
-    def _members(self) -> list[TaskModel]:
-        return [_built(self.spec, weights) for weights in self._weights()]
+    def members(self) -> list[TaskModel]:
+        """Its networks in evaluation mode: several of ``snapshots``, else one. Their mean score is the model's.
 
-    def _weights(self) -> Iterator[dict[str, Tensor]]:
-        if self.name == "snapshots":
-            try:
-                yield from Snapshots(self.folder / layout.SNAPSHOTS).weights().values()
-            except DamagedCheckpointError as error:
-                raise NoWeightsError(f"{self.title}: {error}") from error
-            return
-        if self.name == "swa":
-            file, expected = self.folder / layout.SWA, _checksum(self.result, layout.SWA)
-        else:
-            file, expected = _last_checkpoint(self.folder, self.result), self.result.get("checkpoint_sha256")
-        yield model_weights(_tensors(file, expected))
+        Raises:
+            NoWeightsError: the weights are missing or damaged.
+        """
+        return [_built(self.spec, state) for state in self.weights.states()]
 
     @torch.inference_mode()
     def _scores_of(self, model: TaskModel, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
@@ -115,11 +117,9 @@ class TrainedModel:
         return torch.cat(scored).numpy() if scored else np.empty(0, np.float32)
 
 
-def _tensors(file: Path, expected: str | None) -> dict[str, Tensor]:
-    try:
-        return load_tensors(file, expected)[0]
-    except DamagedCheckpointError as error:
-        raise NoWeightsError(str(error)) from error
+def title_of(run: str, name: str) -> str:
+    """Return what people read of a model: the name of its run and, where that has several models, its own."""
+    return run if name == "last" else f"{run} ({name})"
 
 
 def _built(spec: RunSpec, weights: dict[str, Tensor]) -> TaskModel:
@@ -132,15 +132,3 @@ def _built(spec: RunSpec, weights: dict[str, Tensor]) -> TaskModel:
         model = build_one_class(spec.task, spec.architecture, own_weights, spec.seed)
     model.load_state_dict(weights)
     return model.to(memory_format=torch.channels_last).eval()
-
-
-def _last_checkpoint(folder: Path, result: DoneResult) -> Path:
-    """Return the file of the weights after the last step, of which a run that is done keeps no other."""
-    named = folder / layout.CHECKPOINTS / layout.tensors_name(result["samples"])
-    files = tensor_files(folder / layout.CHECKPOINTS)
-    return named if named.exists() or not files else files[-1]
-
-
-def _checksum(result: DoneResult, name: str) -> str | None:
-    state = result.get("files", {}).get(name)
-    return None if state is None else state["sha256"]

@@ -13,11 +13,10 @@ from clr_hpc.config.base import UserError, unknown
 from clr_hpc.config.pathologies import in_order
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SplitName
-from clr_hpc.inference.ensemble import Ensemble, ensembles
+from clr_hpc.inference.ensemble import Ensemble
 from clr_hpc.inference.images import AT_ONCE, Images, Reading, files_of, read_arrays, read_files
 from clr_hpc.inference.model import TrainedModel
-from clr_hpc.store.results import check_result
-from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.inference.runs import settings_of_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +32,13 @@ class TrainedStudy:
 
     folder: Path
     reading: Reading
-    models: tuple[TrainedModel, ...]
-    """Of all runs that are done: for each its last weights and, of cyclical ones, ``snapshots`` and ``swa``."""
+    settings: tuple[Ensemble, ...]
+    """The models that differ in their seeds alone, together."""
+
+    @cached_property
+    def models(self) -> tuple[TrainedModel, ...]:
+        """Of all runs that are done: last weights and, of cyclical ones, ``snapshots`` and ``swa``."""
+        return tuple(model for setting in self.settings for model in setting.models)
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
@@ -54,7 +58,7 @@ class TrainedStudy:
         """
         if finding not in self.findings:
             raise UserError(unknown("finding of this study's models", finding, list(self.findings)))
-        settings = ensembles([model for model in self.models if model.finding == finding])
+        settings = [setting for setting in self.settings if setting.finding == finding]
         return max(settings, key=lambda setting: np.nan_to_num(setting.validation_auroc, nan=-1.0))
 
     def predict(
@@ -122,13 +126,4 @@ def load(folder: str | Path) -> TrainedStudy:
         NothingThereError: no study was started there.
         UserError: none of its runs is done.
     """
-    started = StudyFolder(Path(folder)).started()
-    runs = StudyFolder(Path(folder)).runs
-    models: list[TrainedModel] = []
-    for spec in started.runs:
-        result = check_result(runs / spec.name, verify=False)
-        if isinstance(result, dict) and result["status"] == "done":
-            models += [TrainedModel(spec, runs / spec.name, name, result) for name in result["models"]]
-    if not models:
-        raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")
-    return TrainedStudy(Path(folder), Reading.of(dict(started.pack)), tuple(models))
+    return TrainedStudy(Path(folder), *settings_of_runs(Path(folder)))

@@ -1,0 +1,170 @@
+"""The models of a study's folder: their weights, and the recorded scores that decisions rest on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clr_hpc.config.base import UserError
+from clr_hpc.config.run import RunSpec
+from clr_hpc.inference.calibration import Calibration, fit, youden_threshold
+from clr_hpc.inference.ensemble import Ensemble, Known, NoScoresError
+from clr_hpc.inference.images import Reading
+from clr_hpc.inference.model import NoWeightsError, TrainedModel, title_of
+from clr_hpc.store import layout
+from clr_hpc.store.checkpoints import tensor_files
+from clr_hpc.store.predictions import read_predictions
+from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import DoneResult, check_result
+from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.training.checkpoint import DamagedCheckpointError, Snapshots, load_tensors, model_weights
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run has left of one of its models."""
+
+    folder: Path
+    model: str
+    """``last``, ``snapshots`` or ``swa``."""
+    result: DoneResult
+
+    @property
+    def title(self) -> str:
+        """What errors call the model."""
+        return title_of(self.folder.name, self.model)
+
+    def states(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the ``state_dict`` of each network of the model.
+
+        Raises:
+            NoWeightsError: they are missing or damaged.
+        """
+        try:
+            if self.model == "snapshots":
+                yield from Snapshots(self.folder / layout.SNAPSHOTS).weights().values()
+            elif self.model == "swa":
+                yield _state(self.folder / layout.SWA, self._checksum(layout.SWA))
+            else:
+                yield _state(_last_checkpoint(self.folder, self.result), self.result.get("checkpoint_sha256"))
+        except DamagedCheckpointError as error:
+            raise NoWeightsError(f"{self.title}: {error}") from error
+
+    def recorded(self, split: str) -> pd.DataFrame:
+        """Return the rows of ``predictions.parquet`` of this model and split, by the names of the images.
+
+        Raises:
+            NoScoresError: it is missing or damaged.
+        """
+        state = self.result.get("files", {}).get(layout.PREDICTIONS)
+        table = read_predictions(self.folder, state)
+        if table is None or isinstance(table, Damaged):
+            reason = f"{self.folder / layout.PREDICTIONS} does not exist" if table is None else str(table)
+            raise NoScoresError(f"{reason}; without it neither threshold nor calibration of {self.title} is known")
+        rows: pd.DataFrame = table.to_pandas()
+        return rows[(rows["split"] == split) & (rows["model"] == self.model)].sort_values("image")
+
+    def _checksum(self, name: str) -> str | None:
+        state = self.result.get("files", {}).get(name)
+        return None if state is None else state["sha256"]
+
+
+@dataclass(frozen=True)
+class RunBasis:
+    """What runs of one setting have recorded; the ``Basis`` of an ensemble."""
+
+    runs: tuple[RunFiles, ...]
+    is_binary: bool
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Fitted to the validation images; None for one-class models, and where one of the labels is absent."""
+        return fit(*self._validation) if self.is_binary else None
+
+    @cached_property
+    def threshold(self) -> float:
+        """By the scores of the validation images, or those that the one-class models have; NaN without any."""
+        if self.is_binary:
+            scores, labels, _ = self._validation
+            return youden_threshold(scores, labels)
+        own = [run.result["models"][run.model].get("threshold") for run in self.runs]
+        return float(np.mean([np.nan if value is None else value for value in own]))
+
+    @cached_property
+    def class_scores(self) -> NDArray[np.float64]:
+        """Scores of the training images of the one class, ascending; empty of a classifier."""
+        if self.is_binary:
+            return np.empty(0)
+        known, labels, _ = self.known_scores("train")
+        return np.sort(known[~labels])
+
+    @cached_property
+    def _validation(self) -> Known:
+        return self.known_scores("validation")
+
+    def known_scores(self, split: str) -> Known:
+        """Return mean scores, labels and patients of a split.
+
+        Raises:
+            NoScoresError: predictions are missing or damaged.
+        """
+        tables = [run.recorded(split) for run in self.runs]
+        scores: NDArray[np.float64] = np.mean([rows["score"].to_numpy(np.float64) for rows in tables], axis=0)
+        first = tables[0]
+        return scores, first["label"].to_numpy() == 1, first["patient"].to_numpy(dtype=str)
+
+
+def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
+    """Return how a study's images are read, and its models by setting, of the runs that are done so far.
+
+    Raises:
+        NothingThereError: no study was started there.
+        UserError: none of its runs is done.
+    """
+    started = StudyFolder(folder).started()
+    runs = StudyFolder(folder).runs
+    found: list[tuple[RunSpec, RunFiles]] = []
+    for spec in started.runs:
+        result = check_result(runs / spec.name, verify=False)
+        if isinstance(result, dict) and result["status"] == "done":
+            found += [(spec, RunFiles(runs / spec.name, name, result)) for name in result["models"]]
+    if not found:
+        raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")
+    return Reading.of(dict(started.pack)), _settings(found)
+
+
+def _settings(found: list[tuple[RunSpec, RunFiles]]) -> tuple[Ensemble, ...]:
+    """Return one ensemble for the models that differ in their seeds alone, in the order of the first of each."""
+    by_setting: dict[tuple[str, str], list[tuple[TrainedModel, RunFiles]]] = {}
+    for spec, files in found:
+        metrics = files.result["models"][files.model]
+        model = TrainedModel(spec, spec.name, files.folder, files.model, metrics, files)
+        by_setting.setdefault((_without_seed(spec), files.model), []).append((model, files))
+    return tuple(
+        Ensemble(tuple(model for model, _ in group), RunBasis(tuple(of for _, of in group), group[0][0].is_binary))
+        for group in by_setting.values()
+    )
+
+
+def _without_seed(spec: RunSpec) -> str:
+    spec = spec.model_copy(update={"seed": 0})
+    if spec.start is not None:
+        baseline = spec.start.baseline.model_copy(update={"seed": 0})
+        spec = spec.model_copy(update={"start": spec.start.model_copy(update={"baseline": baseline})})
+    return spec.run_id
+
+
+def _state(file: Path, expected: str | None) -> dict[str, Tensor]:
+    return model_weights(load_tensors(file, expected)[0])
+
+
+def _last_checkpoint(folder: Path, result: DoneResult) -> Path:
+    """Return the file of the weights after the last step, of which a run that is done keeps no other."""
+    named = folder / layout.CHECKPOINTS / layout.tensors_name(result["samples"])
+    files = tensor_files(folder / layout.CHECKPOINTS)
+    return named if named.exists() or not files else files[-1]
