@@ -93,6 +93,17 @@ def test_a_source_and_a_network_of_another_package(addon: Path, tmp_path: Path) 
     assert "Tiny network" in trained_and_reported(study, addon)
 
 
+def test_a_network_of_timm_next_to_one_of_the_three(
+    write_study: Callable[..., TrialStudy], tmp_path: Path
+) -> None:
+    study = write_study(
+        architectures=["timm/test_resnet", "mobilenet_v1"], stages={"scratch": {"policies": ["constant"]}}
+    )
+    report = trained_and_reported(study, tmp_path)
+    assert "test_resnet (timm)" in report
+    assert "MobileNetV1" in report
+
+
 def test_a_package_that_is_broken_is_named(addon: Path) -> None:
     (addon / "addon.py").write_text("import there_is_no_such_module")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(addon), os.environ.get("PYTHONPATH", "")])}

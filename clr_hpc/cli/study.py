@@ -90,8 +90,32 @@ def check_beforehand(manifest: "Manifest", runs: "Iterable[RunSpec]", results: P
     from clr_hpc.config.given_file import check_writable
     from clr_hpc.data.misfits import check_fit
 
+    runs = tuple(runs)
     check_fit(runs, manifest)
+    _try_networks(runs)
     check_writable(results)
+
+
+def _try_networks(runs: "Iterable[RunSpec]") -> None:
+    """See that networks whose image sizes are not known take those of these runs."""
+    from clr_hpc.config.base import UserError
+    from clr_hpc.config.network import network
+
+    settings = {
+        (spec.architecture, spec.training.image_size, min(spec.training.batch_size, 2))
+        for spec in runs
+        if network(spec.architecture).is_tried and spec.network == spec.architecture
+    }
+    for architecture, size, batch in sorted(settings):
+        from clr_hpc.models.backbones import (
+            refusal,
+        )  # torch takes seconds, and the three built-in ones need no try
+
+        if (reason := refusal(architecture, size, batch)) is not None:
+            raise UserError(
+                f"{architecture} can't be trained with image_size={size}: {reason}; "
+                "give another image_size, or another network"
+            )
 
 
 def make_way(job: "TrainingJob") -> str | None:

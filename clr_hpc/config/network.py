@@ -1,12 +1,19 @@
 """Networks as data, without torch. A new one is an entry of ``NETWORKS``, or another package's entry point.
 
+Every image classifier of timm is there too, as ``timm/NAME``.
+
 An entry point of the group ``clr_hpc.networks`` has the network's name and leads to a ``Network``. Of the packages
 that have one, only that whose network is used is imported.
 """
 
+import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -15,6 +22,9 @@ from clr_hpc.config.base import unknown
 from clr_hpc.config.plugins import load_plugin, plugins
 
 GROUP = "clr_hpc.networks"
+PREFIX = "timm/"
+"""Of an architecture that timm builds: ``timm/resnet18``."""
+_REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class Network:
     compiling_pays_from_pixels: float = 1.4e11
     """Seconds of compiling / seconds it saves per pixel of training images (docs/benchmarks.md). The default
     is the largest value measured."""
+    is_tried: bool = False
+    """Whether its image sizes are not known: it is tried before anything starts."""
 
 
 NETWORKS = {
@@ -75,14 +87,31 @@ def network(name: str) -> Network:
     Raises:
         ValueError: no installed package has it, or its package can't be imported.
     """
+    if name.startswith(PREFIX):
+        return _of_timm(name)
     return NETWORKS.get(name) or _of_another_package(name)
+
+
+@cache
+def _of_timm(name: str) -> Network:
+    check_timm_name(name)
+    model = name.removeprefix(PREFIX)
+    return Network(
+        title=f"{model} (timm)",
+        build="timm:create_model",
+        arguments={"model_name": model, "in_chans": 1},
+        imagenet={"pretrained": True},
+        smallest_image_size=1,
+        smallest_image_size_of_one=0,
+        is_tried=True,
+    )
 
 
 @cache
 def _of_another_package(name: str) -> Network:
     others = plugins(GROUP)
     if name not in others:
-        raise ValueError(unknown("architecture", name, [*NETWORKS, *others]))
+        raise ValueError(unknown("architecture", name, [*NETWORKS, *others, f"{PREFIX}NAME, any network of timm"]))
     found: Network = load_plugin(others[name], lambda value: isinstance(value, Network), "a Network")
     return found
 
@@ -102,3 +131,28 @@ def _known(name: str) -> str:
 
 Architecture = Annotated[str, AfterValidator(_known)]
 """The name of a network."""
+
+
+def check_timm_name(architecture: str) -> None:
+    """See that timm has a network, such as ``timm/resnet18`` or, with a tag of weights, ``timm/resnet18.a1_in1k``.
+
+    Raises:
+        ValueError: the installed timm has none of this name.
+    """
+    name = architecture.removeprefix(PREFIX).partition(".")[0]
+    known = timm_names()
+    if name in known:
+        return
+    nearest = [PREFIX + each for each in difflib.get_close_matches(name, sorted(known), n=3)]
+    remedy = f"did you mean {' or '.join(nearest)}?" if nearest else "timm.list_models() has their names"
+    raise ValueError(f"unknown architecture: {architecture}; timm {version('timm')} has {len(known):,}; {remedy}")
+
+
+@cache
+def timm_names() -> frozenset[str]:
+    """Return what ``timm.list_models()`` returns, from timm's files: importing it imports torch, for seconds."""
+    found = find_spec("timm")
+    assert found is not None
+    folders = [Path(folder, "models") for folder in found.submodule_search_locations or ()]
+    files = (file for folder in folders for file in folder.glob("*.py"))
+    return frozenset(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8")))

@@ -224,7 +224,13 @@ class RunSpec(FrozenSpec):
     @property
     def name(self) -> str:
         """What people read in folders, TensorBoard and tables; ends in the id."""
-        parts = (self.task.name, self.architecture, self.optimizer.name, self.stage, self.policy.name)
+        parts = (
+            self.task.name,
+            self.architecture.replace("/", "-"),
+            self.optimizer.name,
+            self.stage,
+            self.policy.name,
+        )
         return ".".join((*parts, f"seed{self.seed}", self.run_id))
 
 

@@ -1,5 +1,6 @@
 """Networks with one input channel and a given number of outputs."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,41 @@ def build_backbone(architecture: str, outputs: int, initialisation: Initialisati
         built = _make(architecture, num_classes=outputs)
         first = next(name for name, module in built.named_modules() if isinstance(module, nn.Conv2d))
         _take_one_channel(built, first)
-        _redraw_last_layer(built)
+        last = last_layer(built)
+        _redraw(built.get_submodule(last))
     if initialisation.weights == "imagenet":
         pretrained = _imagenet_state(architecture, initialisation.file)
-        _load_all_but_the_last_layer(built, pretrained, first, architecture)
+        _load_all_but_the_last_layer(built, pretrained, first, last, architecture)
     return built
+
+
+def refusal(architecture: str, size: int, batch: int) -> str | None:
+    """Return why a network can't be trained on images of ``size`` pixels a side, None where it can.
+
+    One batch of ``batch`` images goes through it without a value being computed.
+    """
+    try:
+        built = build_backbone(architecture, 1, Initialisation(), seed=0).to("meta").train()
+        logits = built(torch.empty(batch, 1, size, size, device="meta"))
+    except Exception as error:  # whatever somebody else's network raises
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    return None if shape == (batch, 1) else f"it returns {shape}, and a classifier ({batch}, 1)"
+
+
+def last_layer(network: nn.Module) -> str:
+    """Return the name of the layer that gives the logits: the one that timm names, else the last linear one.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    stated: Callable[[], nn.Module] | None = getattr(network, "get_classifier", None)
+    linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
+    wanted = stated() if stated else linear[-1]
+    if not isinstance(wanted, nn.Linear | nn.Conv2d):  # a network for distillation has two
+        raise ValueError("its classifier is not one linear layer")
+    return next(name for name, module in modules.items() if module is wanted)
 
 
 def _make(architecture: str, **arguments: Any) -> nn.Module:
@@ -62,13 +93,13 @@ def _take_one_channel(network: nn.Module, first_convolution: str) -> None:
     network.set_submodule(first_convolution, new)
 
 
-def _redraw_last_layer(network: nn.Module) -> None:
+def _redraw(last: nn.Module) -> None:
     """Draw the last layer as torch draws it, within ± 1 / sqrt(inputs).
 
     timm bounds it by the number of outputs instead: with one output the first logits lie around ± 15, and an epoch
     goes by before the loss is that of a coin.
     """
-    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    assert isinstance(last, nn.Linear | nn.Conv2d)
     last.reset_parameters()
 
 
@@ -92,22 +123,22 @@ def _imagenet_state(architecture: str, file: str | None) -> dict[str, Tensor]:
 
 
 def _load_all_but_the_last_layer(
-    network: nn.Module, pretrained: dict[str, Tensor], first_convolution: str, architecture: str
+    network: nn.Module, pretrained: dict[str, Tensor], first_convolution: str, last: str, architecture: str
 ) -> None:
     own = network.state_dict()
     stem = f"{first_convolution}.weight"
     if stem in pretrained and pretrained[stem].shape[1] == 3:
         pretrained = pretrained | {stem: pretrained[stem].sum(dim=1, keepdim=True)}
-    last_layer = list(own)[-1].rpartition(".")[0] + "."
+    drawn_anew = f"{last}."
     missing = [
         name
         for name, value in own.items()
-        if not name.startswith(last_layer) and (name not in pretrained or pretrained[name].shape != value.shape)
+        if not name.startswith(drawn_anew) and (name not in pretrained or pretrained[name].shape != value.shape)
     ]
     if missing:
         raise InitialisationError(
             f"these weights are not those of {architecture}: {len(missing)} of {len(own)} tensors are missing or "
             f"of another shape, first {missing[0]}; give a state dict of the library's own {architecture}"
         )
-    fitting = {name: pretrained[name] for name in own if not name.startswith(last_layer)}
+    fitting = {name: pretrained[name] for name in own if not name.startswith(drawn_anew)}
     network.load_state_dict(own | fitting)

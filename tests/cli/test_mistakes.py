@@ -100,6 +100,20 @@ MISTAKES = {
     "pathology without images": mistake(
         f"{RUN} --set pack=poor", "no training image with cardiomegaly", "leave this pathology out"
     ),
+    "misspelt network of timm": mistake(
+        f"{RUN} --set architectures=[timm/resnett18]", "timm/resnett18", "did you mean timm/resnet18"
+    ),
+    "image size that a network of timm refuses": mistake(
+        f"{RUN} --set architectures=[timm/vit_tiny_patch16_224]",
+        "timm/vit_tiny_patch16_224 can't be trained with image_size=32",
+        "doesn't match model (224)",
+        "give another image_size",
+    ),
+    "batch of one for a network of timm": mistake(
+        f"{RUN} --set architectures=[timm/resnet18] --set batch_size=1",
+        "timm/resnet18 can't be trained with image_size=32",
+        "Expected more than 1 value",
+    ),
     "batch of one": mistake(
         f"{RUN} --set batch_size=1", "batch_size=1", "needs two images", "raise batch_size to 2"
     ),

@@ -9,7 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from clr_hpc.config.lr_range import RangeTest
-from clr_hpc.config.network import NETWORKS, network
+from clr_hpc.config.network import NETWORKS, network, timm_names
 from clr_hpc.config.optimizer import OPTIMIZERS
 from clr_hpc.config.policy import POLICIES, Triangular, half_cycle_epochs
 from clr_hpc.config.run import Stage
@@ -79,3 +79,16 @@ def test_an_unknown_network_is_named_with_the_nearest() -> None:
 def test_reports_have_a_title_for_every_stage_and_searched_setting() -> None:
     assert set(STAGE_TITLES) == set(get_args(Stage))
     assert set(SETTING_TITLES) == set(Space.model_fields)
+
+
+def test_names_read_from_the_files_of_timm_are_those_that_it_registers() -> None:
+    from timm import list_models
+
+    assert timm_names() == set(list_models())
+
+
+def test_a_network_of_timm_goes_by_its_name_with_or_without_a_tag_of_weights() -> None:
+    assert network("timm/resnet18").title == "resnet18 (timm)"
+    assert network("timm/resnet18.a1_in1k").arguments["model_name"] == "resnet18.a1_in1k"
+    with pytest.raises(ValueError, match=r"timm/resnet; timm .* has 1,\d{3}; did you mean timm/"):
+        network("timm/resnet")

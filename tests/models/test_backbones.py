@@ -5,7 +5,7 @@ import torch
 
 from clr_hpc.config.network import ARCHITECTURES, network
 from clr_hpc.config.run import Initialisation
-from clr_hpc.models.backbones import InitialisationError, build_backbone
+from clr_hpc.models.backbones import InitialisationError, build_backbone, last_layer, refusal
 
 RANDOM = Initialisation()
 
@@ -94,3 +94,44 @@ class _RunsCodeWhenLoaded:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return Path.touch, (str(self.witness),)
+
+
+TIMM = {"timm/test_resnet": "fc", "timm/test_efficientnet": "classifier", "timm/resnetv2_50": "head.fc"}
+
+
+@pytest.mark.parametrize("architecture", TIMM)
+def test_a_network_of_timm_maps_gray_images_to_one_logit_near_zero(architecture: str) -> None:
+    built = build_backbone(architecture, 1, RANDOM, seed=0)
+    assert last_layer(built) == TIMM[architecture]
+    logits = built(torch.randn(4, 1, 64, 64))
+    assert logits.shape == (4, 1)
+    assert logits.abs().max() < 3
+
+
+def test_weights_from_a_file_for_a_network_of_timm(tmp_path: Path) -> None:
+    import timm
+
+    file = tmp_path / "colour.pth"
+    colour = timm.create_model("test_resnet", num_classes=1000)
+    torch.save(colour.state_dict(), file)
+    built = build_backbone("timm/test_resnet", 1, Initialisation(weights="imagenet", file=str(file)), seed=0)
+    own, given = built.state_dict(), colour.state_dict()
+    torch.testing.assert_close(own["conv1.0.weight"], given["conv1.0.weight"].sum(dim=1, keepdim=True))
+    changed = {name for name in own if not torch.equal(own[name], given[name])}
+    assert changed == {"conv1.0.weight", "fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "batch", "reason"),
+    [
+        ("timm/test_resnet", 64, 2, None),
+        ("timm/vit_tiny_patch16_224", 64, 2, "Input height (64) doesn't match model (224)."),
+        ("timm/test_resnet", 16, 1, "Expected more than 1 value per channel"),
+        ("timm/deit_tiny_distilled_patch16_224", 224, 2, "its classifier is not one linear layer"),
+    ],
+)
+def test_a_network_is_tried_without_computing_a_value(
+    architecture: str, size: int, batch: int, reason: str | None
+) -> None:
+    said = refusal(architecture, size, batch)
+    assert said is None if reason is None else reason in str(said)
