@@ -18,6 +18,17 @@ def test_environment_yml_says_what_pyproject_says(repository: Path) -> None:
     assert sorted(pip) == sorted([*project["dependencies"], "--editable .[ray,slurm,tune,dicom]"])
 
 
+def test_what_a_wheel_has_copies_of_lies_where_the_documents_name_it(repository: Path) -> None:
+    links = {"clr_hpc/studies": "jobs", "clr_hpc/places/slurm/site.example.yaml": "slurm/site.example.yaml"}
+    assert {link: (repository / link).resolve() for link in links} == {
+        link: repository / target for link, target in links.items()
+    }
+    data = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
+        "clr_hpc"
+    ]
+    assert [pattern for pattern in data if not list((repository / "clr_hpc").glob(pattern))] == []
+
+
 def test_version_is_written_once(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     assert "version" not in project

@@ -45,7 +45,7 @@ def plan(
     place = find_place(on)
     study = load_study(study_file, tuple(overrides or ()))
     folder = StudyFolder.of(results, study.name)
-    study, manifest = on_its_pack(study)
+    study, manifest = on_its_pack(study, study_file)
     check_beforehand(manifest, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), results)
     checksum = open_manifest(Path(study.pack), verify=False).checksum
     study = with_measured(study, checksum, results)

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clr_hpc.cli.studies import command_for_pack
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:
@@ -56,16 +57,23 @@ def note_change(given: Path, folder: "StudyFolder", study: "Study", checksum: st
         complain(f"note: {given} is not what {folder.path} holds: {change}", "yellow")
 
 
-def on_its_pack(study: "Study") -> "tuple[Study, Manifest]":
+def on_its_pack(study: "Study", file: Path) -> "tuple[Study, Manifest]":
     """Read the manifest of a study's pack, which says what its ``pathologies: all`` are.
+
+    Args:
+        study: whose pack it is.
+        file: the study's own, or its name; its comment may say how the pack is made.
 
     Raises:
         UserError: it can't be read, or has no finding that can be trained.
     """
     from clr_hpc.config.base import UserError
+    from clr_hpc.config.load import find_study
     from clr_hpc.data.manifest import read_manifest
     from clr_hpc.store.pack_record import trainable
 
+    if not Path(study.pack).exists() and (made_by := command_for_pack(find_study(file), study.pack)):
+        raise UserError(f"{study.pack}: the pack of {study.name} is not made yet; make it with: {made_by}")
     manifest = read_manifest(Path(study.pack))
     findings = trainable(manifest.record, study.training.select)
     if study.pathologies == "all" and not findings:

@@ -36,7 +36,7 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     console = terminal()
     study = load_study(study_file, options.changes)
     folder = StudyFolder.of(options.results, study.name)
-    study, manifest = on_its_pack(study)
+    study, manifest = on_its_pack(study, study_file)
     check_beforehand(manifest, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), options.results)
     if options.throughput is not None:
         read_throughput(options.throughput)
@@ -77,7 +77,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     console = terminal()
     study = load_study(study_file, options.changes, "range-test")
     StudyFolder.of(options.results, study.name)  # rejects what it could not be
-    study, manifest = on_its_pack(study)
+    study, manifest = on_its_pack(study, study_file)
     tests = range_test_study(study)
     check_beforehand(manifest, runs_of_one_seed(tests, CHECKSUM_OF_NO_PACK), options.results)
     checksum = _checked_pack(console, tests, place)

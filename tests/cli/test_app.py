@@ -32,7 +32,7 @@ def test_an_error_is_one_line_and_exits_with_two(words: list[str]) -> None:
     command, *rest = words
     done = CliRunner().invoke(app, [command, "nowhere.yaml", *rest])
     assert done.exit_code == 2
-    assert done.output == "error: nowhere.yaml: no such study file; jobs/ has examples\n"
+    assert done.output == "error: nowhere.yaml: no such study file; clr-hpc studies lists examples\n"
 
 
 def test_twice_verbose_shows_the_traceback() -> None:

@@ -48,7 +48,7 @@ SILENT = {"commands": {"sbatch": "exit 1", "sinfo": "echo no controller >&2; exi
 
 MISTAKES = {
     # the study file
-    "wrong path": mistake("run nowhere.yaml", "nowhere.yaml", "no such study file", "jobs/ has examples"),
+    "wrong path": mistake("run nowhere.yaml", "nowhere.yaml", "no such study file", "clr-hpc studies lists"),
     "folder given": mistake("run folder", "folder", "it is a folder, not a file", "name a study file"),
     "pack given for a study": mistake("run pack", "pack", "it is a pack, not a file", "name a study file"),
     "folder of a study given": mistake(
@@ -61,7 +61,7 @@ MISTAKES = {
     "name too long": mistake(f"run {'x' * 300}", "xxx", "the name is too long", "shorten it"),
     "no YAML": mistake("run tab.yaml", "tab.yaml", "not YAML: line 2, column 1"),
     "key twice": mistake("run twice.yaml", "twice.yaml", "'name' is there twice, in lines 1 and 2", "drop one"),
-    "no mapping": mistake("run list.yaml", "list.yaml", "a study is a mapping of keys", "jobs/ has examples"),
+    "no mapping": mistake("run list.yaml", "list.yaml", "a study is a mapping of keys", "clr-hpc studies lists"),
     "misspelt key": mistake("run misspelt.yaml", "'epoch'", "unknown key of Training", "did you mean 'epochs'?"),
     "wrong type": mistake("run type.yaml", "training.epochs", "a valid integer", "it is 'two'"),
     "key missing": mistake("run missing.yaml", "missing.yaml", "rates: Field required"),
