@@ -21,6 +21,7 @@ from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
 from clr_hpc.cli.predict import predict
+from clr_hpc.cli.schema import schema
 from clr_hpc.cli.studies import studies
 from clr_hpc.cli.study import find_folder
 from clr_hpc.cli.train import range_test, run
@@ -158,6 +159,7 @@ def inspect(
 
 
 app.command()(studies)
+app.command()(schema)
 app.command(cls=Command)(plan)
 app.command(cls=Command)(run)
 app.command()(tune)

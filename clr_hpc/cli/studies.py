@@ -15,14 +15,17 @@ def studies(
     from clr_hpc.cli.display.terminal import plain, terminal
     from clr_hpc.config.base import UserError, unknown
     from clr_hpc.config.expand import expand
-    from clr_hpc.config.load import load_study, shipped_studies
+    from clr_hpc.config.load import SHIPPED, load_study, shipped_studies
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
 
     files = shipped_studies()
     if name is not None:
         if name not in files:
             raise UserError(unknown("study", name, list(files)))
-        typer.echo(files[name].read_text(encoding="utf-8"), nl=False)
+        # a copy may lie anywhere, so its editor needs the whole path
+        schema = SHIPPED / "study.schema.json"
+        text = files[name].read_text(encoding="utf-8")
+        typer.echo(text.replace(f"$schema={schema.name}", f"$schema={schema}", 1), nl=False)
         return
     from rich.table import Table
 

@@ -1,8 +1,14 @@
 """The one base of every spec: frozen, and an unknown key is an error that names the nearest known one."""
 
+import ast
 import difflib
+import inspect
+import re
 import reprlib
+import textwrap
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,6 +23,20 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = LONGEST_VALUE
 
 class UserError(Exception):
     """What a user can set right: the message gives the value, the rule and the remedy. A command prints it."""
+
+
+@dataclass(frozen=True)
+class Also:
+    """Words that may stand in a file in place of what a field's type says; a validator turns them into that.
+
+    This changes the JSON schema only.
+    """
+
+    words: tuple[str, ...]
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the schema of the field."""
+        return {"anyOf": [{"enum": [*self.words]}, handler(core_schema)]}
 
 
 class FrozenSpec(BaseModel):
@@ -34,6 +54,42 @@ class FrozenSpec(BaseModel):
                 if _has_truth_value(value) and key in _numbers_of(cls):
                     raise ValueError(f"{key}={shown(value)}: true and false are no numbers here; write the number")
         return values
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any, /) -> dict[str, Any]:
+        """Return the JSON schema, in which each key has its docstring; editors show it."""
+        schema: dict[str, Any] = handler(core_schema)
+        described = handler.resolve_ref_schema(schema)
+        described["description"] = _for_editors(cls.__doc__ or "")
+        for name, key in described.get("properties", {}).items():
+            key.pop("title", None)  # the name in capitals
+            if name in (docs := field_docs(cls)):
+                key["description"] = _for_editors(docs[name])
+            if name in ("name", "kind") and "const" in key:  # says which model of a union a mapping is
+                described["required"] = [name, *described.get("required", [])]
+        return schema
+
+
+@cache
+def field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstring of each field of a model that has one, those of its base classes included."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__):
+        if issubclass(each, FrozenSpec):
+            (node,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            assert isinstance(node, ast.ClassDef)
+            for field, after in pairwise(node.body):
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                    match after:
+                        case ast.Expr(value=ast.Constant(value=str(text))):
+                            found[field.target.id] = inspect.cleandoc(text)
+    return found
+
+
+def _for_editors(docstring: str) -> str:
+    """Return a docstring as Markdown, in the words of a file, where a key is left out and not None."""
+    text = inspect.cleandoc(docstring).replace("``", "`")
+    return re.sub(r"(^|\. )None: ", r"\1Without it: ", text).replace("None: ", "without it: ")
 
 
 def _has_truth_value(value: Any) -> bool:

@@ -6,7 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from clr_hpc.config.base import FrozenSpec, Seed, unknown
 from clr_hpc.config.network import Architecture
-from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
+from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer, OptimizerName
 from clr_hpc.config.pathologies import checked_finding
 from clr_hpc.config.policy import Ramp
 from clr_hpc.config.task import Task
@@ -19,7 +19,9 @@ class RatesTested(FrozenSpec):
     """The rates that a range test goes through."""
 
     lr_min: PositiveFloat
+    """The rate at the beginning."""
     lr_max: PositiveFloat
+    """The rate at the end."""
 
     @model_validator(mode="after")
     def _goes_up(self) -> "RatesTested":
@@ -32,11 +34,13 @@ class RangeTest(FrozenSpec):
     """How a study's LR range tests are made."""
 
     scale: Literal["exponential", "linear"] = "exponential"
-    rates: dict[str, RatesTested] = Field(default={})
+    """``exponential``: as long in each decade of rates. ``linear``: for bounds close together."""
+    rates: dict[OptimizerName, RatesTested] = Field(default={})
     """Ranges by optimizer; the default is the ``lr_range`` of the optimizer's class."""
     epochs: PositiveInt = 6
     """The rate rises through the whole range in this time. A test needs some hundred steps."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1, max_length=1000)
+    """A test is made with each, and the range is taken from all of them."""
     pathology: str | None = None
     """The pathology whose classifier represents all binary ones; None: the study's first."""
 
@@ -72,11 +76,15 @@ class MeasuredRates(FrozenSpec):
     """What range tests suggest for one architecture, optimizer and kind of learner."""
 
     architecture: Architecture
+    """The network that was tested."""
     optimizer: Optimizer
+    """The optimizer that was tested."""
     task: Task
     """The task that was tested. A binary one represents all binary tasks, a one-class one itself."""
     lr_min: PositiveFloat
+    """The lowest rate of waves."""
     lr_max: PositiveFloat
+    """The highest rate of waves."""
     lr: PositiveFloat
     """The rate of constant and decaying policies, which start at their highest."""
     tests: tuple[str, ...]

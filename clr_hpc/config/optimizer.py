@@ -5,7 +5,7 @@ The learning rate is not here: it is the policy's.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, WithJsonSchema
 
 from clr_hpc.config.base import FrozenSpec, by_name
 
@@ -26,6 +26,7 @@ class _Optimizer(FrozenSpec):
     """Whether it has a momentum, or beta1, that a policy can cycle."""
 
     weight_decay: NonNegativeFloat = 0.0
+    """An L2 penalty on the weights; AdamW keeps it apart from the gradient."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of ``torch_class`` besides the rate and ``weight_decay``."""
@@ -41,7 +42,9 @@ class Sgd(_Optimizer):
 
     name: Literal["sgd"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step that is added to the next one."""
     nesterov: bool = False
+    """Whether the momentum is Nesterov's."""
 
     def arguments(self) -> dict[str, Any]:
         return {"momentum": self.momentum, "nesterov": self.nesterov, "fused": True}
@@ -52,8 +55,11 @@ class _AdamFamily(_Optimizer):
 
     name: str
     beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the mean of gradients, Adam's momentum."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the mean of squared gradients."""
     epsilon: PositiveFloat = 1e-8
+    """Added to the denominator of a step."""
 
     def arguments(self) -> dict[str, Any]:
         return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
@@ -87,8 +93,11 @@ class RmsProp(_Optimizer):
 
     name: Literal["rmsprop"] = "rmsprop"
     momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the last step that is added to the next one."""
     smoothing: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the mean of squared gradients."""
     epsilon: PositiveFloat = 1e-8
+    """Added to the denominator of a step."""
 
     def arguments(self) -> dict[str, Any]:
         return {"alpha": self.smoothing, "momentum": self.momentum, "eps": self.epsilon}
@@ -104,6 +113,7 @@ class Adagrad(_Optimizer):
 
     name: Literal["adagrad"] = "adagrad"
     epsilon: PositiveFloat = 1e-10
+    """Added to the denominator of a step."""
 
     def arguments(self) -> dict[str, Any]:
         return {"eps": self.epsilon}
@@ -113,3 +123,4 @@ Optimizer = Annotated[Sgd | Adam | AdamW | RmsProp | Adagrad, Field(discriminato
 """Any optimizer; in YAML its ``name`` says which."""
 
 OPTIMIZERS: dict[str, type[_Optimizer]] = by_name(Optimizer)
+OptimizerName = Annotated[str, WithJsonSchema({"type": "string", "enum": [*OPTIMIZERS]})]

@@ -28,6 +28,7 @@ class _Policy(FrozenSpec):
     """Whether the rate moves between two bounds; else it starts at its highest."""
 
     lr_max: PositiveFloat
+    """The highest rate. In a study it may be left to ``rates``."""
 
     def rate(self, progress: float) -> float:
         """Return the rate after ``progress`` epochs; it may round to a hair above ``lr_max``."""
@@ -69,6 +70,7 @@ class _Policy(FrozenSpec):
 
 class _Bounded(_Policy):
     lr_min: float = Field(ge=0)
+    """The lowest rate. In a study it may be left to ``rates``."""
 
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> Self:
@@ -86,7 +88,9 @@ class _Cyclical(_Bounded):
     is_cyclical = True
 
     momentum_min: float | None = Field(default=None, ge=0, lt=1)
+    """Momentum (or beta1) where the rate is highest; without it momentum stays."""
     momentum_max: float | None = Field(default=None, ge=0, lt=1)
+    """Momentum (or beta1) where the rate is lowest."""
 
     @model_validator(mode="after")
     def _momenta_come_in_pairs(self) -> Self:
@@ -122,6 +126,7 @@ class _Wave(_Cyclical):
 
     name: str
     half_cycle_epochs: PositiveFloat
+    """Epochs from the foot of a wave to its peak. A study may leave it out: about four cycles per stage."""
 
     @property
     def cycle_epochs(self) -> float:
@@ -162,7 +167,9 @@ class Step(_Policy):
 
     name: Literal["step"] = "step"
     step_epochs: PositiveFloat
+    """Epochs between two drops."""
     gamma: float = Field(default=0.1, gt=0, lt=1)
+    """Factor of each drop."""
 
     def rate(self, progress: float) -> float:
         drops = math.floor(progress / self.step_epochs + _BOUNDARY_SLACK)
@@ -176,6 +183,7 @@ class Exponential(_Policy):
 
     name: Literal["exponential"] = "exponential"
     gamma: float = Field(default=0.9, gt=0, lt=1)
+    """Factor per epoch."""
 
     def rate(self, progress: float) -> float:
         return self.lr_max * math.pow(self.gamma, progress)
@@ -188,6 +196,7 @@ class InverseTime(_Policy):
 
     name: Literal["inverse_time"] = "inverse_time"
     decay: PositiveFloat = 0.5
+    """Per epoch; after ``1 / decay`` epochs the rate has halved."""
 
     def rate(self, progress: float) -> float:
         return self.lr_max / (1 + self.decay * progress)
@@ -200,7 +209,9 @@ class Cosine(_Bounded):
 
     name: Literal["cosine"] = "cosine"
     lr_min: float = Field(default=0.0, ge=0)
+    """The rate at the end."""
     total_epochs: PositiveFloat
+    """Epochs of the fall; a study may leave it out: those of the stage."""
 
     def rate(self, progress: float) -> float:
         return self.lr_min + (self.lr_max - self.lr_min) * _half_cosine(progress / self.total_epochs)
@@ -226,12 +237,13 @@ class Triangular2(_Wave):
 
 
 class Triangular2Modified(_Wave):
-    """Waves whose height halves down to ``floor`` of the first; docs/reference/policies.md."""
+    """Waves whose height halves after every cycle, down to ``floor`` of the first."""
 
     title = "Modified triangular2"
 
     name: Literal["triangular2_modified"] = "triangular2_modified"
     floor: float = Field(default=0.25, gt=0, le=1)
+    """Lowest height of a wave, as a share of the first."""
 
     def envelope(self, progress: float) -> float:
         return max(self.floor, math.exp2(-(progress // self.cycle_epochs)))
@@ -244,6 +256,7 @@ class ExpRange(_Wave):
 
     name: Literal["exp_range"] = "exp_range"
     gamma: float = Field(default=0.95, gt=0, le=1)
+    """Factor per epoch on a wave's height."""
 
     def envelope(self, progress: float) -> float:
         return math.pow(self.gamma, progress)
@@ -256,7 +269,9 @@ class OneCycle(_Cyclical):
 
     name: Literal["one_cycle"] = "one_cycle"
     total_epochs: PositiveFloat
+    """Epochs of the cycle; a study may leave it out: those of the stage."""
     warmup_fraction: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the cycle in which the rate rises."""
     final_divisor: float = Field(default=1e4, ge=1)
     """The rate ends at ``lr_min / final_divisor``."""
 
@@ -294,6 +309,7 @@ class Ramp(_Bounded):
 
     name: Literal["ramp"] = "ramp"
     total_epochs: PositiveFloat
+    """Epochs of the rise."""
     scale: Literal["exponential", "linear"] = "exponential"
     """``exponential``: as long in each decade of rates. ``linear``: as Smith did, for bounds close together."""
 

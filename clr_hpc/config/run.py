@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from clr_hpc.config.base import FrozenSpec, Seed, shown
+from clr_hpc.config.base import Also, FrozenSpec, Seed, shown
 from clr_hpc.config.network import Architecture, network
 from clr_hpc.config.optimizer import Optimizer
 from clr_hpc.config.policy import Policy, Ramp
@@ -29,7 +29,7 @@ class Augmentation(FrozenSpec):
     """Random transforms of a training image, drawn each time it is seen. All zero: none."""
 
     flip_probability: float = Field(default=0.0, ge=0, le=1)
-    """Of being mirrored, which exchanges left and right: a chest film becomes that of another patient."""
+    """Probability of being mirrored, which exchanges left and right: a film becomes that of another patient."""
     rotation_degrees: float = Field(default=7.0, ge=0, le=45)
     """Largest angle; drawn uniformly from ± this."""
     shift_fraction: float = Field(default=0.05, ge=0, le=0.5)
@@ -44,13 +44,16 @@ class Normalisation(FrozenSpec):
     """What a model sees is ``(pixel / 255 - mean) / std``."""
 
     mean: float = Field(default=0.5, ge=0, le=1)
+    """Subtracted from pixels between 0 and 1."""
     std: PositiveFloat = 0.25
+    """What the difference is divided by."""
 
 
 class Initialisation(FrozenSpec):
     """The weights that training starts from."""
 
     weights: Literal["random", "imagenet"] = "random"
+    """``imagenet``: those of the library that the network is from."""
     file: str | None = None
     """A state dict of the library's own model, for machines without a network; None: the library downloads."""
 
@@ -68,6 +71,7 @@ class RateScaling(FrozenSpec):
     """
 
     rule: Literal["linear"] = "linear"
+    """Rates grow in proportion to the batch."""
     reference_batch_size: PositiveInt
     """The batch size that the policy's rates are meant for."""
 
@@ -75,7 +79,7 @@ class RateScaling(FrozenSpec):
 class Selection(FrozenSpec):
     """Which images of a pack are used, for training and for measuring."""
 
-    view: tuple[str, ...] = Field(min_length=1)
+    view: Annotated[tuple[str, ...], Also(("frontal",))] = Field(min_length=1)
     """Views as the pack has them; in YAML ``frontal`` is AP and PA."""
 
     @field_validator("view", mode="before")
@@ -92,26 +96,33 @@ class Training(FrozenSpec):
     """How long and on what a model is trained: all that is neither task, model, optimizer nor policy."""
 
     epochs: PositiveInt
+    """Passes over the training images, where a stage does not say."""
     batch_size: PositiveInt = 32
+    """Images per step, over all processes of a run."""
     image_size: PositiveInt = 224
     """Pixels a side that the model sees; the pack's images are shrunk to it by area."""
     class_imbalance: Literal["none", "pos_weight", "balanced_sampling"] = "pos_weight"
-    """``pos_weight``: a positive weighs negatives / positives. ``balanced_sampling``: both drawn equally often."""
+    """How rare positives are made up for. ``pos_weight``: a positive weighs negatives / positives.
+    ``balanced_sampling``: both are drawn equally often."""
     augmentation: Augmentation = Augmentation()
+    """Random transforms of training images."""
     normalisation: Normalisation = Normalisation()
+    """How pixels become what a network sees."""
     initialisation: Initialisation = Initialisation()
+    """The weights that training starts from."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16``: autocast; weights and optimizer stay float32."""
+    """Number format of the computation. ``bfloat16``: autocast; weights and optimizer stay float32."""
     early_stop_epochs: PositiveInt | None = None
-    """Stop after this many epochs without a lower validation loss; None never does."""
+    """Epochs without a lower validation loss after which a run stops; None: it never does."""
     measure_training_split_every: PositiveInt = 1
-    """Epochs; and after the last one. Validation is measured each epoch, whatever this says."""
+    """Epochs between measurements of the training split, which is measured after the last one, too. Validation is
+    measured each epoch."""
     gradient_clip_norm: NonNegativeFloat = 0.0
     """Largest L2 norm of the gradient; 0 does not clip."""
     rate_scaling: RateScaling | None = None
-    """None: the policy's rates are taken as they are, whatever the batch size."""
+    """Rates that grow with the batch; None: rates are taken as they are, whatever the batch size."""
     select: Selection | None = None
-    """None: all images of the pack."""
+    """Which images of the pack are used; None: all."""
 
     def rate_scale(self, batch_size: int) -> float:
         """Return what every rate of the policy is multiplied by.

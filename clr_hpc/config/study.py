@@ -15,12 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from clr_hpc.config.base import FrozenSpec, Seed, shown, unknown
+from clr_hpc.config.base import Also, FrozenSpec, Seed, shown, unknown
 from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
 from clr_hpc.config.network import Architecture
-from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer
+from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer, OptimizerName
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, checked_finding
-from clr_hpc.config.policy import POLICIES
+from clr_hpc.config.policy import POLICIES, Ramp
 from clr_hpc.config.run import Training
 from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
 from clr_hpc.config.tune import Tuning
@@ -30,7 +30,9 @@ class Rates(FrozenSpec):
     """The learning rates between which policies move with one optimizer; in YAML also ``auto`` for both."""
 
     lr_min: Annotated[float, Field(ge=0)] | Literal["auto"]
+    """The lowest rate, at which waves begin and end; ``auto``: measured by an LR range test."""
     lr_max: PositiveFloat | Literal["auto"]
+    """The highest rate, at which decaying and constant policies begin; ``auto``: measured by an LR range test."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,13 +40,36 @@ class Rates(FrozenSpec):
         return {"lr_min": AUTO, "lr_max": AUTO} if value == AUTO else value
 
 
+class _CompletedLater:
+    """The JSON schema of a policy in a study: a name, or a mapping that may leave out what the study completes."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(core_schema: Any, handler: Any) -> dict[str, Any]:
+        kinds = {name: kind for name, kind in POLICIES.items() if kind is not Ramp}
+        schemas = {name: kind.model_json_schema() for name, kind in kinds.items()}
+        for name, schema in schemas.items():
+            completed = {"lr_min", "lr_max", *kinds[name].defaults(1)}
+            schema["required"] = [key for key in schema["required"] if key not in completed]
+            for key in {"lr_min", "lr_max"} & schema["properties"].keys():
+                rate = schema["properties"][key]
+                schema["properties"][key] = {
+                    "description": rate.pop("description"),
+                    "anyOf": [{"const": AUTO}, rate],
+                }
+        return {"anyOf": [{"enum": [*kinds]}, {"oneOf": [*schemas.values()]}]}
+
+
+PolicyOfStudy = Annotated[dict[str, Any], _CompletedLater()]
+"""A policy as a study's file has it; ``clr_hpc.config.expand`` completes it."""
+
+
 class StageOfStudy(FrozenSpec):
     """The policies of one stage and how long it trains."""
 
-    policies: tuple[dict[str, Any], ...]
-    """``{name: ..., ...}``; rates and total_epochs may be left to the study."""
+    policies: tuple[PolicyOfStudy, ...]
+    """Names, or mappings with a name; rates and lengths may be left to the study."""
     epochs: PositiveInt | None = None
-    """None: ``training.epochs``."""
+    """Epochs of each run of the stage; None: ``training.epochs``."""
     early_stop: bool = True
     """Whether ``training.early_stop_epochs``, if given, may end its runs; else all of them train equally long."""
 
@@ -72,8 +97,10 @@ class Retraining(StageOfStudy):
     """Each baseline is trained further with each of these policies and, as their control, with its own."""
 
     weights: Literal["last", "best"] = "last"
+    """The baseline's weights to start from: its ``last``, or the ``best`` by validation loss."""
     optimizer: Literal["fresh", "continued"] = "fresh"
-    control: Literal["as_baseline", "rate_matched"] | dict[str, PositiveFloat] = "as_baseline"
+    """``continued``: with the momenta that the baseline ended with."""
+    control: Literal["as_baseline", "rate_matched"] | dict[OptimizerName, PositiveFloat] = "as_baseline"
     """``as_baseline``: with the baseline's rates. ``rate_matched``: for each highest rate of the policies, a
     control with that one, so that only the form of the rate differs. A mapping: the control's highest rate by
     optimizer, such as a search finds it."""
@@ -83,8 +110,11 @@ class Stages(FrozenSpec):
     """What is trained after what."""
 
     baseline: StageOfStudy | None = None
+    """The first training, with a decaying rate."""
     retrain: Retraining | None = None
+    """Training that starts from the baseline's weights, each time with a control."""
     scratch: StageOfStudy | None = None
+    """Training from the initial weights, without a sequel."""
     range_test: bool = False
     """Only LR range tests, as ``clr-hpc range-test`` sets it; ``Study.range_test`` configures them."""
 
@@ -116,7 +146,7 @@ class Question(FrozenSpec):
     policies: tuple[str, ...] | Literal["cyclical"] = "cyclical"
     """Names of policies of ``stages.retrain`` that are compared with the control."""
     measure: Literal["auroc"] = "auroc"
-    """On the test split, mean over the pathologies."""
+    """What is compared: on the test split, the mean over the pathologies."""
     margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     """Smaller differences in either direction count as equivalent."""
 
@@ -129,8 +159,11 @@ class OneClassOfStudy(FrozenSpec):
     """One class that is learned from its own images, by several methods."""
 
     normal: str = NO_FINDING
-    methods: tuple[OneClassMethod, ...]
+    """The one class: ``no_finding`` or a finding."""
+    methods: tuple[Annotated[OneClassMethod, Also(tuple(ONE_CLASS_METHODS))], ...]
+    """Names, or mappings that change some of a method's settings."""
     threshold_quantile: float = 0.95
+    """Quantile of the training images' scores; an image above it is called anomalous."""
     features_of: str | None = None
     """The pathology whose binary baselines give the features that one-class SVM and the like are fitted to."""
 
@@ -164,13 +197,19 @@ class Study(FrozenSpec):
     pathologies: tuple[str, ...] | Literal["all"] = PATHOLOGIES
     """Findings of the binary classifiers; ``all``: those of the pack that can be trained."""
     one_class: tuple[OneClassOfStudy, ...] = ()
+    """Classes of images that are learned from their own images alone."""
     architectures: tuple[Architecture, ...] = ("mobilenet_v1",)
-    optimizers: tuple[Optimizer, ...]
-    rates: dict[str, Rates]
+    """Networks, by name."""
+    optimizers: tuple[Annotated[Optimizer, Also(tuple(OPTIMIZERS))], ...]
+    """Names, or mappings that change some of an optimizer's settings."""
+    rates: dict[OptimizerName, Annotated[Rates, Also((AUTO,))]]
     """Rates by optimizer, since optimizers need different ones. A policy's own rates win."""
     stages: Stages
+    """What is trained after what, and with which policies."""
     seeds: tuple[Seed, ...] = (0,)
+    """Each model is trained once per seed; several seeds show how far results vary between trainings."""
     training: Training
+    """What all runs share: batch, images, augmentation, initial weights."""
     question: Question = Question()
     """What the study is made to answer; ``clr-hpc run`` writes it into the study's folder."""
     tune: Tuning | None = None

@@ -30,6 +30,7 @@ class DeepSvdd(_Method):
     nu: Nu = 0.1
     """Soft boundary only: the share of training images outside the radius."""
     outputs: PositiveInt = 32
+    """Dimensions of the space in which the distance is measured."""
     pretraining_epochs: NonNegativeInt = 0
     """Epochs of training the network as an autoencoder's encoder first."""
 
@@ -74,6 +75,7 @@ class IsolationForest(_EmbeddingMethod):
 
     name: Literal["isolation_forest"] = "isolation_forest"
     trees: PositiveInt = 200
+    """Number of trees."""
 
 
 class NearestNeighbours(_EmbeddingMethod):
@@ -83,6 +85,7 @@ class NearestNeighbours(_EmbeddingMethod):
 
     name: Literal["nearest_neighbours"] = "nearest_neighbours"
     neighbours: PositiveInt = 5
+    """How many of the nearest training images are averaged."""
 
 
 EmbeddingMethod = OneClassSvm | IsolationForest | NearestNeighbours
@@ -99,6 +102,7 @@ class BinaryTask(FrozenSpec):
 
     kind: Literal["binary"] = "binary"
     pathology: str
+    """The finding."""
 
     @field_validator("pathology")
     @classmethod
@@ -126,6 +130,7 @@ class OneClassTask(FrozenSpec):
     normal: str = NO_FINDING
     """The one class: ``no_finding`` or a finding."""
     method: OneClassMethod
+    """How it is learned."""
     threshold_quantile: float = Field(default=0.95, gt=0, lt=1)
     """Quantile of the training images' scores; an image above it is called anomalous."""
 

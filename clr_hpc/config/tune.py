@@ -15,8 +15,11 @@ class Range(FrozenSpec):
     """All numbers between two bounds."""
 
     low: float = Field(ge=0)
+    """The lowest number."""
     high: float
+    """The highest number."""
     scale: Literal["linear", "log"] = "linear"
+    """``log``: each decade is as likely; for rates and weight decay."""
     points: int = Field(default=3, ge=2)
     """Values that a grid search takes from the range, both ends included; other searches take any value."""
 
@@ -33,19 +36,26 @@ class UpToWhatFits(FrozenSpec):
     """Batch sizes ``low``, twice that, four times that, and so on, and last the largest that the memory takes."""
 
     low: PositiveInt
+    """The smallest batch size."""
     high: Literal["fits"]
+    """``fits``: what memory takes is measured first."""
 
 
 class Space(FrozenSpec):
     """The settings that are searched. A list gives the values to choose from; other settings keep their values."""
 
     batch_size: tuple[PositiveInt, ...] | UpToWhatFits | None = None
+    """Images per step."""
     lr_max: tuple[float, ...] | Range | None = None
+    """The policy's highest rate."""
     lr_min: tuple[float, ...] | Range | None = None
+    """The policy's lowest rate."""
     lr_min_fraction: tuple[float, ...] | Range | None = None
     """``lr_min`` as a part of ``lr_max``: for ranges of both that would overlap."""
     half_cycle_epochs: tuple[float, ...] | Range | None = None
+    """Epochs from the foot of a wave to its peak."""
     weight_decay: tuple[float, ...] | Range | None = None
+    """That of the optimizer."""
 
     @field_validator("*")
     @classmethod
@@ -80,7 +90,9 @@ class EarlyStopping(FrozenSpec):
     """
 
     min_epochs: PositiveInt = 1
+    """Epochs after which a trial pauses first."""
     reduction: int = Field(default=3, ge=2)
+    """One in how many trials continues after a pause."""
 
     def rungs(self, epochs: int) -> tuple[int, ...]:
         """Return after how many epochs trials of ``epochs`` epochs pause; the last number is their end."""
@@ -96,25 +108,29 @@ class Tuning(FrozenSpec):
     """A search for the settings with which one of the study's models trains best."""
 
     search: SearchName = "random"
+    """How settings are proposed. Other than grid and random need an extra: optuna, hyperopt or smac."""
     space: Space
+    """The settings that are searched."""
     trials: PositiveInt | None = None
     """How many settings are tried; a grid search may leave it out and tries all of the grid."""
     search_seed: Seed = 0
+    """Seed of what the search draws."""
     seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] | None = None
     """Each setting is trained with each of these; None: with the study's."""
     objective: Literal["auroc", "loss"] = "auroc"
-    """Measured on the validation split at the end of training; the mean over the seeds."""
+    """What is best: measured on the validation split at the end of training; the mean over the seeds."""
     stage: Literal["baseline", "retrain", "scratch"] | None = None
-    """None: ``baseline`` where the study has it, else ``scratch``."""
+    """Stage that is searched; None: ``baseline`` where the study has it, else ``scratch``."""
     policy: str | None = None
     """The name of the stage's policy whose settings are searched; None: its first."""
     task: str | None = None
     """A pathology of the study, or the name of a one-class task; None: its first."""
     architecture: str | None = None
-    """None: the study's first."""
+    """Network that is trained; None: the study's first."""
     optimizer: str | None = None
-    """None: the study's first."""
+    """Optimizer that trains it; None: the study's first."""
     early_stopping: EarlyStopping | None = None
+    """Ends bad trials after a few epochs; without it all are trained to their end."""
 
     @model_validator(mode="after")
     def _a_search_ends(self) -> "Tuning":

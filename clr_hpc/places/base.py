@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from clr_hpc.config.base import UserError, unknown
+from clr_hpc.config.base import FrozenSpec, UserError, unknown
 from clr_hpc.config.plugins import load_plugin, plugins
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
@@ -250,6 +250,8 @@ class Place(ABC):
     """What to do in place of giving an option that it does not take."""
     waits: ClassVar[bool] = True
     """Whether ``run`` trains and returns when all runs have ended; else it submits them."""
+    site: ClassVar[type[FrozenSpec] | None] = None
+    """What its site file holds; None where it has none."""
     ray_lanes: ClassVar[bool] = False
     """Whether it trains in lanes of Ray, which a plan may give several workers or a part of a GPU."""
 

@@ -19,7 +19,8 @@ def told(*words: str) -> str:
 def test_the_list_has_every_study_of_jobs_and_prints_one(repository: Path) -> None:
     listed = {line.split()[0] for line in told("studies").splitlines() if "packs/" in line}
     assert listed == {file.stem for file in (repository / "jobs").glob("*.yaml")}
-    assert told("studies", "tune") == (repository / "jobs" / "tune.yaml").read_text()
+    _, _, rest = (repository / "jobs" / "tune.yaml").read_text().partition("\n")
+    assert told("studies", "tune").partition("\n")[2] == rest
     assert "did you mean 'quickstart'?" in told("studies", "quikstart")
 
 

@@ -40,6 +40,7 @@ class Slurm(Place):
 
     name = "slurm"
     waits = False
+    site = Site
     options = frozenset({"site", "shape", "nodes", "parallel", "accept_changes", "lanes", "workers_per_lane"})
     instead: ClassVar[Mapping[str, str]] = {
         "cohort": "set runs_at_once in the site file",

@@ -18,23 +18,26 @@ class SiteError(UserError):
 
 
 class Site(FrozenSpec):
-    """A cluster as this project uses it; ``slurm/site.example.yaml`` explains each key."""
+    """What jobs of all studies need on one SLURM cluster."""
 
     partition: str | None = None
-    """None: the cluster's default, as with account, qos and constraint."""
+    """Partition that jobs are submitted to; None: the cluster's default."""
     account: str | None = None
+    """Account that is charged; None: the cluster's default."""
     qos: str | None = None
+    """Quality of service; None: the cluster's default."""
     constraint: str | None = None
+    """Features that nodes must have, such as ``a100``; None: any nodes."""
     gpus: NonNegativeInt = 0
     """GPUs of one array task, all on one node, or of each node of an allocation."""
     cpus: PositiveInt
-    """The same."""
+    """CPU cores of one array task, all on one node, or of each node of an allocation."""
     memory_gb: PositiveFloat | None = None
-    """The same; None: what the cluster gives by default."""
+    """Memory of the same; None: what the cluster gives by default."""
     nodes: PositiveInt | None = None
-    """The most of an allocation; None: as many as ``--nodes`` asks for."""
+    """Most nodes of an allocation; None: as many as ``--nodes`` asks for."""
     time_limit_minutes: PositiveInt
-    """Of one start of a job; a job that advances is queued again as often as it takes."""
+    """Time limit of one start of a job; a job that advances is queued again as often as it takes."""
     signal_seconds: int = Field(default=90, ge=15)
     """Seconds before the time limit at which a job is signalled to save and requeue."""
     runs_at_once: PositiveInt | None = None
@@ -42,13 +45,13 @@ class Site(FrozenSpec):
     parallel: PositiveInt | None = None
     """Array tasks of a study without ``--parallel``; None: one for each baseline and what follows it."""
     shared_folder: Path
-    """On the disk that all nodes see; results must lie in it."""
+    """Folder on a disk that all nodes see; results must lie in it."""
     setup: tuple[str, ...] = ()
     """Lines of shell before Python starts."""
     container: str | None = None
     """What runs a command inside a container: ``apptainer exec --nv image.sif``."""
     python: str | None = None
-    """None: the Python that submits, or ``python`` of the container."""
+    """The Python that has clr_hpc; None: the one that submits, or ``python`` of the container."""
     baseline_wait_seconds: NonNegativeInt = 600
     """Limit to the wait of an array task for another one's baseline, after which it gives its node back."""
     extra: dict[str, str | int | bool] = Field(default_factory=dict)
