@@ -1,7 +1,7 @@
 """The models of one setting over its seeds: their mean score, how far they differ, and what it means."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from clr_hpc.config.base import UserError
 from clr_hpc.inference.calibration import Calibration
 from clr_hpc.inference.model import TrainedModel
 
-Known = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]
-"""Scores, labels and patients ``(N,)``."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class NoScoresError(UserError):
@@ -36,8 +36,8 @@ class Basis(Protocol):
         """Scores ``(N,)`` of the training images of the one class, ascending; empty of a classifier."""
         ...
 
-    def known_scores(self, split: str) -> Known:
-        """As ``Ensemble.known_scores``."""
+    def known_rows(self, split: str) -> "pd.DataFrame":
+        """As ``Ensemble.known_rows``."""
         ...
 
 
@@ -92,10 +92,19 @@ class Ensemble:
         known = self.basis.class_scores
         return np.searchsorted(known, scores) / max(len(known), 1)
 
-    def known_scores(self, split: str) -> Known:
+    def known_scores(self, split: str) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
         """Return mean scores, labels and patients ``(N,)`` of the split's images, as the runs have recorded them.
 
         Raises:
-            NoScoresError: predictions are missing or damaged, or not in the bundle.
+            NoScoresError: as ``known_rows``.
         """
-        return self.basis.known_scores(split)
+        rows = self.known_rows(split)
+        return rows["score"].to_numpy(), rows["label"].to_numpy() == 1, rows["patient"].to_numpy(dtype=str)
+
+    def known_rows(self, split: str) -> "pd.DataFrame":
+        """Return the rows of ``predictions.parquet`` of a split, by image, with the mean ``score`` of the models.
+
+        Raises:
+            NoScoresError: predictions are missing or damaged, or it is of a bundle, which has none.
+        """
+        return self.basis.known_rows(split)

@@ -13,7 +13,7 @@ from torch import Tensor
 from clr_hpc.config.base import UserError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.inference.calibration import Calibration, fit, youden_threshold
-from clr_hpc.inference.ensemble import Ensemble, Known, NoScoresError
+from clr_hpc.inference.ensemble import Ensemble, NoScoresError
 from clr_hpc.inference.images import Reading
 from clr_hpc.inference.model import NoWeightsError, TrainedModel, title_of
 from clr_hpc.store import layout
@@ -84,14 +84,16 @@ class RunBasis:
     @cached_property
     def calibration(self) -> Calibration | None:
         """Fitted to the validation images; None for one-class models, and where one of the labels is absent."""
-        return fit(*self._validation) if self.is_binary else None
+        if not self.is_binary:
+            return None
+        rows = self._validation
+        return fit(rows["score"].to_numpy(), _is_positive(rows), rows["patient"].to_numpy(dtype=str))
 
     @cached_property
     def threshold(self) -> float:
         """By the scores of the validation images, or those that the one-class models have; NaN without any."""
         if self.is_binary:
-            scores, labels, _ = self._validation
-            return youden_threshold(scores, labels)
+            return youden_threshold(self._validation["score"].to_numpy(), _is_positive(self._validation))
         own = [run.result["models"][run.model].get("threshold") for run in self.runs]
         return float(np.mean([np.nan if value is None else value for value in own]))
 
@@ -100,23 +102,26 @@ class RunBasis:
         """Scores of the training images of the one class, ascending; empty of a classifier."""
         if self.is_binary:
             return np.empty(0)
-        known, labels, _ = self.known_scores("train")
-        return np.sort(known[~labels])
+        rows = self.known_rows("train")
+        return np.sort(rows["score"].to_numpy()[~_is_positive(rows)])
 
     @cached_property
-    def _validation(self) -> Known:
-        return self.known_scores("validation")
+    def _validation(self) -> pd.DataFrame:
+        return self.known_rows("validation")
 
-    def known_scores(self, split: str) -> Known:
-        """Return mean scores, labels and patients of a split.
+    def known_rows(self, split: str) -> pd.DataFrame:
+        """Return the rows of a split, by image, with the mean ``score`` of the models.
 
         Raises:
             NoScoresError: predictions are missing or damaged.
         """
         tables = [run.recorded(split) for run in self.runs]
-        scores: NDArray[np.float64] = np.mean([rows["score"].to_numpy(np.float64) for rows in tables], axis=0)
-        first = tables[0]
-        return scores, first["label"].to_numpy() == 1, first["patient"].to_numpy(dtype=str)
+        return tables[0].assign(score=np.mean([rows["score"].to_numpy(np.float64) for rows in tables], axis=0))
+
+
+def _is_positive(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    positive: NDArray[np.bool_] = rows["label"].to_numpy() == 1
+    return positive
 
 
 def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
