@@ -31,7 +31,8 @@ _NAMES_OF = {
     "data.pack": ("Pack",),
     "inference.study": ("TrainedStudy", "load"),
     "data.source": ("ImageRecord", "ImageSource", "Option", "SourceTable"),
-    "reporting.report": ("write_report",),
+    "places.start": ("FailedRunsError", "run"),
+    "reporting.report": ("report", "write_report"),
     "schedule.policies": ("learning_rate", "momentum"),
     "schedule.scheduler": ("PolicyScheduler", "apply_policy"),
 }

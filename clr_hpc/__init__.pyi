@@ -55,6 +55,9 @@ from clr_hpc.data.source import (
 )
 from clr_hpc.inference.study import TrainedStudy as TrainedStudy
 from clr_hpc.inference.study import load as load
+from clr_hpc.places.start import FailedRunsError as FailedRunsError
+from clr_hpc.places.start import run as run
+from clr_hpc.reporting.report import report as report
 from clr_hpc.reporting.report import write_report as write_report
 from clr_hpc.schedule.policies import learning_rate as learning_rate
 from clr_hpc.schedule.policies import momentum as momentum

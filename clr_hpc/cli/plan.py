@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clr_hpc.cli.options import Overrides, Results, StudyFile
-from clr_hpc.cli.study import check_beforehand, note_change, on_its_pack
+from clr_hpc.cli.study import note_change, on_its_pack
 from clr_hpc.places.options import THROUGHPUT, TrainingOptions
 
 
@@ -35,6 +35,7 @@ def plan(
     from clr_hpc.data.manifest import open_manifest
     from clr_hpc.places.base import TrainingJob, counted, find_place
     from clr_hpc.places.machine import resources_of
+    from clr_hpc.places.prepare import check_beforehand
     from clr_hpc.places.processes.measured_plan import plan_of_job
     from clr_hpc.planning.gantt import FORMATS, save_chart
     from clr_hpc.planning.lr_range import with_measured

@@ -8,9 +8,6 @@ from clr_hpc.cli.studies import command_for_pack
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
     from clr_hpc.data.manifest import Manifest
     from clr_hpc.places.base import TrainingJob
@@ -58,72 +55,22 @@ def note_change(given: Path, folder: "StudyFolder", study: "Study", checksum: st
 
 
 def on_its_pack(study: "Study", file: Path) -> "tuple[Study, Manifest]":
-    """Read the manifest of a study's pack, which says what its ``pathologies: all`` are.
+    """Read the manifest of a study's pack, as ``clr_hpc.places.prepare.on_its_pack`` does.
 
     Args:
         study: whose pack it is.
         file: the study's own, or its name; its comment may say how the pack is made.
 
     Raises:
-        UserError: it can't be read, or has no finding that can be trained.
+        UserError: it is not made, can't be read, or has no finding that can be trained.
     """
     from clr_hpc.config.base import UserError
     from clr_hpc.config.load import find_study
-    from clr_hpc.data.manifest import read_manifest
-    from clr_hpc.store.pack_record import trainable
+    from clr_hpc.places import prepare
 
     if not Path(study.pack).exists() and (made_by := command_for_pack(find_study(file), study.pack)):
         raise UserError(f"{study.pack}: the pack of {study.name} is not made yet; make it with: {made_by}")
-    manifest = read_manifest(Path(study.pack))
-    findings = trainable(manifest.record, study.training.select)
-    if study.pathologies == "all" and not findings:
-        raise UserError(
-            f"pathologies: all: {study.pack} has no finding with images of both kinds to train on; pack more "
-            "images, or name what is to be trained"
-        )
-    return study.on_pack_with(findings), manifest
-
-
-def check_beforehand(manifest: "Manifest", runs: "Iterable[RunSpec]", results: Path) -> None:
-    """See that runs can be trained on a pack and written down, before anything takes its time.
-
-    Args:
-        manifest: of the pack.
-        runs: one of each kind.
-        results: the folder of all results.
-
-    Raises:
-        UserError: they can't.
-    """
-    from clr_hpc.config.given_file import check_writable
-    from clr_hpc.data.misfits import check_fit
-
-    runs = tuple(runs)
-    check_fit(runs, manifest)
-    _try_networks(runs)
-    check_writable(results)
-
-
-def _try_networks(runs: "Iterable[RunSpec]") -> None:
-    """See that networks whose image sizes are not known take those of these runs."""
-    from clr_hpc.config.base import UserError
-    from clr_hpc.config.network import network
-
-    settings = {
-        (spec.architecture, spec.training.image_size, min(spec.training.batch_size, 2))
-        for spec in runs
-        if network(spec.architecture).is_tried and spec.network == spec.architecture
-    }
-    for architecture, size, batch in sorted(settings):
-        from clr_hpc.models.backbones import (
-            refusal,
-        )  # torch takes seconds, and the three built-in ones need no try
-
-        if (reason := refusal(architecture, size, batch)) is not None:
-            raise UserError(
-                f"{architecture} can't be trained with image_size={size}: {reason}; "
-                "give another image_size, or another network"
-            )
+    return prepare.on_its_pack(study)
 
 
 def make_way(job: "TrainingJob") -> str | None:

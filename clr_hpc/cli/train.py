@@ -2,14 +2,13 @@
 
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from clr_hpc.cli.options import on_a_place
-from clr_hpc.cli.study import check_beforehand, command, make_way, on_its_pack
+from clr_hpc.cli.study import command, make_way, on_its_pack
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.signals import exit_code_of_stop
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from clr_hpc.config.study import Study
     from clr_hpc.places.base import Place, TrainingJob
     from clr_hpc.planning.lr_range import TestedLearner
-    from clr_hpc.store.study_folder import StudyFolder
 
 
 @on_a_place(TrainingOptions)
@@ -30,6 +28,7 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     from clr_hpc.config.load import load_study
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.places.base import counted
+    from clr_hpc.places.prepare import check_beforehand, job_of, with_auto_rates
     from clr_hpc.planning.throughput import read_throughput
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -44,10 +43,17 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     if change is not None:
         _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
     checksum = _checked_pack(console, study, place)
-    numbered = _with_auto_rates(console, study, checksum, place, options)
+
+    def train_tests(tests: "TrainingJob") -> bool:
+        failed = _train(console, tests, place)
+        if failed:
+            raise typer.Exit(1)
+        return failed is not None
+
+    numbered = with_auto_rates(study, checksum, place, options, train_tests, lambda line: _say(console, line))
     if numbered is None:
         return
-    job = _job(numbered, checksum, folder, options)
+    job = job_of(numbered, checksum, folder, options)
     if (line := make_way(job)) is not None:
         _say(console, line)
     failed = _train(console, job, place)
@@ -69,6 +75,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     from clr_hpc.config.expand import range_test_study, runs_of_one_seed
     from clr_hpc.config.load import load_study
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
+    from clr_hpc.places.prepare import check_beforehand, job_of
     from clr_hpc.planning.lr_range import folder_of_tests, summarize_tests
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -81,7 +88,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     tests = range_test_study(study)
     check_beforehand(manifest, runs_of_one_seed(tests, CHECKSUM_OF_NO_PACK), options.results)
     checksum = _checked_pack(console, tests, place)
-    job = _job(tests, checksum, folder_of_tests(options.results, tests.name), options)
+    job = job_of(tests, checksum, folder_of_tests(options.results, tests.name), options)
     failed: int | None = 0
     if job.missing or place.waits:
         failed = _train(console, job, place)
@@ -102,13 +109,6 @@ def _checked_pack(console: "Console", study: "Study", place: "Place") -> str:
 
     with console.status(plain(f"checking {study.pack}")):
         return open_manifest(Path(study.pack), verify=place.waits).checksum
-
-
-def _job(study: "Study", pack_checksum: str, folder: "StudyFolder", options: TrainingOptions) -> "TrainingJob":
-    from clr_hpc.config.expand import expand
-    from clr_hpc.places.base import TrainingJob
-
-    return TrainingJob(study, pack_checksum, folder, expand(study, pack_checksum), options)
 
 
 def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None:
@@ -149,38 +149,6 @@ def next_step(failed: int, hopeless: int, again: str) -> str:
         f"; {hopeless} would fail again until the study is changed. Try the others" if hopeless else "; try them"
     )
     return f"{others} again with the same command: {again}"
-
-
-def _with_auto_rates(
-    console: "Console", study: "Study", pack_checksum: str, place: "Place", options: TrainingOptions
-) -> "Study | None":
-    """Return a study with numbers in place of ``auto``; None in a dry run, where range tests must come first.
-
-    A place that waits trains the tests that are missing; for others they must have been made.
-    """
-    from clr_hpc.config.expand import auto_optimizers, range_test_study
-    from clr_hpc.places.base import counted
-    from clr_hpc.planning.lr_range import folder_of_tests, with_measured
-
-    wanted = auto_optimizers(study)
-    if wanted and place.waits:
-        tests = range_test_study(study, wanted)
-        folder = folder_of_tests(options.results, study.name)
-        job = _job(tests, pack_checksum, folder, replace(options, profile=False))
-        names = ", ".join(dict.fromkeys(optimizer.name for optimizer in wanted))
-        first = f"{counted(len(job.missing), 'range test')} first" if job.missing else "measured before"
-        _say(console, f"rates of {names} are auto: {first}")
-        failed = _train(console, job, place) if job.missing else 0
-        if failed is None:
-            _say(console, "then the study's own runs, with the rates that these tests find")
-            return None
-        if failed:
-            raise typer.Exit(1)
-    study = with_measured(study, pack_checksum, options.results)
-    for one in study.measured if wanted else ():
-        rates = f"lr_min {one.lr_min:g}, lr_max {one.lr_max:g}, without a cycle {one.lr:g}"
-        _say(console, f"  {one.task.name}, {one.architecture}, {one.optimizer.name}: {rates}")
-    return study
 
 
 def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedLearner]") -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from clr_hpc.cli.options import on_a_place
-from clr_hpc.cli.study import check_beforehand, on_its_pack
+from clr_hpc.cli.study import on_its_pack
 from clr_hpc.places.options import SearchOptions
 from clr_hpc.places.signals import exit_code_of_stop
 from clr_hpc.store import layout
@@ -36,6 +36,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     from clr_hpc.data.manifest import open_manifest
     from clr_hpc.places.base import settings_of
     from clr_hpc.places.job import WorkerTask
+    from clr_hpc.places.prepare import check_beforehand
     from clr_hpc.store.study_folder import StudyFolder
     from clr_hpc.tuning.search import make_search
     from clr_hpc.tuning.space import dimensions_of

@@ -33,6 +33,15 @@ def write_report(study_folder: Path) -> Path:
     return output / "report.html"
 
 
+def report(study_folder: str | Path) -> Path:
+    """Write a study's report, as ``clr-hpc report`` does, and return the path of its page.
+
+    Raises:
+        ReportError: the folder is not a study's.
+    """
+    return write_report(Path(study_folder))
+
+
 def _tables(evaluation: Evaluation) -> dict[str, str]:
     kinds = (evaluation.binary, evaluation.one_class)
     arms = {

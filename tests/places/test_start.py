@@ -1,0 +1,58 @@
+"""Training from Python, as the command ``clr-hpc run`` does it."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from trial_study import TrialStudy
+
+import clr_hpc
+from clr_hpc.config.base import UserError
+
+
+def test_a_study_is_trained_reported_and_used_from_python(
+    write_study: Callable[..., TrialStudy], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = clr_hpc.load_study(write_study().file).model_copy(update={"name": "copied"})
+    assert isinstance(study, clr_hpc.Study)
+    with caplog.at_level(logging.INFO, "clr_hpc"):
+        folder = clr_hpc.run(study, results=str(tmp_path / "results"), processes=1, with_plan=False)
+    assert folder == tmp_path / "results" / "copied"
+    assert "copied: 2 runs, 0 done before" in caplog.text
+    assert caplog.text.count("done: cardiomegaly.mobilenet_v1.sgd.scratch") == 2
+    assert len(clr_hpc.load(folder).models) == 2
+    assert "Cardiomegaly" in clr_hpc.report(folder).read_text()
+    assert clr_hpc.run(study, results=tmp_path / "results") == folder, "nothing is left to train"
+
+
+def test_runs_that_fail_are_counted_with_the_reason_of_the_first(
+    write_study: Callable[..., TrialStudy], tmp_path: Path
+) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"not a state dict")
+    training = {
+        "epochs": 1,
+        "image_size": 32,
+        "initialisation": {"weights": "imagenet", "file": str(tmp_path / "weights.pth")},
+    }
+    study = write_study(training=training)
+    with pytest.raises(
+        clr_hpc.FailedRunsError, match=r"2 of 2 runs failed; cardiomegaly.*: .*not a readable state"
+    ):
+        clr_hpc.run(study.file, results=tmp_path / "results", processes=1, with_plan=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"procesess": 1}, "unknown option of clr_hpc.run: 'procesess'; did you mean 'processes'?"),
+        ({"lanes": 2}, "lanes=2: the place here does not take it"),
+        ({"replace": True}, "unknown option of clr_hpc.run: 'replace'"),
+        ({"on": "nowhere"}, "unknown place"),
+    ],
+)
+def test_an_option_that_is_not_taken_is_named(
+    options: dict[str, object], told: str, write_study: Callable[..., TrialStudy]
+) -> None:
+    with pytest.raises(UserError, match=told.replace("?", r"\?")):
+        clr_hpc.run(write_study().file, **options)
