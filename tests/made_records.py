@@ -68,3 +68,38 @@ def epoch_line(samples: int, progress: float, split: str = "validation", **chang
     """Return an epoch's line of metrics.jsonl."""
     at = {"kind": "epoch", "samples": samples, "progress": progress, "split": split}
     return at | metrics() | {"elapsed_seconds": 1.0} | changes
+
+
+def explanations(*findings: str, images: int = 20, **changes: Any) -> dict[str, Any]:
+    """Return how the maps of findings found boxes: half of them point inside, a random place does in one of five.
+
+    Two images are of each patient.
+    """
+    compared = [
+        {
+            "image": f"{number:02d}.png",
+            "patient": f"p{number // 2:02d}",
+            "score": 0.6,
+            "has_heat": number > 0,
+            "area": 0.2,
+            "chance_overlap": 0.1,
+            "centre": 0.0,
+            "trained": {"pointing": float(number % 2), "inside": 0.3 + number / 100, "overlap": 0.2},
+            "random": {"pointing": 0.2, "inside": 0.2, "overlap": 0.1},
+            "rank_correlation": 0.1 if number else None,
+        }
+        for number in range(images)
+    ]
+    entries = [
+        {"finding": name, "runs": [f"{name}.run"], "model": "last", "grid": [4, 4], "images": compared}
+        for name in findings
+    ]
+    return {
+        "format_version": 1,
+        "made": "2026-01-02T12:00:00.500+00:00",
+        "pack": "c0ffee" + "0" * 58,
+        "split": "test",
+        "overlap_threshold": 0.5,
+        "random_draws": 5,
+        "findings": entries,
+    } | changes

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
+from clr_hpc.cli.explain import explain
 from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
@@ -165,6 +166,7 @@ app.command(cls=Command)(run)
 app.command()(tune)
 app.command(cls=Command)(range_test)
 app.command()(predict)
+app.command()(explain)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

@@ -51,6 +51,11 @@ class Network:
     is the largest value measured."""
     is_tried: bool = False
     """Whether its image sizes are not known: it is tried before anything starts."""
+    feature_map: str = ""
+    """Module whose output is the last feature map, as torch names it (``features.11``). Empty: the last module
+    that gives rows and columns."""
+    rectifies_feature_map: bool = False
+    """Whether a ReLU that is a function, and no module to be named, follows that module."""
 
 
 NETWORKS = {
@@ -68,6 +73,7 @@ NETWORKS = {
         imagenet={"weights": "IMAGENET1K_V1"},
         smallest_image_size=64,
         smallest_image_size_of_one=0,
+        feature_map="features.11",  # of the last convolution; what follows pools it to 6 × 6
     ),
     "densenet121": Network(
         title="DenseNet-121",
@@ -75,6 +81,8 @@ NETWORKS = {
         imagenet={"weights": "IMAGENET1K_V1"},
         smallest_image_size_of_one=61,
         compiling_pays_from_pixels=4e10,
+        feature_map="features",
+        rectifies_feature_map=True,
     ),
 }
 ARCHITECTURES = tuple(NETWORKS)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, UNKNOWN
 from clr_hpc.config.run import Selection
-from clr_hpc.data.manifest import Manifest, PackError, open_manifest
+from clr_hpc.data.manifest import FileEntry, Manifest, PackError, open_manifest
 from clr_hpc.data.splits import SplitName
 
 if TYPE_CHECKING:
@@ -44,13 +44,31 @@ class Pack:
         Raises:
             PackError: ``index.parquet`` is not the file that the manifest describes.
         """
+        return self._table(self.manifest.index)
+
+    @cached_property
+    def boxes(self) -> "pd.DataFrame":
+        """One row per box: ``image``, ``pathology`` and, in pixels, ``left``, ``top``, ``width``, ``height``.
+
+        Empty where the source had no boxes.
+
+        Raises:
+            PackError: ``boxes.parquet`` is not the file that the manifest describes.
+        """
+        import pandas as pd
+
+        if self.manifest.boxes is None:
+            return pd.DataFrame(columns=["image", "pathology", "left", "top", "width", "height"])
+        return self._table(self.manifest.boxes)
+
+    def _table(self, entry: FileEntry) -> "pd.DataFrame":
         import hashlib
 
         import pandas as pd
 
-        path = self.folder / self.manifest.index.file
+        path = self.folder / entry.file
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != self.manifest.index.sha256:
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise PackError(f"{path} is damaged; make the pack again with 'clr-hpc pack'")
         return pd.read_parquet(io.BytesIO(data), dtype_backend="numpy_nullable")
 

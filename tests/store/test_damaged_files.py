@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from invented_study import InventedStudy
-from made_records import done_result, epoch_line, range_test_result, step_line
+from made_records import done_result, epoch_line, explanations, range_test_result, step_line
 from mutation import damage_of, damaged_bytes
 
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.store import layout
 from clr_hpc.store.checkpoints import Progress, checksum_damage, drop, parse_progress, tensor_files, write_checksum
+from clr_hpc.store.explanations import read_explanations
 from clr_hpc.store.lease import LeaseHolder, read_lease
 from clr_hpc.store.metrics import check_metrics, recent_metrics
 from clr_hpc.store.pack_record import read_pack
@@ -40,6 +41,7 @@ READERS: dict[str, Callable[[Path, Any], Any]] = {
     layout.PLAN: lambda folder, _: read_plan(folder),
     layout.RANGE_TEST_RESULTS: lambda folder, _: read_range_tests(folder),
     layout.PACK: lambda folder, _: read_pack(folder),
+    layout.EXPLANATIONS: lambda folder, _: read_explanations(folder),
 }
 TIMES = settings(
     max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -91,6 +93,7 @@ def folder(tmp_path: Path) -> Path:
                       "lanes": [{"workers": 1, "runs": [run]}]},
         layout.RANGE_TEST_RESULTS: {"format_version": 1, "learners": [tests]},
         layout.PACK: PACK | {"checksum": checksum},
+        layout.EXPLANATIONS: explanations("effusion"),
         layout.LEASE: asdict(LeaseHolder.this_process("lane 1")),
     }  # fmt: skip
     made_folder = tmp_path / "files"

@@ -1,0 +1,126 @@
+"""Heat maps against a pack's boxes, next to maps of networks that have learned nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from clr_hpc.config.base import UserError
+from clr_hpc.data.pack import Pack
+from clr_hpc.data.splits import SplitName
+from clr_hpc.inference.explain import HeatMaps
+from clr_hpc.inference.gradcam import enlarge, heat_maps, random_networks
+from clr_hpc.inference.localisation import THRESHOLD, Box, Localised, chance, localise, mask_of, rank_correlation
+from clr_hpc.store.explanations import (
+    FORMAT_VERSION,
+    ComparedRecord,
+    ExplanationsRecord,
+    FindingRecord,
+    LocalisedRecord,
+)
+from clr_hpc.store.results import now
+
+RANDOM_DRAWS = 5
+"""Sets of networks with random weights; a single one may look at the same corner of all images."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of a pack's images."""
+
+    pack: Pack
+    split: SplitName | None
+    by_finding: dict[str, dict[str, list[Box]]]
+    """By finding and image, in pixels of the pack."""
+    patients: dict[str, str]
+    """By image."""
+
+    @classmethod
+    def of(cls, pack: Pack, split: SplitName | None) -> "Boxes":
+        """Read those of a split; None: of all images.
+
+        Raises:
+            UserError: there is none.
+        """
+        index = pack.index if split is None else pack.index.iloc[pack.rows_of(split)]
+        patients = dict(zip(index["image"].astype(str), index["patient"].astype(str), strict=True))
+        found: dict[str, dict[str, list[Box]]] = {}
+        for image, finding, *sides in pack.boxes.itertuples(index=False, name=None):
+            if image in patients:
+                left, top, width, height = map(float, sides)
+                found.setdefault(finding, {}).setdefault(image, []).append((left, top, width, height))
+        if not found:
+            where = "" if split is None else f" on images of the split {split}"
+            raise UserError(
+                f"--with-boxes: {pack.folder} has no boxes{where}; pack images whose source has them, such as "
+                "'clr-hpc pack nih --boxes BBox_List_2017.csv', or leave it out"
+            )
+        return cls(pack, split, found, patients)
+
+    def compare(self, found: HeatMaps, device: str = "cpu") -> list[ComparedRecord]:
+        """Return how well each map finds the boxes of its image, which has some."""
+        spec, size = found.ensemble.models[0].spec, found.pixels.shape[1]
+        draws = [
+            heat_maps(random_networks(found.ensemble, draw), spec, found.pixels, device)
+            for draw in range(RANDOM_DRAWS)
+        ]
+        records: list[ComparedRecord] = []
+        for number, image in enumerate(found.names):
+            heat = found.heat[number]
+            mask = mask_of(self.by_finding[found.ensemble.finding][image], size)
+            by_chance = chance(heat, mask)
+            of_random = [localise(enlarge(draw[number : number + 1], size)[0], mask) for draw in draws]
+            agreement = [rank_correlation(found.maps[number], draw[number]) for draw in draws]
+            records.append(
+                {
+                    "image": image,
+                    "patient": self.patients[image],
+                    "score": float(found.scores[number]),
+                    "has_heat": bool(heat.any()),
+                    "area": by_chance.area,
+                    "chance_overlap": by_chance.overlap,
+                    "centre": by_chance.centre,
+                    "trained": _mean([localise(heat, mask)]),
+                    "random": _mean(of_random),
+                    "rank_correlation": _mean_of_defined(agreement),
+                }
+            )
+        return records
+
+    def record(self, compared: Sequence[tuple[HeatMaps, list[ComparedRecord]]]) -> ExplanationsRecord:
+        """Return what a study's folder keeps, of the images of all findings, in their order."""
+        findings: dict[str, FindingRecord] = {}
+        for found, images in compared:
+            ensemble = found.ensemble
+            of_finding = findings.setdefault(
+                ensemble.finding,
+                {
+                    "finding": ensemble.finding,
+                    "runs": [model.run for model in ensemble.models],
+                    "model": ensemble.models[0].name,
+                    "grid": (found.maps.shape[1], found.maps.shape[2]),
+                    "images": [],
+                },
+            )
+            of_finding["images"] += images
+        return {
+            "format_version": FORMAT_VERSION,
+            "made": now(),
+            "pack": self.pack.manifest.checksum,
+            "split": self.split,
+            "overlap_threshold": THRESHOLD,
+            "random_draws": RANDOM_DRAWS,
+            "findings": list(findings.values()),
+        }
+
+
+def _mean(figures: Sequence[Localised]) -> LocalisedRecord:
+    return {
+        "pointing": fmean(each.pointing for each in figures),
+        "inside": fmean(each.inside for each in figures),
+        "overlap": fmean(each.overlap for each in figures),
+    }
+
+
+def _mean_of_defined(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return fmean(defined) if defined else None
