@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.explain import explain
+from clr_hpc.cli.init import init
 from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
@@ -159,6 +160,7 @@ def inspect(
         typer.echo("verified: every file is as it was written")
 
 
+app.command()(init)
 app.command()(studies)
 app.command()(schema)
 app.command(cls=Command)(plan)

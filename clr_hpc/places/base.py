@@ -262,6 +262,17 @@ class Place(ABC):
             UserError: it can't, as where what it needs is not installed.
         """
 
+    def draft_site(self, shared_folder: Path) -> str | None:  # noqa: ARG002
+        """Return the text of a site file from what the place says of itself; None where it has none.
+
+        Args:
+            shared_folder: an absolute path, taken to be on a disk that all nodes see.
+
+        Raises:
+            UserError: it is here, but doesn't answer.
+        """
+        return None
+
     @abstractmethod
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show what ``run`` would train and how, and neither train, measure nor write anything."""

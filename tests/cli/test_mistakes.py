@@ -157,9 +157,7 @@ MISTAKES = {
     "SLURM is silent": mistake(f"{SITE} site.yaml", "sinfo", "no controller", **SILENT),
     "no GPU": mistake(f"{RUN} --on ray --gpus 2", "--gpus 2", "this machine has 0", "leave it out"),
     "no GPU to plan with": mistake("plan study.yaml --gpus 2", "no GPU to measure on", "give --throughput FILE"),
-    "no site file": mistake(
-        f"{SITE} nowhere.yaml", "nowhere.yaml", "no such file", "copy slurm/site.example.yaml"
-    ),
+    "no site file": mistake(f"{SITE} nowhere.yaml", "nowhere.yaml", "no such file", "clr-hpc init writes one"),
     "wrong partition": mistake(
         f"{SITE} partition.yaml", "partition=bathc", "unknown partition", "did you mean 'batch'?", **SLURM
     ),

@@ -3,6 +3,7 @@
 All of it is for login nodes: nothing here imports torch, and nothing stays open.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
 from clr_hpc.places.options import SearchOptions, TrainingOptions
 from clr_hpc.places.slurm.commands import Job
+from clr_hpc.places.slurm.draft import draft_site
 from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run, read_slurm_status
 from clr_hpc.places.slurm.ledger import Ledger, Submission
-from clr_hpc.places.slurm.request import check_request
+from clr_hpc.places.slurm.request import LISTING, check_request
 from clr_hpc.places.slurm.sbatch import sbatch_text
 from clr_hpc.places.slurm.shape import choose, plan_of_allocation, plan_of_array
 from clr_hpc.places.slurm.site import Site, load_site
@@ -56,6 +58,10 @@ class Slurm(Place):
         site = load_site(options.site)
         _check_is_shared(options.results, site)
         check_request(site, must_answer=not options.dry_run)
+
+    def draft_site(self, shared_folder: Path) -> str | None:
+        """Return a site file for this cluster; None where no command of SLURM is installed."""
+        return draft_site(shared_folder) if shutil.which(LISTING) else None
 
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show what would be given to sbatch, the runs of each job and, with ``--throughput``, the plan."""

@@ -13,7 +13,9 @@ SUBMITTING, LISTING = "sbatch", "sinfo"
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
+    """A node, once for each partition that it is in."""
+
     partition: str
     is_default: bool
     cpus: int
@@ -38,7 +40,7 @@ def check_request(site: Site, must_answer: bool) -> None:
     if shutil.which(LISTING) is None:
         return
     try:
-        nodes = _nodes()
+        nodes = cluster_nodes()
     except SlurmError:
         if must_answer:
             raise
@@ -53,7 +55,7 @@ def check_request(site: Site, must_answer: bool) -> None:
     _check_size(site, [node for node in nodes if node.partition in wanted or (not wanted and node.is_default)])
 
 
-def _check_size(site: Site, nodes: Sequence[_Node]) -> None:
+def _check_size(site: Site, nodes: Sequence[Node]) -> None:
     where = f"in partition {site.partition}" if site.partition else "in the default partition"
     asked = {
         "cpus": (site.cpus, max((node.cpus for node in nodes), default=None)),
@@ -68,14 +70,19 @@ def _check_size(site: Site, nodes: Sequence[_Node]) -> None:
             )
 
 
-def _nodes() -> list[_Node]:
+def cluster_nodes() -> list[Node]:
+    """Return what sinfo says of each node.
+
+    Raises:
+        SlurmError: it does not answer.
+    """
     lines = call([LISTING, "--noheader", "--Node", "--format=%P|%c|%m|%G"]).splitlines()
     return [_node(*line.strip().split("|", maxsplit=3)) for line in lines if line.count("|") >= 3]
 
 
-def _node(partition: str, cpus: str, memory: str, resources: str) -> _Node:
+def _node(partition: str, cpus: str, memory: str, resources: str) -> Node:
     gpus = sum(int(count) for count in re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", resources))
-    return _Node(partition.rstrip("*"), partition.endswith("*"), _number(cpus), _number(memory), gpus)
+    return Node(partition.rstrip("*"), partition.endswith("*"), _number(cpus), _number(memory), gpus)
 
 
 def _number(text: str) -> int:

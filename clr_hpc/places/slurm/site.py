@@ -96,14 +96,12 @@ def load_site(path: Path | None) -> Site:
         values = read_yaml(file)
     except FileError as error:
         raise SiteError(
-            f"{file}: {error.mistake.rule}; copy slurm/site.example.yaml there and fill it in, or give --site FILE"
+            f"{file}: {error.mistake.rule}; clr-hpc init writes one, to be moved there, or give --site FILE"
         ) from None
     except UserError as error:
         raise SiteError(f"{file}: {error}") from None
     if not isinstance(values, dict):
-        raise SiteError(
-            f"{file}: a site is a mapping of keys such as partition, cpus; see slurm/site.example.yaml"
-        )
+        raise SiteError(f"{file}: a site is a mapping of keys such as partition, cpus; clr-hpc init writes one")
     try:
         return Site.model_validate(values)
     except ValidationError as error:

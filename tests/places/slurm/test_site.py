@@ -55,12 +55,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(SiteError, match=r"copy slurm/site\.example\.yaml"):
+    with pytest.raises(SiteError, match="clr-hpc init writes one"):
         load_site(tmp_path / "none.yaml")
 
 
 def test_the_example_explains_every_key_and_can_be_used(repository: Path, tmp_path: Path) -> None:
-    text = (repository / "slurm" / "site.example.yaml").read_text()
+    for_editors, _, text = (repository / "slurm" / "site.example.yaml").read_text().partition("\n")
+    assert "$schema" in for_editors
     for key in Site.model_fields:
         assert f"\n{key}:" in text or f"\n# {key}:" in text, f"{key} is not explained"
     everything = "\n".join(
