@@ -19,7 +19,7 @@ from clr_hpc.cli.images import (
 )
 from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.predict import describe
-from clr_hpc.cli.study import find_folder
+from clr_hpc.cli.study import command, find_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ def explain(
         typer.Option(
             "--with-boxes",
             help="Explain images of the pack that have boxes of a finding, measure how well its heat maps find "
-            "them, and keep that in the study's folder.",
+            "them, and keep that for the study's report.",
         ),
     ] = False,
     finding: Annotated[
@@ -105,7 +105,7 @@ def explain(
     typer.echo(f"{output / TABLE}: {len(rows):,} heat maps")
     if boxes:
         path = write_explanations(folder, boxes.record(compared))
-        typer.echo(f"{path}: how well they find the boxes")
+        typer.echo(f"{path}: how well they find the boxes; {command('report', folder)} shows it")
     complain_of_rejected(rejected, "explained")
 
 

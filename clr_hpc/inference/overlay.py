@@ -17,7 +17,7 @@ COLOURS = "viridis"
 """Perceptually uniform, readable for colour-blind people, and without gray, which is the image's."""
 MOST_COVERED = 0.6
 """Opacity of the hottest place; where there is no heat, the image shows as it is."""
-SIDE, BAR, ABOVE = 3.6, 0.7, 0.5
+SIDE, BAR, ABOVE = 3.6, 0.75, 0.4
 """Inches: of each picture, of the scale at the right, of the words above."""
 DPI = 100
 
@@ -50,10 +50,10 @@ def save_overlay(
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         _draw_boxes(axes, boxes)
     axes.imshow(relative, cmap=COLOURS, vmin=0, vmax=1, alpha=MOST_COVERED * relative)
-    bar = figure.add_axes(((2 * SIDE + 0.08) / wide, 0.1, 0.12 / wide, 0.65))
+    bar = figure.add_axes(((2 * SIDE + 0.12) / wide, 0.1, 0.12 / wide, 0.65))
     figure.colorbar(ScalarMappable(Normalize(0, 1), COLOURS), cax=bar, ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=7)
-    bar.set_title("of its\nmaximum", fontsize=7)
+    bar.set_title("of its\nmaximum", fontsize=7, loc="left")
     figure.savefig(path, format="png")
 
 

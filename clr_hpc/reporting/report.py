@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from clr_hpc.reporting.page.heat_maps import read_heat_maps
 from clr_hpc.reporting.page.lr_range import read_range_tests
 from clr_hpc.reporting.page.page import render
 from clr_hpc.reporting.read.plan import against_plan
@@ -24,10 +25,12 @@ def write_report(study_folder: Path) -> Path:
         ReportError: the folder is not a study's.
     """
     evaluation = evaluate(read_study(study_folder))
-    page = render(evaluation, read_range_tests(study_folder))
+    heat_maps = read_heat_maps(study_folder, evaluation.study.pack["checksum"])
+    page = render(evaluation, read_range_tests(study_folder), heat_maps)
     output = study_folder / "report"
     output.mkdir(parents=True, exist_ok=True)
-    for name, text in (_tables(evaluation) | {"report.html": page}).items():
+    tables = _tables(evaluation) | ({"localisation.csv": heat_maps.csv} if heat_maps else {})
+    for name, text in (tables | {"report.html": page}).items():
         with atomic_write(output / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
     return output / "report.html"

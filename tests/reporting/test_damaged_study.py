@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from made_records import explanations
 from mutation import damage_of, times
 
 from clr_hpc.config.base import UserError
 from clr_hpc.monitoring.status import State, StudyStatus
+from clr_hpc.reporting.page.heat_maps import read_heat_maps
 from clr_hpc.reporting.page.lr_range import read_range_tests
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import ReportError, read_study
@@ -27,7 +29,7 @@ IN_A_RUN = (
     layout.ARCHITECTURE,
     layout.PREDICTIONS,
 )
-OF_A_STUDY = (layout.STUDY, layout.PACK, layout.PLAN, layout.RANGE_TEST_RESULTS)
+OF_A_STUDY = (layout.STUDY, layout.PACK, layout.PLAN, layout.RANGE_TEST_RESULTS, layout.EXPLANATIONS)
 FEW = times(12)
 
 
@@ -41,6 +43,7 @@ def folder(make_study: StudyMaker) -> Path:
     plan = {"format_version": 1, "made": "2026-01-02T12:00:00+00:00", "place": "here", "makespan_seconds": 1.0}
     (folder / layout.PLAN).write_text(json.dumps(plan | {"lanes": []}))
     (folder / layout.RANGE_TEST_RESULTS).write_text(json.dumps({"format_version": 1, "learners": []}))
+    (folder / layout.EXPLANATIONS).write_text(json.dumps(explanations("effusion")))
     return folder
 
 
@@ -89,6 +92,7 @@ def test_damage_of_a_study_is_an_error_that_names_the_file(name: str, folder: Pa
             lambda: StudyStatus(StudyFolder(folder)).read(),
             lambda: against_plan(read_study(folder)),
             lambda: read_range_tests(folder),
+            lambda: read_heat_maps(folder, ""),
         ):
             named(command, name)
 

@@ -10,6 +10,7 @@ from clr_hpc.reporting import wording
 from clr_hpc.reporting.figures import dots, select
 from clr_hpc.reporting.figures.svg import arm_styles, legend
 from clr_hpc.reporting.page import answer
+from clr_hpc.reporting.page.heat_maps import HeatMaps
 from clr_hpc.reporting.page.lr_range import RangeTests
 from clr_hpc.reporting.page.template import render_page
 from clr_hpc.reporting.read.plan import against_plan
@@ -53,7 +54,7 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield f"{prefix}{key}".replace("_", " "), text
 
 
-def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
+def render(evaluation: Evaluation, range_tests: RangeTests | None, heat_maps: HeatMaps | None = None) -> str:
     """Return the complete page."""
     study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
     styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
@@ -69,6 +70,7 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None) -> str:
         "report.html.jinja",
         heading=study.name,
         range_tests=range_tests,
+        heat_maps=heat_maps,
         study=study,
         summary=_summary(evaluation),
         seeds=len({run.record.spec.seed for run in evaluation.runs}),

@@ -146,6 +146,20 @@ def training_difference(differences: NDArray[np.float64], weights: NDArray[np.fl
     return Difference(float(of_seeds.mean()), None, total)
 
 
+def mean_difference(differences: NDArray[np.float64], patients: NDArray[np.int32]) -> Difference:
+    """Return the mean of what images differ by, of these very models; a single patient shows no variance.
+
+    Args:
+        differences: ``(N,)``, one per image.
+        patients: ``(N,)`` from 0 on.
+    """
+    value = float(differences.mean())
+    if len(np.unique(patients)) < 2:
+        return Difference(value)
+    (influence,) = _by_patient((differences - value)[None], patients, int(patients.max()) + 1)
+    return Difference(value, _of_patients(influence))
+
+
 def influences(
     labels: NDArray[np.bool_], scores: NDArray[np.float64], patients: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

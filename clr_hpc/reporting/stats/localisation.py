@@ -1,0 +1,118 @@
+"""How well heat maps find boxes: means over images, intervals over patients, against chance and random weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clr_hpc.config.pathologies import title
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.difference import Difference, mean_difference
+from clr_hpc.reporting.stats.metrics import interval_at_the_end
+from clr_hpc.store.explanations import ComparedRecord, ExplanationsRecord, FindingRecord
+
+Kind = Literal["pointing", "inside", "overlap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One figure of one finding's maps, each a mean over images in [0, 1]."""
+
+    value: float
+    interval: Interval | None
+    """Over patients, for these very models."""
+    chance: float
+    random: float
+    """Of networks with random weights."""
+    over_chance: Difference
+    over_random: Difference
+
+    @property
+    def result(self) -> str:
+        """What the intervals of the differences say; exploratory, as it is adjusted for nothing."""
+        chance, random = self.over_chance.patient_interval, self.over_random.patient_interval
+        if chance is None or chance.low <= 0 <= chance.high:
+            return "no significant difference from chance"
+        if chance.high < 0:
+            return "worse than chance"
+        if random is None or random.low <= 0:
+            return "better than chance, not than random weights"
+        return "better than chance and random weights"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """What the maps of one finding come to."""
+
+    finding: str
+    """Its title."""
+    record: FindingRecord
+    patients: int
+    pointing: Located
+    inside: Located
+    overlap: Located
+    centre: float
+    """The pointing game of who always points at the middle of the image."""
+    rank_correlation: float
+    """Mean over the images where it is defined, of trained and random maps; NaN where there is none."""
+    without_heat: int
+    """Images in whose map nothing speaks for the finding."""
+
+    @property
+    def images(self) -> int:
+        """Number of images with boxes."""
+        return len(self.record["images"])
+
+
+def found_boxes(record: ExplanationsRecord, generator: np.random.Generator) -> tuple[FoundBoxes, ...]:
+    """Return what is to be reported of each finding, in the record's order."""
+    return tuple(_of_finding(finding, generator) for finding in record["findings"])
+
+
+def _of_finding(record: FindingRecord, generator: np.random.Generator) -> FoundBoxes:
+    images = record["images"]
+    names, patients = np.unique([image["patient"] for image in images], return_inverse=True)
+    draws = patient_draws(len(names), RESAMPLES, generator)
+    owners = patients.astype(np.int32)
+    correlations = [value for image in images if (value := image["rank_correlation"]) is not None]
+    return FoundBoxes(
+        finding=title(record["finding"]),
+        record=record,
+        patients=len(names),
+        pointing=_located(images, "pointing", owners, draws),
+        inside=_located(images, "inside", owners, draws),
+        overlap=_located(images, "overlap", owners, draws),
+        centre=float(np.mean([image["centre"] for image in images])),
+        rank_correlation=float(np.mean(correlations)) if correlations else float("nan"),
+        without_heat=sum(not image["has_heat"] for image in images),
+    )
+
+
+def _located(
+    images: Sequence[ComparedRecord], kind: Kind, patients: NDArray[np.int32], draws: NDArray[np.int32]
+) -> Located:
+    trained = np.array([image["trained"][kind] for image in images])
+    random = np.array([image["random"][kind] for image in images])
+    chance = np.array([image["chance_overlap" if kind == "overlap" else "area"] for image in images])
+    return Located(
+        float(trained.mean()),
+        _interval(trained, patients, draws),
+        float(chance.mean()),
+        float(random.mean()),
+        mean_difference(trained - chance, patients),
+        mean_difference(trained - random, patients),
+    )
+
+
+def _interval(
+    values: NDArray[np.float64], patients: NDArray[np.int32], draws: NDArray[np.int32]
+) -> Interval | None:
+    """Return the interval of a mean of ``values`` ``(N,)`` on draws of patients ``(P, B)``."""
+    value = float(values.mean())
+    if value in (0.0, 1.0):
+        return interval_at_the_end(patients, value)
+    images = np.bincount(patients, minlength=len(draws)) @ draws
+    drawn = np.bincount(patients, values, len(draws)) @ draws / images
+    return Sampled(value, drawn, len(draws) - 1).interval
