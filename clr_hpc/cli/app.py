@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.explain import explain
+from clr_hpc.cli.export import export
 from clr_hpc.cli.init import init
 from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
@@ -169,6 +170,7 @@ app.command()(tune)
 app.command(cls=Command)(range_test)
 app.command()(predict)
 app.command()(explain)
+app.command()(export)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)
