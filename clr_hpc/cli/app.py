@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
+from clr_hpc.cli.doctor import doctor
 from clr_hpc.cli.explain import explain
 from clr_hpc.cli.export import export
 from clr_hpc.cli.init import init
@@ -163,6 +164,7 @@ def inspect(
 
 app.command()(init)
 app.command()(studies)
+app.command()(doctor)
 app.command()(schema)
 app.command(cls=Command)(plan)
 app.command(cls=Command)(run)

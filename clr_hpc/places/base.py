@@ -18,6 +18,7 @@ from clr_hpc.config.base import FrozenSpec, UserError, unknown
 from clr_hpc.config.plugins import load_plugin, plugins
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.doctor.check import Examination
 from clr_hpc.monitoring.status import RunStatus, State
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.machine import Processes
@@ -272,6 +273,16 @@ class Place(ABC):
             UserError: it is here, but doesn't answer.
         """
         return None
+
+    def examinations(self, site: Path | None, results: Path, submits: bool) -> Sequence[Examination]:  # noqa: ARG002
+        """Return what ``clr-hpc doctor`` looks at for this place.
+
+        Args:
+            site: file of the place's site; None: the user's own, if there is one.
+            results: folder of all studies' results.
+            submits: whether a tiny job may be submitted.
+        """
+        return ()
 
     @abstractmethod
     def describe(self, job: TrainingJob, events: Events) -> None:

@@ -135,10 +135,28 @@ def kill_wait_seconds() -> int:
 
 def _configured(key: str) -> int | None:
     try:
-        found = re.search(rf"^{key}\s*=\s*(\d+)", call(["scontrol", "show", "config"]), re.MULTILINE)
+        found = re.match(r"\d+", settings_of("config").get(key, ""))
     except SlurmError:
         return None
-    return int(found[1]) if found else None
+    return int(found[0]) if found else None
+
+
+def settings_of(*what: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, str]:
+    """Return what ``scontrol show`` says of the configuration, or of a partition, by key.
+
+    Raises:
+        SlurmError: it does not answer.
+    """
+    return dict(re.findall(r"(\w+)\s*=\s*(\S+)", call(["scontrol", "show", *what], timeout)))
+
+
+def minutes_of(limit: str) -> int | None:
+    """Return a time limit as SLURM writes it, ``1-02:30:00``, in minutes; None for one without an end."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):\d+", limit)
+    if found is None:
+        return None
+    days, hours, minutes = (int(part or 0) for part in found.groups())
+    return (days * 24 + hours) * 60 + minutes
 
 
 def host_names(node_list: str) -> list[str]:
@@ -197,21 +215,25 @@ def _excluded_nodes(job_id: str) -> list[str]:
     return host_names(found[1])
 
 
-def call(command: Sequence[str]) -> str:
+def call(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> str:
     """Run one of SLURM's commands and return what it prints.
 
+    Args:
+        command: with its arguments.
+        timeout: seconds that it may take.
+
     Raises:
-        SlurmError: it isn't installed, fails, or takes longer than ``TIMEOUT_SECONDS``.
+        SlurmError: it isn't installed, fails, or takes longer.
     """
     environment: dict[str, Any] = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS, env=environment
+            command, capture_output=True, text=True, check=False, timeout=timeout, env=environment
         )
     except FileNotFoundError:
         raise SlurmError(f"{command[0]} is not installed here; use a login node of the cluster") from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} has not answered for {TIMEOUT_SECONDS:g} s; try again later") from None
+        raise SlurmError(f"{command[0]} has not answered for {timeout:g} s; try again later") from None
     if done.returncode:
         message = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
         raise SlurmError(f"{command[0]}: {message}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clr_hpc.config.yaml_file import to_yaml
-from clr_hpc.places.slurm.commands import SlurmError, call
+from clr_hpc.places.slurm.commands import SlurmError, minutes_of, settings_of
 from clr_hpc.places.slurm.request import Node, cluster_nodes
 
 EXAMPLE = Path(__file__).with_name("site.example.yaml")
@@ -58,12 +58,6 @@ def _suitable(nodes: Sequence[Node]) -> Node:
 def _limit_minutes(partition: str) -> int | None:
     """Return a partition's time limit; None where it has none, or does not tell."""
     try:
-        found = re.search(
-            r"\bMaxTime=(?:(\d+)-)?(\d+):(\d+):\d+", call(["scontrol", "show", "partition", partition])
-        )
+        return minutes_of(settings_of("partition", partition).get("MaxTime", ""))
     except SlurmError:
         return None
-    if found is None:
-        return None
-    days, hours, minutes = (int(part or 0) for part in found.groups())
-    return max(1, (days * 24 + hours) * 60 + minutes)

@@ -12,8 +12,10 @@ from typing import ClassVar
 from clr_hpc.config.base import UserError
 from clr_hpc.config.plugins import require
 from clr_hpc.config.run import RunSpec
+from clr_hpc.doctor.check import Examination
 from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
 from clr_hpc.places.options import SearchOptions, TrainingOptions
+from clr_hpc.places.slurm.checkup import Checkup
 from clr_hpc.places.slurm.commands import Job
 from clr_hpc.places.slurm.draft import draft_site
 from clr_hpc.places.slurm.jobs import cancel_runs, cancel_study, log_of_run, read_slurm_status
@@ -62,6 +64,10 @@ class Slurm(Place):
     def draft_site(self, shared_folder: Path) -> str | None:
         """Return a site file for this cluster; None where no command of SLURM is installed."""
         return draft_site(shared_folder) if shutil.which(LISTING) else None
+
+    def examinations(self, site: Path | None, results: Path, submits: bool) -> Sequence[Examination]:
+        """Look at SLURM's commands, its settings, the site file and, by a job, at the nodes' clocks."""
+        return Checkup(site, results, submits).examinations()
 
     def describe(self, job: TrainingJob, events: Events) -> None:
         """Show what would be given to sbatch, the runs of each job and, with ``--throughput``, the plan."""

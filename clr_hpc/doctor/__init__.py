@@ -1,0 +1,1 @@
+"""What is checked of an environment before it trains anything."""
