@@ -53,6 +53,8 @@ from clr_hpc.data.source import (
 from clr_hpc.data.source import (
     SourceTable as SourceTable,
 )
+from clr_hpc.data.sources.phantom.source import PhantomSource as PhantomSource
+from clr_hpc.data.sources.table import TableSource as TableSource
 from clr_hpc.inference.study import TrainedStudy as TrainedStudy
 from clr_hpc.inference.study import load as load
 from clr_hpc.places.start import FailedRunsError as FailedRunsError

@@ -67,7 +67,8 @@ class Ensemble:
     def title(self) -> str:
         """The first model's name, and how many seeds stand behind it."""
         first = self.models[0].title
-        return first if len(self.models) == 1 else f"{first} and {len(self.models) - 1} other seeds"
+        others = len(self.models) - 1
+        return f"{first} and {others} other seed{'s' if others > 1 else ''}" if others else first
 
     def member_scores(self, pixels: NDArray[np.uint8], device: str = "cpu") -> NDArray[np.float32]:
         """Return the score of each model and image ``(models, N)`` for pixels ``(N, S, S)`` of the pack's size."""
