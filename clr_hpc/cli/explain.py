@@ -15,6 +15,7 @@ from clr_hpc.cli.images import (
     checked_device,
     checked_split,
     complain_of_rejected,
+    count_of,
     with_bar,
 )
 from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
@@ -92,13 +93,12 @@ def explain(
 
     gallery, rows, compared = Gallery(output), [], []
     rejected: list[tuple[str, str]] = []
-    total = len(given) if isinstance(given, list) else None
-    read = _noting(trained.read(given, of_split), rejected)
-    for found in explained(chosen, with_bar(read, "explaining", total), use, boxes.by_finding if boxes else None):
+    read = with_bar(_noting(trained.read(given, of_split), rejected), "explaining", count_of(given, of_split))
+    for found in explained(chosen, read, use, boxes.by_finding if boxes else None):
         of_finding = boxes.by_finding[found.ensemble.finding] if boxes else {}
         rows += gallery.add(found, of_finding)
         if boxes:
-            compared.append((found, boxes.compare(found, use)))
+            compared.append(boxes.compare(found, use))
     output.mkdir(parents=True, exist_ok=True)
     with atomic_write(output / TABLE) as temporary:
         temporary.write_text(csv_text(rows, ("image", "finding", "score")), encoding="utf-8", newline="")

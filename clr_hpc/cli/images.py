@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from clr_hpc.data.pack import Pack
     from clr_hpc.data.splits import SplitName
     from clr_hpc.inference.images import Images
 
@@ -65,13 +66,20 @@ def checked_device(device: str | None) -> str:
     return device
 
 
-def with_bar(images: "Iterable[Images]", doing: str, total: int | None) -> "Iterator[Images]":
+def count_of(given: "list[Path] | Pack", split: "SplitName | None") -> int:
+    """Return the number of files, or of a pack's images in a split; None: in all of them."""
+    if isinstance(given, list):
+        return len(given)
+    return len(given.index if split is None else given.rows_of(split))
+
+
+def with_bar(images: "Iterable[Images]", doing: str, total: int) -> "Iterator[Images]":
     """Yield images with a progress bar on stderr, which moves on when those that were taken are done.
 
     Args:
         images: some hundred at a time.
         doing: what is done with them, such as ``scoring``.
-        total: number of images; None: not known.
+        total: number of images.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -18,6 +18,7 @@ from clr_hpc.cli.images import (
     checked_device,
     checked_split,
     complain_of_rejected,
+    count_of,
     with_bar,
 )
 from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
@@ -65,8 +66,8 @@ def predict(
     chosen = [trained.best(name) for name in finding or trained.findings]
     describe(chosen)
     given = files_of(images or ()) if pack is None else Pack.open(pack)
-    total = len(given) if isinstance(given, list) else None
-    table = scored(chosen, with_bar(trained.read(given, of_split), "scoring", total), use)
+    read = with_bar(trained.read(given, of_split), "scoring", count_of(given, of_split))
+    table = scored(chosen, read, use)
     nullable = table.astype(object).where(table.notna(), None)
     rows = (dict(zip(table.columns, row, strict=True)) for row in nullable.to_numpy().tolist())
     output.parent.mkdir(parents=True, exist_ok=True)

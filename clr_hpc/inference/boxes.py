@@ -1,6 +1,6 @@
 """Heat maps against a pack's boxes, next to maps of networks that have learned nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -56,8 +56,34 @@ class Boxes:
             )
         return cls(pack, split, found, patients)
 
-    def compare(self, found: HeatMaps, device: str = "cpu") -> list[ComparedRecord]:
+    def compare(self, found: HeatMaps, device: str = "cpu") -> FindingRecord:
         """Return how well each map finds the boxes of its image, which has some."""
+        ensemble = found.ensemble
+        return {
+            "finding": ensemble.finding,
+            "runs": [model.run for model in ensemble.models],
+            "model": ensemble.models[0].name,
+            "grid": (found.maps.shape[1], found.maps.shape[2]),
+            "images": self._compare(found, device),
+        }
+
+    def record(self, parts: Iterable[FindingRecord]) -> ExplanationsRecord:
+        """Return what a study's folder keeps, of comparisons of some images each."""
+        findings: dict[str, FindingRecord] = {}
+        for part in parts:
+            joined = findings.setdefault(part["finding"], {**part, "images": []})
+            joined["images"] += part["images"]
+        return {
+            "format_version": FORMAT_VERSION,
+            "made": now(),
+            "pack": self.pack.manifest.checksum,
+            "split": self.split,
+            "overlap_threshold": THRESHOLD,
+            "random_draws": RANDOM_DRAWS,
+            "findings": list(findings.values()),
+        }
+
+    def _compare(self, found: HeatMaps, device: str) -> list[ComparedRecord]:
         spec, size = found.ensemble.models[0].spec, found.pixels.shape[1]
         draws = [
             heat_maps(random_networks(found.ensemble, draw), spec, found.pixels, device)
@@ -85,32 +111,6 @@ class Boxes:
                 }
             )
         return records
-
-    def record(self, compared: Sequence[tuple[HeatMaps, list[ComparedRecord]]]) -> ExplanationsRecord:
-        """Return what a study's folder keeps, of the images of all findings, in their order."""
-        findings: dict[str, FindingRecord] = {}
-        for found, images in compared:
-            ensemble = found.ensemble
-            of_finding = findings.setdefault(
-                ensemble.finding,
-                {
-                    "finding": ensemble.finding,
-                    "runs": [model.run for model in ensemble.models],
-                    "model": ensemble.models[0].name,
-                    "grid": (found.maps.shape[1], found.maps.shape[2]),
-                    "images": [],
-                },
-            )
-            of_finding["images"] += images
-        return {
-            "format_version": FORMAT_VERSION,
-            "made": now(),
-            "pack": self.pack.manifest.checksum,
-            "split": self.split,
-            "overlap_threshold": THRESHOLD,
-            "random_draws": RANDOM_DRAWS,
-            "findings": list(findings.values()),
-        }
 
 
 def _mean(figures: Sequence[Localised]) -> LocalisedRecord:

@@ -60,7 +60,7 @@ def localise(heat: Floats, mask: Mask) -> Localised:
     region = _region(heat)
     return Localised(
         pointing=float(mask[heat == heat.max()].mean()),
-        inside=float(heat[mask].sum(dtype=np.float64) / heat.sum(dtype=np.float64)),
+        inside=min(1.0, float(heat[mask].sum(dtype=np.float64) / heat.sum(dtype=np.float64))),
         overlap=float((region & mask).sum() / (region | mask).sum()),
     )
 

@@ -1,5 +1,9 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clr_hpc.inference.localisation import chance, localise, mask_of, rank_correlation
 
@@ -32,6 +36,14 @@ def test_figures_of_a_map() -> None:
 def test_a_perfect_map_has_all() -> None:
     found = localise(BOX.astype(np.float32), BOX)
     assert (found.pointing, found.inside, found.overlap) == (1, 1, 1)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_every_figure_is_a_share(seed: int, left: float, top: float, width: float, height: float) -> None:
+    found = np.random.default_rng(seed).random((17, 17), dtype=np.float32)
+    mask = mask_of([(left * 17, top * 17, width * 17, height * 17)], 17)
+    figures = {**asdict(localise(found, mask)), **asdict(chance(found, mask))}
+    assert {name for name, value in figures.items() if not 0 <= value <= 1} == set()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])
