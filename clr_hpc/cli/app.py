@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.doctor import doctor
+from clr_hpc.cli.evaluate import evaluate
 from clr_hpc.cli.explain import explain
 from clr_hpc.cli.export import export
 from clr_hpc.cli.init import init
@@ -173,6 +174,7 @@ app.command(cls=Command)(range_test)
 app.command()(predict)
 app.command()(explain)
 app.command()(export)
+app.command()(evaluate)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

@@ -1,12 +1,13 @@
 """What commands share that take images, from files or a pack, and a study's models."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from clr_hpc.data.pack import Pack
     from clr_hpc.data.splits import SplitName
@@ -81,6 +82,15 @@ def with_bar(images: "Iterable[Images]", doing: str, total: int) -> "Iterator[Im
         doing: what is done with them, such as ``scoring``.
         total: number of images.
     """
+    with progress_bar(doing, total) as advance:
+        for part in images:
+            yield part
+            advance(len(part.names) + len(part.rejected))
+
+
+@contextmanager
+def progress_bar(doing: str, total: int | None) -> "Iterator[Callable[[int], None]]":
+    """Show a progress bar on stderr, and give what moves it on by a number of images; for ``with``."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from clr_hpc.cli.display.terminal import terminal
@@ -88,9 +98,7 @@ def with_bar(images: "Iterable[Images]", doing: str, total: int) -> "Iterator[Im
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
         task = bar.add_task(doing, total=total)
-        for part in images:
-            yield part
-            bar.advance(task, len(part.names) + len(part.rejected))
+        yield lambda images: bar.advance(task, images)
 
 
 def complain_of_rejected(rejected: "list[tuple[str, str]]", what: str) -> None:

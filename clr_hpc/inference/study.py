@@ -95,16 +95,24 @@ class TrainedStudy:
         if not isinstance(images, Pack):
             yield from read_files(list(images), self.reading)
             return
-        if images.manifest.size != self.reading.size:
-            raise UserError(
-                f"{images.folder} has images of {images.manifest.size} pixels a side, and this study's pack of "
-                f"{self.reading.size}; pack them with --size {self.reading.size}"
-            )
+        self.check_size(images)
         rows = np.arange(len(images.index)) if split is None else images.rows_of(split)
         names = images.index["image"].to_numpy(dtype=str)
         for first in range(0, len(rows), AT_ONCE):
             part = rows[first : first + AT_ONCE]
             yield Images(tuple(names[part]), images.gather(part), ())
+
+    def check_size(self, pack: Pack) -> None:
+        """See that a pack has images of the size of the study's own.
+
+        Raises:
+            UserError: it hasn't.
+        """
+        if pack.manifest.size != self.reading.size:
+            raise UserError(
+                f"{pack.folder} has images of {pack.manifest.size} pixels a side, and this study's pack of "
+                f"{self.reading.size}; pack them with --size {self.reading.size}"
+            )
 
     def _read(self, images: "Given", split: SplitName | None) -> Iterator[Images]:
         if isinstance(images, Pack):

@@ -24,6 +24,8 @@ TUNING = "tuning"
 SLURM = "slurm"
 TENSORBOARD = "tensorboard"
 REPORT = "report"
+EVALUATIONS = "evaluations"
+"""Folder: one for each external validation."""
 
 # results/<study>/runs/<run>/
 SPEC = "spec.json"
@@ -46,6 +48,10 @@ SEARCH = "config.json"
 TRIALS = "trials.jsonl"
 OUTCOME = "outcome.json"
 BEST_STUDY = "best.yaml"
+
+# results/<study>/evaluations/<name>/
+EVALUATION = "evaluation.json"
+SCORES = "scores.parquet"
 
 TENSORS = re.compile(r"[0-9]{12}\.safetensors")
 """Names in ``checkpoints/`` and ``snapshots/``, which are deleted as newer ones come; nothing else is."""

@@ -223,7 +223,16 @@ def _disagreement(folder: Path, result: DoneResult, verify: bool) -> Damaged | N
 def states_of_files(folder: Path) -> dict[str, FileState]:
     """Return the state of each file that a done run's result names."""
     files = [folder / name for name in (*VERIFIED, *WEIGHTS) if (folder / name).exists()]
-    return {file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
+    return {file.name: state_of(file) for file in files}
+
+
+def state_of(file: Path) -> FileState:
+    """Return size and checksum of a file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def is_done(result: Result | Damaged | None) -> bool:

@@ -154,7 +154,7 @@ def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
     from sklearn.metrics import roc_curve
 
     with mpl.rc_context(drawing_style()):
-        figure, axes = _square()
+        figure, axes = square()
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
         for run, scores in _drawable(runs):
             false_positives, sensitivity, _ = roc_curve(scores.labels, scores.scores)
@@ -170,7 +170,7 @@ def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str)
     from sklearn.metrics import precision_recall_curve
 
     with mpl.rc_context(drawing_style()):
-        figure, axes = _square()
+        figure, axes = square()
         drawable = _drawable(runs)
         if drawable:
             axes.axhline(drawable[0][1].labels.mean(), color=MUTED, linewidth=1, linestyle=":")
@@ -189,15 +189,15 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
     Thin lines show the models' own outputs, the others are corrected for the weight of positives in training.
     """
     with mpl.rc_context(drawing_style()):
-        figure, axes = _square()
+        figure, axes = square()
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
         for run, scores in _drawable(runs):
             style, weight = styles[run.setting.arm], positive_weight(run.record)
             if weight != 1:
-                axes.plot(*_binned(scores.labels, scores.scores), color=style.colour, linewidth=0.8, alpha=0.45)
+                axes.plot(*binned(scores.labels, scores.scores), color=style.colour, linewidth=0.8, alpha=0.45)
             if np.isnan(weight):
                 continue
-            mean, observed = _binned(scores.labels, corrected(scores.scores, weight))
+            mean, observed = binned(scores.labels, corrected(scores.scores, weight))
             axes.plot(
                 mean,
                 observed,
@@ -213,7 +213,7 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
         return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
 
 
-def _binned(
+def binned(
     labels: NDArray[np.bool_], scores: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean score and share of positives of those bins that hold enough images."""
@@ -226,7 +226,8 @@ def _binned(
     return mean[kept] / images[kept], observed[kept] / images[kept]
 
 
-def _square() -> tuple[Figure, Axes]:
+def square() -> tuple[Figure, Axes]:
+    """Return a figure of shares over shares, 0 to 1 each way."""
     figure, axes = new_figure(370, 370)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)

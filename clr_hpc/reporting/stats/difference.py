@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from clr_hpc.reporting.stats.bootstrap import LEVEL, Interval
+from clr_hpc.reporting.stats.bootstrap import LEVEL, Interval, Sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,21 @@ def mean_difference(differences: NDArray[np.float64], patients: NDArray[np.int32
         return Difference(value)
     (influence,) = _by_patient((differences - value)[None], patients, int(patients.max()) + 1)
     return Difference(value, _of_patients(influence))
+
+
+def difference_of_independent(first: Sampled, second: Sampled) -> Difference:
+    """Return the first share minus the second, of the same models on patients of two collections.
+
+    Nobody is in both, so variances add up; degrees of freedom by Satterthwaite (1946, doi:10.2307/3002019). Where
+    either has no interval from its draws, the difference has none.
+    """
+    value = first.value - second.value
+    if first.interval is None or second.interval is None:
+        return Difference(value)
+    variances = [side.standard_error**2 for side in (first, second)]
+    spread = sum(variance**2 / side.degrees for variance, side in zip(variances, (first, second), strict=True))
+    degrees = sum(variances) ** 2 / spread if spread > 0 else float("inf")
+    return Difference(value, Variance(sum(variances), degrees))
 
 
 def influences(

@@ -3,7 +3,7 @@
 To add a measure, add it to ``_MEASURES``: the report's tables, CSV and LaTeX follow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -196,8 +196,9 @@ def measure(
     draws: NDArray[np.int32],
     probabilities: bool,
     positive_weight: float = 1.0,
+    only: Collection[str] = MEASURES,
 ) -> dict[str, Estimate]:
-    """Return every one of ``_MEASURES`` with its interval over draws of patients.
+    """Return each measure with its interval over draws of patients.
 
     The threshold is taken as given: intervals don't cover how it was chosen.
 
@@ -207,6 +208,7 @@ def measure(
         draws: ``(P, B)`` how often each patient is in each draw.
         probabilities: whether scores are probabilities; else Brier score and calibration error aren't defined.
         positive_weight: of training, that the corrected ones are without; NaN where it isn't known.
+        only: keys of the measures that are wanted.
     """
     unmet = _unmet(model, threshold, probabilities)
     if np.isnan(positive_weight):
@@ -219,6 +221,7 @@ def measure(
         if (reason := next((unmet[need] for need in one.needs if need in unmet), ""))
         else _estimate(one, model, float(one.compute(once)[0]), one.compute(drawn))
         for key, one in MEASURES.items()
+        if key in only
     }
 
 

@@ -1,13 +1,14 @@
 """The measures of each run's models, and a row for each setting over its seeds."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.network import network
+from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
@@ -136,13 +137,13 @@ class ResultRow:
 
 def score_runs(study: StudyRecord, generator: np.random.Generator) -> tuple[ScoredRun, ...]:
     """Label every run and measure its models, also on draws of patients that come from ``generator``."""
-    settings = _settings(study)
+    settings = settings_of([run.spec for run in study.runs])
     drawn = patient_draws(study.test.patients, RESAMPLES, generator)
     return tuple(_score(run, setting, drawn) for run, setting in zip(study.runs, settings, strict=True))
 
 
-def _settings(study: StudyRecord) -> list[Setting]:
-    specs = [run.spec for run in study.runs]
+def settings_of(specs: Sequence[RunSpec]) -> list[Setting]:
+    """Return the labels of each spec, which say what sets it apart from the others."""
     tasks, starts = wording.task_labels(specs), wording.start_labels(specs)
     optimizers, policies = wording.optimizer_labels(specs), wording.policy_labels(specs)
     several_stages = len({spec.stage for spec in specs}) > 1

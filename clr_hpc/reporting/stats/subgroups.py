@@ -71,12 +71,11 @@ def _row(
     draws: NDArray[np.int32],
 ) -> SliceRow:
     by_task: dict[str, list[Sampled]] = defaultdict(list)
-    once = np.ones((len(draws), 1), dtype=np.int32)
     for run in runs:
         scores = run.record.predictions["test"].of(LAST)
         part = scores.among(mask[scores.images])
-        if min(part.labels.sum(), (~part.labels).sum()) >= FEWEST_OF_A_CLASS:
-            by_task[run.setting.task].append(_sampled(part, np.concatenate([once, draws], axis=1)))
+        if has_enough(part):
+            by_task[run.setting.task].append(sampled_auroc(part, draws))
     mean = Sampled.over_tasks([Sampled.over_seeds(sampled) for sampled in by_task.values()]) if by_task else None
     return SliceRow(
         attribute=attribute,
@@ -90,8 +89,14 @@ def _row(
     )
 
 
-def _sampled(part: Scores, both: NDArray[np.int32]) -> Sampled:
-    """Return the AUROC of these images, from draws ``(P, 1 + B)`` whose first takes every patient once."""
-    area = resampled_areas(part.labels, part.scores, part.patients, both).auroc
+def has_enough(part: Scores) -> bool:
+    """Return whether there are enough images of both classes for an AUROC."""
+    return bool(min(part.labels.sum(), (~part.labels).sum()) >= FEWEST_OF_A_CLASS)
+
+
+def sampled_auroc(part: Scores, draws: NDArray[np.int32]) -> Sampled:
+    """Return the AUROC of images of both classes, from draws ``(P, B)`` of patients."""
+    once = np.ones((len(draws), 1), dtype=np.int32)
+    area = resampled_areas(part.labels, part.scores, part.patients, np.concatenate([once, draws], axis=1)).auroc
     rarest = min(len(np.unique(part.patients[mask])) for mask in (part.labels, ~part.labels))
     return Sampled(float(area[0]), area[1:], rarest - 1)
