@@ -28,7 +28,7 @@ from clr_hpc.cli.plan import plan
 from clr_hpc.cli.predict import predict
 from clr_hpc.cli.schema import schema
 from clr_hpc.cli.studies import studies
-from clr_hpc.cli.study import find_folder
+from clr_hpc.cli.study import command, find_folder
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.version import print_version
@@ -184,6 +184,15 @@ app.command()(tensorboard)
 @app.command()
 def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overrides = None) -> None:
     """Write a study's report from the runs that have ended so far."""
+    from clr_hpc.cli.display.terminal import complain
     from clr_hpc.reporting.report import write_report
+    from clr_hpc.store.results import check_result, is_done
 
-    typer.echo(f"report: {write_report(find_folder(study, results, overrides).path)}")
+    folder = find_folder(study, results, overrides)
+    typer.echo(f"report: {write_report(folder.path)}")
+    runs = folder.started().runs
+    done = sum(is_done(check_result(folder.runs / spec.name, verify=False)) for spec in runs)
+    if done < len(runs):
+        complain(f"note: {len(runs) - done:,} of {len(runs):,} runs are not done, and not in the report", "yellow")
+    if done:
+        typer.echo(f"score images with its models: {command('predict', folder.path)} IMAGES")

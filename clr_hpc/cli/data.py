@@ -125,6 +125,7 @@ def _pack(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.config.base import counted
     from clr_hpc.data.build import build_pack
     from clr_hpc.data.inspect import source_notes
     from clr_hpc.data.shards import PackProgress
@@ -146,7 +147,9 @@ def _pack(
 
         manifest = build_pack(source, output, size, split, workers, strict, report)
     counts = manifest.counts
-    typer.echo(f"{output}: {counts.images:,} images of {counts.patients:,} patients at {size} × {size}")
+    typer.echo(
+        f"{output}: {counted(counts.images, 'image')} of {counted(counts.patients, 'patient')} at {size} × {size}"
+    )
     labels = [split.labels for split in counts.splits.values()]
     known = [name for name in manifest.findings if any(of[name].positive + of[name].negative for of in labels)]
     if not known:

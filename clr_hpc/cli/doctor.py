@@ -26,8 +26,8 @@ def doctor(
 ) -> None:
     """Check what training needs: packages, torch, cores, memory, disk, SLURM. Exits with 1 after a failure."""
     from clr_hpc.cli.display.terminal import plain, terminal
+    from clr_hpc.config.base import counted
     from clr_hpc.doctor.check import Level, examine
-    from clr_hpc.places.base import counted
 
     console = terminal()
     levels = []

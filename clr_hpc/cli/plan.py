@@ -28,12 +28,13 @@ def plan(
     """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
     from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.config.base import counted
     from clr_hpc.config.expand import expand, runs_of_one_seed
     from clr_hpc.config.given_file import check_output
     from clr_hpc.config.load import load_study
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.data.manifest import open_manifest
-    from clr_hpc.places.base import TrainingJob, counted, find_place
+    from clr_hpc.places.base import TrainingJob, find_place
     from clr_hpc.places.machine import resources_of
     from clr_hpc.places.prepare import check_beforehand
     from clr_hpc.places.processes.measured_plan import plan_of_job

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     """Train the remaining runs of a study, on this machine or a Ray cluster, or submit them to a SLURM cluster."""
     from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.config.base import counted
     from clr_hpc.config.expand import runs_of_one_seed
     from clr_hpc.config.load import load_study
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
-    from clr_hpc.places.base import counted
     from clr_hpc.places.prepare import check_beforehand, job_of, with_auto_rates
     from clr_hpc.planning.throughput import read_throughput
     from clr_hpc.store.study_folder import StudyFolder
@@ -116,7 +116,8 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     from clr_hpc.cli.display.profile import show_profiles
     from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.cli.display.terminal import complain
-    from clr_hpc.places.base import Submitted, counted
+    from clr_hpc.config.base import counted
+    from clr_hpc.places.base import Submitted
 
     missing = job.missing
     with RunDisplay(console, job.folder.runs, len(job.runs) - len(missing), len(job.runs)) as display:

@@ -78,7 +78,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
 
 def _describe(say: "Say", folder: "TuningFolder", place: "Place") -> None:
     """Show what a search would try and where; train, measure and write nothing."""
-    from clr_hpc.places.base import counted
+    from clr_hpc.config.base import counted
 
     tuning, plan = folder.tuning, _plan(folder)
     say(_opening(folder, sum(event["event"] == "asked" for event in folder.journal.read())))

@@ -126,6 +126,11 @@ def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 run`` or ``3 runs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def unknown(what: str, value: str, known: list[str]) -> str:
     """Return an error text for ``value``, which names the nearest of ``known`` or lists them all."""
     nearest = difflib.get_close_matches(value[:LONGEST_VALUE], known, n=1, cutoff=0.6)

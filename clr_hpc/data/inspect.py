@@ -96,6 +96,9 @@ def source_notes(source: Mapping[str, Any]) -> Iterator[str]:
         yield f"{missing:,} of {source['rows']:,} rows of the label table have no file in the folder"
     if unknown_ages := source.get("unknown_ages"):
         yield f"{unknown_ages:,} ages are unknown or impossible"
+    for kind, is_as in (("sexes", "F, M, female or male"), ("views", "PA, AP or lateral")):
+        if unknown := source.get(f"unknown_{kind}"):
+            yield f"{unknown:,} {kind} are unknown: they are blank, or not written as {is_as}"
 
 
 def _of_table(table: LabelTable, separator: str | None, encoding: str | None) -> Summary:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError, unknown
-from clr_hpc.config.pathologies import in_order
+from clr_hpc.config.pathologies import in_order, parse_finding
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SplitName
 from clr_hpc.inference.ensemble import Ensemble
@@ -56,9 +56,10 @@ class TrainedStudy:
         Raises:
             UserError: no run of this finding is done.
         """
-        if finding not in self.findings:
+        name = finding if finding in self.findings else parse_finding(finding)
+        if name not in self.findings:
             raise UserError(unknown("finding of this study's models", finding, list(self.findings)))
-        settings = [setting for setting in self.settings if setting.finding == finding]
+        settings = [setting for setting in self.settings if setting.finding == name]
         return max(settings, key=lambda setting: np.nan_to_num(setting.validation_auroc, nan=-1.0))
 
     def predict(

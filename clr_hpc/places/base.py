@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from clr_hpc.config.base import FrozenSpec, UserError, unknown
+from clr_hpc.config.base import FrozenSpec, UserError, counted, unknown
 from clr_hpc.config.plugins import load_plugin, plugins
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
@@ -110,11 +110,6 @@ class TrainingJob:
         return WorkerTask(
             self.pack_folder, self.folder.runs.absolute(), settings_of(self.options), place, cancelled_folder
         )
-
-
-def counted(number: int, noun: str) -> str:
-    """Return ``1 run`` or ``3 runs``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def settings_of(options: SearchOptions) -> RunSettings:

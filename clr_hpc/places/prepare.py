@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from clr_hpc.config.base import UserError
+from clr_hpc.config.base import UserError, counted
 from clr_hpc.config.expand import auto_optimizers, expand, range_test_study
 from clr_hpc.config.given_file import check_writable
 from clr_hpc.config.network import network
@@ -15,7 +15,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.data.manifest import Manifest, read_manifest
 from clr_hpc.data.misfits import check_fit
-from clr_hpc.places.base import Place, TrainingJob, counted
+from clr_hpc.places.base import Place, TrainingJob
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.planning.lr_range import folder_of_tests, with_measured
 from clr_hpc.store.pack_record import trainable

@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from clr_hpc.config.base import UserError, unknown
+from clr_hpc.config.base import UserError, counted, unknown
 from clr_hpc.config.expand import runs_of_one_seed
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
 from clr_hpc.data.manifest import open_manifest
-from clr_hpc.places.base import Ended, Submitted, TrainingJob, counted, find_place
+from clr_hpc.places.base import Ended, Submitted, TrainingJob, find_place
 from clr_hpc.places.options import TrainingOptions, of_a_place
 from clr_hpc.places.prepare import check_beforehand, job_of, on_its_pack, with_auto_rates
 from clr_hpc.planning.plan import Plan

@@ -220,7 +220,7 @@ MISTAKES = {
         "inspect cut.csv.gz", "cut.csv.gz", "ends before its compressed data", "copy it again"
     ),
     "table damaged": mistake("inspect bad.csv.gz", "bad.csv.gz", "compressed data is damaged", "copy it again"),
-    "table of nothing": mistake("inspect file", "file", "no rows below its header", "is it the label table?"),
+    "table of nothing": mistake("inspect file", "file", "empty, 0 bytes", "name the label table"),
     "table without labels": mistake(
         "inspect plain.csv", "plain.csv", "no column named like one of", "give --label"
     ),

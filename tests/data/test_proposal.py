@@ -37,7 +37,7 @@ TABLES = {
     ),
     "german": (
         "Datei;Fall;Geschlecht;Pneumonie;effusion\na.png;7;W;ja;1\nb.png;8;M;nein;0\n",
-        "--image-column Datei --image-is-patient",
+        "--image-column Datei --image-is-patient --sex-column Geschlecht",
     ),
 }
 

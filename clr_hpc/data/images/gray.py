@@ -130,7 +130,8 @@ def fit_square(gray: NDArray[np.uint8], size: int, aspect: float = 1.0) -> NDArr
     longer = max(height, width)
     if longer < size:
         raise RejectedImageError(
-            f"{width:g} × {height:g} is smaller than the pack's {size}; a smaller --size admits it"
+            f"{width:g} × {height:g} is smaller than the {size} × {size} of the pack; find a larger copy, or pack "
+            "all with a smaller --size"
         )
     image = Image.fromarray(gray)
     if rows == columns == size and aspect == 1:

@@ -135,6 +135,8 @@ class TableSource(FileSource):
                 "rows_without_file": located.rows_without_file,
                 "names": dict(located.names),
                 "unknown_ages": sum(record.age_years is None for record in records) if self.age_column else None,
+                **({"unknown_sexes": sum(record.sex is None for record in records)} if self.sex_column else {}),
+                **({"unknown_views": sum(record.view is None for record in records)} if self.view_columns else {}),
             },
         )
 

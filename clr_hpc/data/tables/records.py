@@ -177,7 +177,9 @@ class _Reader:
         if self._pattern is None:
             return name
         match = self._pattern.search(name)
-        return (match[1] or "") if match else ""
+        if match is None or not match[1]:
+            raise ValueError(f"its name has no patient as --patient-from {self._pattern.pattern} finds one")
+        return match[1]
 
     def _side(self, row: Row) -> str | None:
         text = row.cells[self._places["split"]]

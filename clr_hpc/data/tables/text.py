@@ -13,6 +13,12 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 """How an archive begins, and how an empty one does."""
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_NO_TABLES = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF",
+}
 _SAMPLE = 1024
 """Bytes of the header by which UTF-16 without a mark is recognised."""
 
@@ -33,9 +39,18 @@ def read_text(path: Path, encoding: str | None = None) -> tuple[bytes, str]:
             data = _only_member(path, data)
         if data.startswith(_OLD_EXCEL):
             raise SourceError(_workbook(path))
+        if (kind := _other_kind(data)) is not None:
+            raise SourceError(f"{path} is {kind}, not a table of text; name the label table")
         return data, _decoded(path, data, encoding)
     except FileError as error:
         raise SourceError(f"{path}: {error}") from error
+
+
+def _other_kind(data: bytes) -> str | None:
+    """Return what a file is that can't be a table, by its first bytes."""
+    if not data:
+        return "empty, 0 bytes"
+    return next((kind for start, kind in _NO_TABLES.items() if data.startswith(start)), None)
 
 
 def _workbook(path: Path) -> str:

@@ -123,9 +123,15 @@ def parse_age_years(text: str) -> float | None:
     return round(years, 3) if years <= AGE_YEARS_MAX else None
 
 
+_SEX_OF = {
+    **dict.fromkeys(("f", "female", "w", "woman", "weiblich", "femme", "mujer", "femenino"), "F"),
+    **dict.fromkeys(("m", "male", "man", "männlich", "maennlich", "homme", "hombre", "masculino"), "M"),
+}
+
+
 def parse_sex(text: str) -> str | None:
     """Return ``F``, ``M`` or None."""
-    return {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M"}.get(text.strip().upper())
+    return _SEX_OF.get(text.strip().casefold())
 
 
 @cache

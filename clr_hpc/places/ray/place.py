@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from clr_hpc.config.base import counted
 from clr_hpc.config.plugins import require
 from clr_hpc.config.resources import LaneShape, Resources
-from clr_hpc.places.base import Ended, Events, Place, TrainingJob, counted
+from clr_hpc.places.base import Ended, Events, Place, TrainingJob
 from clr_hpc.places.job import WorkerTask
 from clr_hpc.places.lanes import shapes_without_plan
 from clr_hpc.places.machine import Processes, resources_of

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from clr_hpc.config.base import UserError
+from clr_hpc.config.base import UserError, counted
 from clr_hpc.config.plugins import require
 from clr_hpc.config.run import RunSpec
 from clr_hpc.doctor.check import Examination
-from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, counted, settings_of
+from clr_hpc.places.base import Events, JobStatus, Place, Submitted, TrainingJob, settings_of
 from clr_hpc.places.options import SearchOptions, TrainingOptions
 from clr_hpc.places.slurm.checkup import Checkup
 from clr_hpc.places.slurm.commands import Job

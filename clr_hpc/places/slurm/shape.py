@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clr_hpc.config.base import UserError
+from clr_hpc.config.base import UserError, counted
 from clr_hpc.config.resources import LaneShape, Resources
 from clr_hpc.config.run import RunSpec
-from clr_hpc.places.base import counted
 from clr_hpc.places.lanes import shapes_without_plan
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.slurm.ledger import Shape

@@ -225,7 +225,7 @@ def test_what_is_not_square_is_centred_on_black_and_keeps_its_shape() -> None:
 
 def test_what_is_smaller_than_the_pack_is_refused_and_what_has_its_size_is_kept() -> None:
     assert_array_equal(fit_square(SMOOTH, 64), SMOOTH)
-    with pytest.raises(RejectedImageError, match="64 × 64 is smaller than the pack's 65"):
+    with pytest.raises(RejectedImageError, match="64 × 64 is smaller than the 65 × 65 of the pack"):
         fit_square(SMOOTH, 65)
 
 

@@ -38,6 +38,6 @@ def test_a_picture_of_pixels_that_are_not_square_keeps_its_shape() -> None:
 
 
 def test_no_direction_is_enlarged() -> None:
-    with pytest.raises(RejectedImageError, match="100 × 100 is smaller than the pack's 101"):
+    with pytest.raises(RejectedImageError, match="100 × 100 is smaller than the 101 × 101 of the pack"):
         fit_square(np.zeros((100, 200), np.uint8), 101, aspect=2.0)
     assert fit_square(np.zeros((100, 200), np.uint8), 100, aspect=2.0).shape == (100, 100)

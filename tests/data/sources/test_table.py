@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
+from clr_hpc.data.inspect import source_notes
 from clr_hpc.data.source import SourceError
 from clr_hpc.data.sources.table import TableSource
 
@@ -67,6 +68,16 @@ def test_a_missing_patient_is_rejected_however_it_is_spelled(
     assert ("p2/view1.jpg", "no patient in the label table") in [(r.image, r.reason) for r in table.rejections]
 
 
+def test_a_wrong_column_for_sex_or_view_is_said(make_source: Callable[..., TableSource]) -> None:
+    table = make_source(sex_column="Age", view_columns=("AP/PA",)).table()
+    assert table.provenance["unknown_sexes"] == len(table.records)
+    assert table.provenance["unknown_views"] == 1
+    notes = list(source_notes(table.provenance))
+    assert (
+        f"{len(table.records)} sexes are unknown: they are blank, or not written as F, M, female or male" in notes
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "patients", "said"),
     [
@@ -85,7 +96,8 @@ def test_patients_without_a_column(
 def test_a_name_without_a_patient_is_rejected(make_source: Callable[..., TableSource]) -> None:
     table = make_source(patient_column=None, patient_from="(p1)").table()
     assert {record.patient for record in table.records} == {"p1"}
-    assert ("p2/view1.jpg", "no patient in the label table") in [(r.image, r.reason) for r in table.rejections]
+    reason = "its name has no patient as --patient-from (p1) finds one"
+    assert ("p2/view1.jpg", reason) in [(r.image, r.reason) for r in table.rejections]
 
 
 def test_a_pack_of_some_views(make_source: Callable[..., TableSource]) -> None:

@@ -46,9 +46,11 @@ def test_rows_of_nothing_are_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        pytest.param(b"", "no rows below its header", id="empty"),
+        pytest.param(b"", "is empty, 0 bytes", id="empty"),
         pytest.param(b"image,label\n", "no rows below its header", id="a header alone"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\xff\xfe", "not UTF-8: byte 0x89 in line 1", id="an image"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\xff\xfe", "is a PNG image, not a table", id="an image"),
+        pytest.param(b"PAR1\x15\x04", "is a Parquet file, not a table of text", id="Parquet"),
+        pytest.param(b"\x89\xff\xfe", "not UTF-8: byte 0x89 in line 1", id="other bytes"),
         pytest.param(b'image,label\n"a.png,1\n', "line 2: it is not CSV", id="a quote left open"),
         # gzip writes the time into what it packs: without a name, test workers would collect different tests
         pytest.param(gzip.compress(b"image\na.png\n" * 100)[:-20], "ends before its compressed", id="cut short"),
