@@ -62,7 +62,8 @@ def _results(found: Sequence[FoundBoxes]) -> list[str]:
     for result, findings in by_result.items():
         figures = [
             f"{each.finding} ({each.pointing.value:.0%} of {wording.count(each.images, 'image')}, by chance "
-            f"{each.pointing.chance:.0%}, with random weights {each.pointing.random:.0%})"
+            f"{each.pointing.chance:.0%}, with random weights {each.pointing.random:.0%}, "
+            f"always at the middle of the image {each.centre:.0%})"
             for each in findings
         ]
         sentences.append(f"Pointing into a box, {result}: {wording.listed(figures)}.")

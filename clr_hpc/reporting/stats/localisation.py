@@ -11,6 +11,7 @@ from clr_hpc.config.pathologies import title
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.difference import Difference, mean_difference
 from clr_hpc.reporting.stats.metrics import interval_at_the_end
+from clr_hpc.reporting.wording import listed
 from clr_hpc.store.explanations import ComparedRecord, ExplanationsRecord, FindingRecord
 
 Kind = Literal["pointing", "inside", "overlap"]
@@ -28,18 +29,23 @@ class Located:
     """Of networks with random weights."""
     over_chance: Difference
     over_random: Difference
+    over_middle: Difference | None = None
+    """Of the pointing game: over always pointing at the middle of the image, where a heart, for instance, lies."""
 
     @property
     def result(self) -> str:
         """What the intervals of the differences say; exploratory, as it is adjusted for nothing."""
-        chance, random = self.over_chance.patient_interval, self.over_random.patient_interval
+        chance = self.over_chance.patient_interval
         if chance is None or chance.low <= 0 <= chance.high:
             return "no significant difference from chance"
         if chance.high < 0:
             return "worse than chance"
-        if random is None or random.low <= 0:
-            return "better than chance, not than random weights"
-        return "better than chance and random weights"
+        better, others = ["chance"], list[str]()
+        for rival, over in (("random weights", self.over_random), ("the middle of the image", self.over_middle)):
+            if over is not None:
+                interval = over.patient_interval
+                (better if interval is not None and interval.low > 0 else others).append(rival)
+        return f"better than {listed(better)}" + (f", not than {' or '.join(others)}" if others else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,16 @@ class FoundBoxes:
     inside: Located
     overlap: Located
     centre: float
-    """The pointing game of who always points at the middle of the image."""
+    """The pointing game of always pointing at the middle of the image."""
     rank_correlation: float
     """Mean over the images where it is defined, of trained and random maps; NaN where there is none."""
     without_heat: int
     """Images in whose map nothing speaks for the finding."""
+
+    @property
+    def figures(self) -> dict[Kind, Located]:
+        """All three, in the order of tables."""
+        return {"pointing": self.pointing, "inside": self.inside, "overlap": self.overlap}
 
     @property
     def images(self) -> int:
@@ -95,6 +106,7 @@ def _located(
 ) -> Located:
     trained = np.array([image["trained"][kind] for image in images])
     random = np.array([image["random"][kind] for image in images])
+    middle = np.array([image["centre"] for image in images])
     chance = np.array([image["chance_overlap" if kind == "overlap" else "area"] for image in images])
     return Located(
         float(trained.mean()),
@@ -103,6 +115,7 @@ def _located(
         float(random.mean()),
         mean_difference(trained - chance, patients),
         mean_difference(trained - random, patients),
+        mean_difference(trained - middle, patients) if kind == "pointing" else None,
     )
 
 

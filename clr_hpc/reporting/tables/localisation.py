@@ -1,11 +1,12 @@
 """How well heat maps find boxes, as a table for people and one for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.localisation import FoundBoxes
 from clr_hpc.reporting.tables.table import Cell, Column, Table, tabulate
-from clr_hpc.reporting.wording import number, whole
+from clr_hpc.reporting.wording import count, number, whole
 from clr_hpc.store.csv_text import csv_text
 from clr_hpc.store.explanations import ExplanationsRecord
 
@@ -13,28 +14,34 @@ TITLES = {"pointing": "Pointing game", "inside": "Heat inside", "overlap": "Over
 
 
 def localisation_table(found: Sequence[FoundBoxes]) -> Table:
-    """Return one row per finding."""
+    """Return one row per finding and figure."""
     columns = [
-        Column("Finding", "finding"),
+        Column("Finding", "row.finding", filtered=True),
+        Column("Figure", "title", filtered=True),
+        Column("Mean (95 % CI)", "located.value", number, interval="located.interval"),
+        Column("By chance", "located.chance", number),
+        Column("Random weights", "located.random", number, "Mean of networks with random weights"),
+        Column("Middle of the image", "middle", number, "What always pointing there comes to"),
+        Column("Result", "located.result"),
         Column("Images", _images, whole, "With boxes of the finding"),
-        *(column for kind in TITLES for column in _columns(kind)),
-        Column("Middle of the image", "centre", number, "Pointing game of who always points there"),
-        Column("Rank correlation", "rank_correlation", number, "Of maps with trained and with random weights"),
-        Column("Without heat", "without_heat", whole, "Images in whose map nothing speaks for the finding"),
-        Column("Pointing game, result", "pointing.result"),
+        Column("Without heat", "row.without_heat", whole, "Images in whose map nothing speaks for the finding"),
+        Column("Rank correlation", "row.rank_correlation", number, "Of maps with trained and with random weights"),
     ]
-    return tabulate("heat-maps", "Heat maps against boxes (95 % CI over patients)", columns, found)
+    records = [
+        {"row": row, "title": TITLES[kind], "located": located, "middle": _middle(row, kind)}
+        for row in found
+        for kind, located in row.figures.items()
+    ]
+    return tabulate("heat-maps", "Heat maps against boxes (intervals over patients)", columns, records)
 
 
-def _columns(kind: str) -> Iterator[Column]:
-    title = TITLES[kind]
-    yield Column(f"{title} (95 % CI)", f"{kind}.value", number, interval=f"{kind}.interval")
-    yield Column("by chance", f"{kind}.chance", number, f"{title} by chance")
-    yield Column("random weights", f"{kind}.random", number, f"{title} of networks with random weights")
+def _middle(row: FoundBoxes, kind: str) -> float | None:
+    return row.centre if kind == "pointing" else None
 
 
-def _images(row: FoundBoxes) -> Cell:
-    return Cell(whole(row.images), row.images, f"Of {row.patients:,} patients")
+def _images(record: dict[str, Any]) -> Cell:
+    row: FoundBoxes = record["row"]
+    return Cell(whole(row.images), row.images, f"Of {count(row.patients, 'patient')}")
 
 
 def localisation_csv(record: ExplanationsRecord, found: Sequence[FoundBoxes]) -> str:
@@ -57,12 +64,14 @@ def localisation_csv(record: ExplanationsRecord, found: Sequence[FoundBoxes]) ->
             "random": located.random,
             "over_random": located.over_random.value,
             **_ends("over_random", located.over_random.patient_interval),
-            "centre": row.centre if kind == "pointing" else None,
+            "middle": _middle(row, kind),
+            "over_middle": located.over_middle.value if located.over_middle else None,
+            **_ends("over_middle", located.over_middle.patient_interval if located.over_middle else None),
             "rank_correlation": row.rank_correlation,
             "result": located.result,
         }
         for row in found
-        for kind, located in (("pointing", row.pointing), ("inside", row.inside), ("overlap", row.overlap))
+        for kind, located in row.figures.items()
     )
 
 

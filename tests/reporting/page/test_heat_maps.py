@@ -21,7 +21,7 @@ def test_a_study_with_a_record_has_the_section(make_study: StudyMaker) -> None:
     (folder / "explanations.json").write_text(json.dumps(explanations("effusion", "pneumothorax")))
     text = write_report(folder).read_text()
     assert '<a href="#heat-maps-section">Where the models look</a>' in text
-    figures = "(50% of 20 images, by chance 20%, with random weights 20%)"
+    figures = "(50% of 20 images, by chance 20%, with random weights 20%, always at the middle of the image 0%)"
     assert f"Effusion {figures} and Pneumothorax {figures}." in text
     assert "of the test split of another pack (c0ffee000000)" in text
     assert "results are exploratory and adjusted for nothing" in text

@@ -65,15 +65,19 @@ def test_a_mean_difference_is_that_of_a_t_test_where_patients_have_one_image() -
 
 
 @pytest.mark.parametrize(
-    ("chance", "random", "result"),
+    ("chance", "random", "middle", "result"),
     [
-        (0.2, 0.2, "better than chance and random weights"),
-        (0.2, 0.01, "better than chance, not than random weights"),
-        (0.01, 0.2, "no significant difference from chance"),
-        (-0.2, 0.2, "worse than chance"),
+        (0.2, 0.2, None, "better than chance and random weights"),
+        (0.2, 0.01, None, "better than chance, not than random weights"),
+        (0.2, 0.2, 0.2, "better than chance, random weights and the middle of the image"),
+        (0.2, 0.2, -0.2, "better than chance and random weights, not than the middle of the image"),
+        (0.2, 0.01, -0.2, "better than chance, not than random weights or the middle of the image"),
+        (0.01, 0.2, 0.2, "no significant difference from chance"),
+        (-0.2, 0.2, 0.2, "worse than chance"),
     ],
 )
-def test_results_in_words(chance: float, random: float, result: str) -> None:
+def test_results_in_words(chance: float, random: float, middle: float | None, result: str) -> None:
     known = Variance(0.05**2, 1e6)
-    located = Located(0.3, None, 0.1, 0.1, Difference(chance, known), Difference(random, known))
+    over_middle = None if middle is None else Difference(middle, known)
+    located = Located(0.3, None, 0.1, 0.1, Difference(chance, known), Difference(random, known), over_middle)
     assert located.result == result
