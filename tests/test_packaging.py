@@ -19,7 +19,9 @@ def test_environment_yml_says_what_pyproject_says(repository: Path) -> None:
 
 
 def test_what_a_wheel_has_copies_of_lies_where_the_documents_name_it(repository: Path) -> None:
-    links = {"clr_hpc/studies": "jobs", "clr_hpc/places/slurm/site.example.yaml": "slurm/site.example.yaml"}
+    links = {"clr_hpc/studies": "jobs", "clr_hpc/manual": "docs"}
+    for name in ("site.example.yaml", "site.schema.json"):
+        links[f"clr_hpc/places/slurm/{name}"] = f"slurm/{name}"
     assert {link: (repository / link).resolve() for link in links} == {
         link: repository / target for link, target in links.items()
     }

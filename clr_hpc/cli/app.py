@@ -17,21 +17,22 @@ import typer
 from typer.core import TyperGroup
 
 from clr_hpc.cli.data import pack_app
-from clr_hpc.cli.doctor import doctor
 from clr_hpc.cli.evaluate import evaluate
 from clr_hpc.cli.explain import explain
 from clr_hpc.cli.export import export
-from clr_hpc.cli.init import init
 from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
 from clr_hpc.cli.predict import predict
-from clr_hpc.cli.schema import schema
-from clr_hpc.cli.studies import studies
+from clr_hpc.cli.start.doctor import doctor
+from clr_hpc.cli.start.init import init
+from clr_hpc.cli.start.manual import manual
+from clr_hpc.cli.start.schema import schema
+from clr_hpc.cli.start.studies import studies
+from clr_hpc.cli.start.version import print_version
 from clr_hpc.cli.study import command, find_folder
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
-from clr_hpc.cli.version import print_version
 from clr_hpc.cli.watch import status, tensorboard
 from clr_hpc.places.signals import TerminatedError, raise_on_terminate
 
@@ -166,6 +167,7 @@ def inspect(
 app.command()(init)
 app.command()(studies)
 app.command()(doctor)
+app.command()(manual)
 app.command()(schema)
 app.command(cls=Command)(plan)
 app.command(cls=Command)(run)

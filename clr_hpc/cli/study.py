@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clr_hpc.cli.studies import command_for_pack
+from clr_hpc.cli.start.studies import command_for_pack
 from clr_hpc.store import layout
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     trial_place = place.trials(options)
     study = load_study(study_file, options.changes, "tune")
     if study.tune is None:
-        raise UserError(f"{study_file}: no tune: section; docs/reference/tuning.md has an example")
+        raise UserError(f"{study_file}: no tune: section; clr-hpc manual tuning has an example")
     make_search(study.tune.search, dimensions_of(study.tune.space, (1,)), 0)  # its library is there
     study, manifest = on_its_pack(study, study_file)
     check_beforehand(manifest, runs_at_corners(study), options.results)

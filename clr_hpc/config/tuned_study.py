@@ -110,7 +110,7 @@ def runs_at_corners(study: Study) -> Iterator[RunSpec]:
 
 def _tuning(study: Study) -> Tuning:
     if study.tune is None:
-        raise ValueError("the study has no tune: section; docs/reference/tuning.md has an example")
+        raise ValueError("the study has no tune: section; clr-hpc manual tuning has an example")
     return study.tune
 
 

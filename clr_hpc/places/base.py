@@ -295,7 +295,7 @@ class Place(ABC):
         """
         raise UserError(
             f"--on {self.name}: a search needs its own process from the first trial to the last; take an "
-            "allocation and run the same command in it with --on here or --on ray: docs/how-to/tune-a-study.md"
+            "allocation and run the same command in it with --on here or --on ray: clr-hpc manual tune-a-study"
         )
 
     def has_jobs(self, study: StudyFolder) -> bool:  # noqa: ARG002

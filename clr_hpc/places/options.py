@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-THROUGHPUT = "File of recorded throughput to plan with; docs/reference/plan.md."
+THROUGHPUT = "File of recorded throughput to plan with; clr-hpc manual plan has its format."
 STUDY, MACHINE, RAY, SLURM = "Study", "This machine", "Ray", "SLURM"
 
 
@@ -76,10 +76,10 @@ class TrainingOptions(SearchOptions):
         bool, _option(STUDY, "Start of a study whose name another one has; its folder is kept aside.", "--replace")
     ] = False
     cohort: Annotated[
-        int, _option(MACHINE, "Runs per process, trained side by side; docs/how-to/train-side-by-side.md.", min=1)
+        int, _option(MACHINE, "Runs per process, trained side by side: clr-hpc manual train-side-by-side.", min=1)
     ] = 1
     profile: Annotated[
-        bool, _option(MACHINE, "Profile of each run's time; docs/reference/profile.md.", "--profile")
+        bool, _option(MACHINE, "Profile of each run's time: clr-hpc manual profile.", "--profile")
     ] = False
     site: Annotated[Path | None, _option(SLURM, "Site file (default: ~/.config/clr-hpc/site.yaml).")] = None
     shape: Annotated[

@@ -129,7 +129,7 @@ def read_throughput(file: Path) -> ThroughputTable:
     Raises:
         ThroughputError: it is not there, or not of this form.
     """
-    found = read_record(file, TypeAdapter(ThroughputTable), "see docs/reference/plan.md for its format")
+    found = read_record(file, TypeAdapter(ThroughputTable), "clr-hpc manual plan has its format")
     if found is None:
         raise ThroughputError(f"{file} does not exist; give a file that a probe has written")
     if isinstance(found, Damaged):

@@ -203,7 +203,7 @@ MISTAKES = {
     "range test of what can't be trained": mistake(
         "range-test study.yaml --set batch_size=1", "batch_size=1", "needs two images", "raise batch_size to 2"
     ),
-    "no tune section": mistake("tune study.yaml", "study.yaml", "no tune: section", "docs/reference/tuning.md"),
+    "no tune section": mistake("tune study.yaml", "study.yaml", "no tune: section", "clr-hpc manual tuning"),
     "no Optuna": mistake(
         "tune search.yaml", "search: optuna-tpe", "not installed", "'clr-hpc[optuna]'", absent="optuna"
     ),

@@ -71,7 +71,9 @@ def test_nothing_is_wrong_with_a_machine_that_trains(tmp_path: Path) -> None:
 
 def test_after_a_failure_it_exits_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "results").touch()
-    monkeypatch.setattr("clr_hpc.cli.doctor.examinations", lambda *_: [lambda: disk.results(tmp_path / "results")])
+    monkeypatch.setattr(
+        "clr_hpc.cli.start.doctor.examinations", lambda *_: [lambda: disk.results(tmp_path / "results")]
+    )
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
     assert "→ give --results" in done.stdout

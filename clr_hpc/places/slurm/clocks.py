@@ -43,7 +43,14 @@ def _submit(site: Site, folder: Path) -> None:
     script = f"srun sh -c {shlex.quote(f'{told} > {shlex.quote(str(folder))}/$SLURM_PROCID')}"
     chosen = {name: getattr(site, name) for name in ("partition", "account", "qos", "constraint")}
     options = [f"--{name}={value}" for name, value in (chosen | site.extra).items() if value is not None]
-    nodes = ["--nodes=1-2", "--ntasks-per-node=1", "--time=1", "--output=/dev/null", f"--job-name={folder.name}"]
+    nodes = [
+        "--nodes=1-2",
+        "--ntasks=2",
+        "--spread-job",
+        "--time=1",
+        "--output=/dev/null",
+        f"--job-name={folder.name}",
+    ]
     try:
         call(["sbatch", "--wait", *nodes, *options, f"--wrap={script}"], WAIT_SECONDS)
     except SlurmError:

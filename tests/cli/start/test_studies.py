@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from clr_hpc.cli.app import app
-from clr_hpc.cli.studies import command_for_pack, subject
+from clr_hpc.cli.start.studies import command_for_pack, subject
 from clr_hpc.config.load import find_study, load_study, shipped_studies
 from clr_hpc.data.pack import Pack
 
