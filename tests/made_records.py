@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from clr_hpc.store.bundle import checksum_of
+
 
 def metrics(auroc: float = 0.7) -> dict[str, Any]:
     """Return a split's metrics around this AUROC."""
@@ -103,3 +105,33 @@ def explanations(*findings: str, images: int = 20, **changes: Any) -> dict[str, 
         "random_draws": 5,
         "findings": entries,
     } | changes
+
+
+def bundle(spec: Any, **changes: Any) -> dict[str, Any]:
+    """Return the manifest of a bundle of one model with this spec, with its checksum."""
+    weights, state = "weights/edema.seed0.0.safetensors", {"bytes": 8, "sha256": "0" * 64}
+    model = {
+        "run": "a run",
+        "name": "last",
+        "spec": spec,
+        "metrics": done_result()["models"]["last"],
+        "weights": [weights],
+    }
+    calibration = {"method": "logistic", "at": [1.0, 0.0], "values": []}
+    setting = {
+        "finding": "edema",
+        "threshold": 0.4,
+        "calibration": calibration,
+        "class_scores": None,
+        "models": [model],
+    }
+    values = {
+        "format_version": 1,
+        "clr_hpc": "0.1.0",
+        "study": "invented",
+        "pack": {"checksum": "0" * 64},
+        "reading": {"size": 64, "bits": None, "window": "first"},
+        "settings": [setting],
+        "files": {weights: state},
+    } | changes
+    return {"checksum": checksum_of(values), **values}

@@ -21,8 +21,8 @@ from clr_hpc.cli.images import (
     count_of,
     with_bar,
 )
-from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
-from clr_hpc.cli.study import find_folder
+from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrBundle
+from clr_hpc.cli.study import load_trained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    study: StudyOrFolder,
+    study: StudyOrBundle,
     images: ImagesGiven = None,
     output: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
     pack: PackGiven = None,
@@ -52,7 +52,6 @@ def predict(
     from clr_hpc.data.images.files import checked_bits
     from clr_hpc.data.pack import Pack
     from clr_hpc.inference.images import files_of
-    from clr_hpc.inference.study import load
     from clr_hpc.inference.table import scored
     from clr_hpc.store.atomic import atomic_write
     from clr_hpc.store.csv_text import csv_text
@@ -60,7 +59,7 @@ def predict(
     of_split = checked_split(images, pack, split)
     check_output(output, (".csv",))
     use = checked_device(device)
-    trained = load(find_folder(study, results, overrides).path)
+    trained = load_trained(study, results, overrides)
     if bits is not None:
         trained = replace(trained, reading=replace(trained.reading, bits=checked_bits(bits)))
     chosen = [trained.best(name) for name in finding or trained.findings]

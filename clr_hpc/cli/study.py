@@ -10,6 +10,7 @@ from clr_hpc.store import layout
 if TYPE_CHECKING:
     from clr_hpc.config.study import Study
     from clr_hpc.data.manifest import Manifest
+    from clr_hpc.inference.study import TrainedStudy
     from clr_hpc.places.base import TrainingJob
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -43,6 +44,24 @@ def find_folder(given: Path, results: Path | None, overrides: list[str] | None) 
     folder = StudyFolder.of(results or RESULTS, study.name)
     note_change(given, folder, study)
     return folder
+
+
+def load_trained(given: Path, results: Path | None, overrides: list[str] | None) -> "TrainedStudy":
+    """Return the trained models of a study, from its file or its folder, or of a bundle.
+
+    Raises:
+        UserError: it is none of these, has no model, or options were given that it doesn't need.
+    """
+    from clr_hpc.config.base import UserError
+    from clr_hpc.inference.study import load
+    from clr_hpc.store.bundle import is_bundle
+
+    if not is_bundle(given):
+        return load(find_folder(given, results, overrides).path)
+    if results is not None or overrides:
+        option = "--results" if results is not None else "--set"
+        raise UserError(f"{option} belongs to a study file, and {given} is a bundle; leave it out")
+    return load(given)
 
 
 def note_change(given: Path, folder: "StudyFolder", study: "Study", checksum: str | None = None) -> None:

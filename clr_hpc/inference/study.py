@@ -13,10 +13,12 @@ from clr_hpc.config.base import UserError, unknown
 from clr_hpc.config.pathologies import in_order, parse_finding
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SplitName
+from clr_hpc.inference.bundle import settings_of_bundle
 from clr_hpc.inference.ensemble import Ensemble
 from clr_hpc.inference.images import AT_ONCE, Images, Reading, files_of, read_arrays, read_files
 from clr_hpc.inference.model import TrainedModel
 from clr_hpc.inference.runs import settings_of_runs
+from clr_hpc.store.bundle import is_bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedStudy:
-    """The models of a study's folder; ``clr_hpc.load`` makes one."""
+    """The models of a study's folder or of a bundle; ``clr_hpc.load`` makes one."""
 
     folder: Path
     reading: Reading
@@ -126,13 +128,15 @@ class TrainedStudy:
 
 
 def load(folder: str | Path) -> TrainedStudy:
-    """Return the trained models of a study, of the runs that are done so far.
+    """Return the trained models of a study, of the runs that are done so far, or those of a bundle.
 
     Args:
-        folder: of the study, such as ``results/quickstart``.
+        folder: of the study, such as ``results/quickstart``; or a bundle, as a folder or a ``.zip`` file.
 
     Raises:
+        DamagedError: the bundle's manifest is damaged.
         NothingThereError: no study was started there.
         UserError: none of its runs is done.
     """
-    return TrainedStudy(Path(folder), *settings_of_runs(Path(folder)))
+    path = Path(folder)
+    return TrainedStudy(path, *(settings_of_bundle(path) if is_bundle(path) else settings_of_runs(path)))

@@ -53,6 +53,11 @@ BEST_STUDY = "best.yaml"
 EVALUATION = "evaluation.json"
 SCORES = "scores.parquet"
 
+# a bundle
+BUNDLE = "bundle.json"
+MODEL_CARD = "README.md"
+WEIGHTS = "weights"
+
 TENSORS = re.compile(r"[0-9]{12}\.safetensors")
 """Names in ``checkpoints/`` and ``snapshots/``, which are deleted as newer ones come; nothing else is."""
 

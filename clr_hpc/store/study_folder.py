@@ -1,10 +1,12 @@
 """A study's folder: what was asked for, on which pack, and the run folders."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from clr_hpc.config.base import UserError
+from clr_hpc.config.base import UserError, shown
 from clr_hpc.config.expand import expand, with_placeholders
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
@@ -12,11 +14,16 @@ from clr_hpc.config.study import Study
 from clr_hpc.config.yaml_file import to_yaml
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
-from clr_hpc.store.compare import differences
 from clr_hpc.store.pack_record import PackRecord, read_pack, trainable
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import Result, check_result, is_done, read_result
 from clr_hpc.store.run_files import Environment, read_environments
+
+MOST_SHOWN = 5
+"""Keys; more are counted."""
+IGNORED = {"name", "pack", "tune", "measured"}
+"""Keys on which runs don't depend, or that others are told of: packs differ by their checksums."""
+_ABSENT = object()
 
 
 class NothingThereError(UserError):
@@ -112,7 +119,7 @@ class StudyFolder:
         if wanted == there:
             return None
         packs = [f"pack: other images, with checksum {before[:8]}… → {after[:8]}…"] if before != after else []
-        found = [*packs, *differences(started.study, study)] or ["the rates measured for auto"]
+        found = [*packs, *_differences(started.study, study)] or ["the rates measured for auto"]
         return Change(tuple(found), len(wanted - there), len(there - wanted))
 
     def check(self, study: Study, pack_checksum: str) -> Change | None:
@@ -221,3 +228,27 @@ class StudyFolder:
         """Return what a run came to; None where it hasn't ended, or its result is damaged."""
         result = read_result(self.runs / spec.name)
         return None if isinstance(result, Damaged) else result
+
+
+def _differences(before: Study, after: Study) -> list[str]:
+    """Return a text such as ``training.epochs: 3 → 2`` for each key that differs, the last one for all others."""
+    raw = [study.model_dump(mode="json", exclude=IGNORED) for study in (before, after)]
+    found = [f"{key}: {_text(old)} → {_text(new)}" for key, old, new in _differing("", *raw)]
+    more = len(found) - MOST_SHOWN
+    return found if more <= 0 else [*found[:MOST_SHOWN], f"{more} more"]
+
+
+def _differing(key: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        before, after = dict(enumerate(before)), dict(enumerate(after))
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        if before != after:
+            yield key, before, after
+        return
+    for name in dict.fromkeys((*before, *after)):
+        inside = f"{key}.{name}" if key else str(name)
+        yield from _differing(inside, before.get(name, _ABSENT), after.get(name, _ABSENT))
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value is _ABSENT or value is None else shown(value)

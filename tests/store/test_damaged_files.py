@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from invented_study import InventedStudy
-from made_records import done_result, epoch_line, explanations, range_test_result, step_line
+from made_records import bundle, done_result, epoch_line, explanations, range_test_result, step_line
 from mutation import damage_of, damaged_bytes
 
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.store import layout
+from clr_hpc.store.bundle import read_bundle
 from clr_hpc.store.checkpoints import Progress, checksum_damage, drop, parse_progress, tensor_files, write_checksum
 from clr_hpc.store.explanations import read_explanations
 from clr_hpc.store.lease import LeaseHolder, read_lease
@@ -42,6 +43,7 @@ READERS: dict[str, Callable[[Path, Any], Any]] = {
     layout.RANGE_TEST_RESULTS: lambda folder, _: read_range_tests(folder),
     layout.PACK: lambda folder, _: read_pack(folder),
     layout.EXPLANATIONS: lambda folder, _: read_explanations(folder),
+    layout.BUNDLE: lambda folder, _: read_bundle(folder),
 }
 TIMES = settings(
     max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -94,6 +96,7 @@ def folder(tmp_path: Path) -> Path:
         layout.RANGE_TEST_RESULTS: {"format_version": 1, "learners": [tests]},
         layout.PACK: PACK | {"checksum": checksum},
         layout.EXPLANATIONS: explanations("effusion"),
+        layout.BUNDLE: bundle(spec.model_dump(mode="json")),
         layout.LEASE: asdict(LeaseHolder.this_process("lane 1")),
     }  # fmt: skip
     made_folder = tmp_path / "files"
