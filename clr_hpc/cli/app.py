@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from clr_hpc.cli.compare import compare
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.evaluate import evaluate
 from clr_hpc.cli.explain import explain
@@ -177,6 +178,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(export)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(status)
 app.command()(cancel)
 app.command()(logs)

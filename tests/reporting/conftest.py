@@ -41,6 +41,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
         positives: Mapping[str, int] = MappingProxyType({}),
         imbalance: str | None = None,
         retraining: Mapping[str, Any] = MappingProxyType({}),
+        name: str = "invented",
     ) -> Path:
         """Make a study.
 
@@ -56,8 +57,9 @@ def make_study(tmp_path: Path) -> StudyMaker:
             positives: images in each split, of pathologies that have other numbers than usual.
             retraining: further keys of the stage ``retrain``.
             imbalance: ``class_imbalance``, if it is not the default.
+            name: of the study; another than the default also names its folder.
         """
-        folder = tmp_path / "study"
+        folder = tmp_path / ("study" if name == "invented" else name)
         folder.mkdir()
         stages: dict[str, Any] = {"scratch": {"policies": [_policy(name) for name in skill]}} if skill else {}
         if retrained is not None:
@@ -65,7 +67,7 @@ def make_study(tmp_path: Path) -> StudyMaker:
             stages["baseline"] = {"policies": [_policy(decay)]}
             stages["retrain"] = {"policies": [_policy(name) for name in cyclical]} | dict(retraining)
         study: dict[str, Any] = {
-            "name": "invented",
+            "name": name,
             "pack": "packs/invented",
             "pathologies": list(pathologies),
             "architectures": list(architectures),

@@ -35,7 +35,7 @@ def auroc_by_finding(results: Sequence[SettingResult]) -> Markup:
         if side is not None and (auroc := side.measures["auroc"])
     ]
     with mpl.rc_context(drawing_style()):
-        figure, axes = dots(entries, side_styles(), width=760)
+        figure, axes = dots(entries, side_styles())
         axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":")
         axes.set_title("AUROC, 95 % CI over patients")
         axes.set_xlabel("AUROC (dotted: chance level)")

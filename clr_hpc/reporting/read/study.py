@@ -81,8 +81,12 @@ class StudyRecord:
         return labels_of(cast(PackRecord, self.pack))
 
 
-def read_study(folder: Path) -> StudyRecord:
+def read_study(folder: Path, numbering: Numbering | None = None) -> StudyRecord:
     """Read the folder of one study.
+
+    Args:
+        folder: of the study.
+        numbering: shared by studies on one pack, so that their images have the same numbers; None: its own.
 
     Raises:
         ReportError: ``study.yaml`` or ``pack.json`` is absent or damaged, or ``plan.json`` is damaged. Damage
@@ -93,7 +97,7 @@ def read_study(folder: Path) -> StudyRecord:
         raise ReportError(f"{folder} holds range tests; 'clr-hpc range-test' makes their page, range_tests.html")
     if "counts" not in started.pack:
         raise ReportError(f"{folder / layout.PACK} has no counts; copy manifest.json of the pack there")
-    numbering = Numbering()
+    numbering = numbering or Numbering()
     specs = sorted(started.runs, key=_place_of_task)
     runs = tuple(_read_run(folder / layout.RUNS / spec.name, spec, numbering) for spec in specs)
     planned = {spec.name for spec in specs}

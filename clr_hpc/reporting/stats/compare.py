@@ -45,6 +45,11 @@ class Entry:
         return self.measures["auroc"].reason if self.measures else self.run.gap or "not evaluated"
 
     @property
+    def validation_auroc(self) -> float:
+        """Of this model at the end of training; NaN where it isn't defined."""
+        return validation_auroc(self.run.record, self.model)
+
+    @property
     def scores(self) -> Scores:
         """On the test split."""
         return self.run.record.predictions["test"].of(self.model)
@@ -59,7 +64,7 @@ class ContenderMean:
     interval: Interval | None
     """Over patients, for the same models."""
     validation_auroc: float
-    """Of the last model at the end of training; NaN where validation can't give it for every run."""
+    """At the end of training; NaN where validation can't give it for every run."""
     difference: Difference | None
     """Its mean AUROC minus the reference's; None for the reference."""
     verdict: Verdict | None
@@ -102,14 +107,15 @@ def models_of_an_arm(runs: Iterable[ScoredRun], arm: str) -> list[Entry]:
     ]
 
 
-def compare(entries: Iterable[Entry], margin: float | None = None) -> Comparison:
+def compare(entries: Iterable[Entry], margin: float | None = None, of_one_length: bool = True) -> Comparison:
     """Compare contenders on the tasks, models and seeds that all of them have.
 
     With ``margin``, the reference is the contender with the best mean AUROC on validation, and is judged on the
     test split; nothing is chosen by what judges it. Without, it is the one planned first, and nothing is judged.
 
     A task whose interval isn't defined (too few patients of one class) is left out: its AUROC would add noise to
-    the mean. Where policies are judged, so are runs that early stopping ended sooner than others.
+    the mean. Where policies are judged, so are runs that early stopping ended sooner than others, unless their
+    length is part of what is compared (``of_one_length=False``).
     """
     cells: dict[tuple[str, str, int], dict[str, Entry]] = defaultdict(dict)
     planned: dict[str, None] = {}
@@ -121,14 +127,15 @@ def compare(entries: Iterable[Entry], margin: float | None = None) -> Comparison
         key: cell
         for key, cell in cells.items()
         if present and all(name in cell and not cell[name].gap for name in present)
-        if not (margin and _is_of_different_lengths(cell))
+        if not (margin and of_one_length and _is_of_different_lengths(cell))
     }
     included = tuple(dict.fromkeys(task for task, _, _ in shared))
     reasons: dict[str, str] = {}
     for (task, _, _), cell in cells.items():
         if task not in included:
             why = next((entry.gap for entry in cell.values() if entry.gap), "not run under every policy")
-            why = "early stopping ended some of its runs sooner" if _is_of_different_lengths(cell) else why
+            if of_one_length and _is_of_different_lengths(cell):
+                why = "early stopping ended some of its runs sooner"
             reasons.setdefault(task, f"{task} ({why})")
     reference = _best_on_validation(present, shared) if margin else None
     means = _means(present, shared, reference or present[0]) if shared else []
@@ -157,13 +164,10 @@ Cells = Mapping[tuple[str, str, int], Mapping[str, Entry]]
 def _best_on_validation(names: list[str], cells: Cells) -> str | None:
     """Return the contender with the best mean AUROC on validation, where all have one; None: they nowhere do."""
 
-    def of_validation(entry: Entry) -> float:
-        return validation_auroc(entry.run.record)
-
     known = {
-        key: cell for key, cell in cells.items() if all(np.isfinite(of_validation(cell[name])) for name in names)
+        key: cell for key, cell in cells.items() if all(np.isfinite(cell[name].validation_auroc) for name in names)
     }
-    means = {name: _mean_over_tasks(name, known, of_validation) for name in names}
+    means = {name: _mean_over_tasks(name, known, lambda entry: entry.validation_auroc) for name in names}
     return max(means, key=lambda name: means[name]) if known else None
 
 
@@ -183,7 +187,7 @@ def _means(names: list[str], cells: Cells, reference: str) -> list[ContenderMean
             name=name,
             auroc=macro(lambda entry: entry.measures["auroc"].value),
             interval=_interval(name, cells),
-            validation_auroc=macro(lambda entry: validation_auroc(entry.run.record)),
+            validation_auroc=macro(lambda entry: entry.validation_auroc),
             difference=None if name == reference else _difference(name, reference, cells),
             verdict=None,
             average_precision=macro(lambda entry: entry.measures["average_precision"].value),

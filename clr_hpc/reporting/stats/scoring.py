@@ -169,7 +169,7 @@ def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> Scored
         return ScoredRun(run, setting, {}, {}, f"{run.status}: {run.reason}")
     if "test" not in run.predictions:
         return ScoredRun(run, setting, {}, {}, "predictions.parquet is missing or holds no test image")
-    thresholds = {model: _threshold(run, model, setting.one_class) for model in run.predictions["test"].by_model}
+    thresholds = {model: threshold_of(run, model, setting.one_class) for model in run.predictions["test"].by_model}
     weight = positive_weight(run)
     models = {
         model: measure(run.predictions["test"].of(model), threshold, drawn, not setting.one_class, weight)
@@ -178,7 +178,8 @@ def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> Scored
     return ScoredRun(run, setting, models, thresholds, "")
 
 
-def _threshold(run: RunRecord, model: str, one_class: bool) -> float | None:
+def threshold_of(run: RunRecord, model: str, one_class: bool) -> float | None:
+    """Return the score at or above which a model calls an image positive; None where validation gives none."""
     if one_class:
         return float(run.result["models"][model]["threshold"])
     if "validation" not in run.predictions:
@@ -243,9 +244,12 @@ def training_accuracy(record: RunRecord) -> float:
     return float("nan") if accuracy is None else float(accuracy)
 
 
-def validation_auroc(record: RunRecord) -> float:
-    """Return the AUROC of the last model on the validation split; NaN where it isn't defined."""
-    return _on_validation(record, "auroc")
+def validation_auroc(record: RunRecord, model: str = LAST) -> float:
+    """Return the AUROC of a model on the validation split; NaN where it isn't defined."""
+    if model == LAST:
+        return _on_validation(record, "auroc")
+    value = record.result["models"][model]["validation"]["auroc"]
+    return float("nan") if value is None else float(value)
 
 
 def _on_validation(record: RunRecord, metric: str) -> float:

@@ -59,9 +59,9 @@ def comparisons_csv(key: str, comparisons: Mapping[str, Comparison]) -> str:
             "runs": comparison.runs_each,
             "contender": mean.name,
             "mean_auroc": mean.auroc,
-            **_bounds("mean_auroc", mean.interval),
+            **bounds("mean_auroc", mean.interval),
             "mean_validation_auroc": mean.validation_auroc,
-            **_difference("difference_from_reference", mean.difference),
+            **difference_columns("difference_from_reference", mean.difference),
             "verdict": mean.verdict,
             "average_precision": mean.average_precision,
             "test_accuracy": mean.accuracy,
@@ -82,7 +82,7 @@ def contrasts_csv(contrasts: Iterable[ArmContrast]) -> str:
             "control": contrast.control,
             "task": task.task,
             "pairs": len(task.pairs),
-            **_difference("auroc_difference", task.difference),
+            **difference_columns("auroc_difference", task.difference),
             "p_holm": task.p_adjusted,
             "accuracy_difference": task.accuracy_difference,
             "mcnemar_p": task.mcnemar,
@@ -104,11 +104,11 @@ def verdicts_csv(contrasts: Iterable[ArmContrast]) -> str:
             "tasks": len(contrast.tasks),
             "seeds": contrast.seeds,
             "verdict": contrast.verdict or "exploratory",
-            **_difference("auroc_difference", contrast.difference),
+            **difference_columns("auroc_difference", contrast.difference),
             "tasks_better": contrast.better,
             "tasks_worse": contrast.worse,
             "training_accuracy_verdict": contrast.training_verdict or "exploratory",
-            **_difference("training_accuracy_difference", contrast.training_accuracy),
+            **difference_columns("training_accuracy_difference", contrast.training_accuracy),
         }
         for contrast in contrasts
     )
@@ -128,7 +128,7 @@ def _saving(saving: Saving | None) -> dict[str, object]:
         return {}
     values = asdict(saving)
     values.pop("interval")
-    return values | _bounds("steps_difference", saving.interval)
+    return values | bounds("steps_difference", saving.interval)
 
 
 def slices_csv(rows: Iterable[SliceRow]) -> str:
@@ -139,7 +139,7 @@ def slices_csv(rows: Iterable[SliceRow]) -> str:
             "slice": row.slice,
             "arm": row.arm,
             "mean_auroc": row.auroc,
-            **_bounds("mean_auroc", row.interval),
+            **bounds("mean_auroc", row.interval),
             "tasks": row.tasks,
             "images": row.images,
             "note": row.note,
@@ -174,19 +174,20 @@ def _setting(setting: Setting) -> dict[str, object]:
     return {name: getattr(setting, name) for name in names}
 
 
-def _bounds(name: str, interval: Interval | None) -> dict[str, object]:
+def bounds(name: str, interval: Interval | None) -> dict[str, object]:
+    """Return the two ends of an interval, nothing where there is none."""
     return {f"{name}_low": interval.low, f"{name}_high": interval.high} if interval else {}
 
 
-def _difference(name: str, difference: Difference | None) -> dict[str, object]:
+def difference_columns(name: str, difference: Difference | None) -> dict[str, object]:
     """Return a difference, its bounds and p-value over patients and seeds, and those of these very models."""
     if difference is None:
         return {}
     return {
         name: difference.value,
-        **_bounds(name, difference.interval),
+        **bounds(name, difference.interval),
         f"{name}_p": difference.p_value,
-        **_bounds(f"{name}_these_models", difference.patient_interval),
+        **bounds(f"{name}_these_models", difference.patient_interval),
         f"{name}_these_models_p": difference.patient_p_value,
     }
 

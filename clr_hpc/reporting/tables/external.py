@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from clr_hpc.reporting import wording
-from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.external import ExternalResults, SettingResult, SideResult, SubgroupResult
+from clr_hpc.reporting.stats.scoring import LAST, Setting
+from clr_hpc.reporting.tables.export import bounds
 from clr_hpc.reporting.tables.table import MISSING, UNDEFINED_ORDER, Cell, Column, Table, bounded, part, tabulate
 from clr_hpc.reporting.wording import number, p_value, ratio, signed, whole
 from clr_hpc.store.csv_text import csv_text
@@ -97,9 +98,14 @@ def _setting_columns(results: Sequence[SettingResult]) -> Iterator[Column]:
 
 
 def setting_label(row: SettingResult) -> str:
-    """Return network, optimizer, policy and kind of weights."""
-    weights = wording.MODEL_TITLES[row.record["model"]]
-    return ", ".join([row.setting.model, row.setting.arm, *([] if row.record["model"] == "last" else [weights])])
+    """Return network, optimizer, policy and kind of weights of a row."""
+    return model_label(row.setting, row.record["model"])
+
+
+def model_label(setting: Setting, model: str) -> str:
+    """Return network, optimizer, policy and, other than the last, kind of weights."""
+    weights = [] if model == LAST else [wording.MODEL_TITLES[model]]
+    return ", ".join([setting.model, setting.arm, *weights])
 
 
 def _both(title: str, key: str, hint: str = "", write: Callable[[float | None], str] = number) -> Iterator[Column]:
@@ -174,9 +180,9 @@ def _result_row(row: SettingResult) -> dict[str, object]:
             continue
         values |= {f"{side}_images": found.images, f"{side}_positives": found.positives}
         for key, estimate in found.measures.items():
-            values |= {f"{side}_{key}": estimate.value} | _bounds(f"{side}_{key}", estimate.interval)
+            values |= {f"{side}_{key}": estimate.value} | bounds(f"{side}_{key}", estimate.interval)
     for key, difference in row.differences.items():
-        values |= {f"difference_{key}": difference.value} | _bounds(
+        values |= {f"difference_{key}": difference.value} | bounds(
             f"difference_{key}", difference.patient_interval
         )
     return values | {"difference_auroc_p_holm": row.p_adjusted}
@@ -191,14 +197,7 @@ def _subgroup_row(row: SubgroupResult) -> dict[str, object]:
     values: dict[str, object] = {"by": row.attribute, "slice": row.slice, "findings": row.tasks}
     for side, images, mean in zip(SIDES, row.images, (row.internal, row.external), strict=True):
         values |= {f"{side}_images": images, f"{side}_mean_auroc": mean.value if mean else None}
-        values |= _bounds(f"{side}_mean_auroc", mean.interval if mean else None)
+        values |= bounds(f"{side}_mean_auroc", mean.interval if mean else None)
     difference = row.difference
     values["difference"] = difference.value if difference else None
-    return values | _bounds("difference", difference.patient_interval if difference else None)
-
-
-def _bounds(name: str, interval: Interval | None) -> dict[str, object]:
-    return {
-        f"{name}_low": interval.low if interval else None,
-        f"{name}_high": interval.high if interval else None,
-    }
+    return values | bounds("difference", difference.patient_interval if difference else None)
