@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,13 +86,16 @@ class Commands(TyperGroup):
             raise typer.Exit(2 if text is not None else OUR_MISTAKE) from error
 
 
+SETUP, IMAGES, TRAINING, WATCHING, RESULTS = "Set up", "Images", "Train", "Watch", "Results"
+"""Panels of the help."""
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.add_typer(pack_app, name="pack")
+app.add_typer(pack_app, name="pack", rich_help_panel=IMAGES)
 
 
 @app.callback()
@@ -124,7 +127,7 @@ def _without_output() -> Iterator[None]:
         yield
 
 
-@app.command()
+@app.command(rich_help_panel=IMAGES)
 def inspect(
     path: Annotated[Path, typer.Argument(help="A pack or a label table.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check of every file against its checksum.")] = False,
@@ -165,27 +168,18 @@ def inspect(
         typer.echo("verified: every file is as it was written")
 
 
-app.command()(init)
-app.command()(studies)
-app.command()(doctor)
-app.command()(manual)
-app.command()(schema)
-app.command(cls=Command)(plan)
-app.command(cls=Command)(run)
-app.command()(tune)
-app.command(cls=Command)(range_test)
-app.command()(predict)
-app.command()(explain)
-app.command()(export)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(status)
-app.command()(cancel)
-app.command()(logs)
-app.command()(tensorboard)
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    SETUP: (init, studies, doctor, manual, schema),
+    TRAINING: (plan, run, tune, range_test),
+    WATCHING: (status, logs, cancel, tensorboard),
+    RESULTS: (evaluate, compare, predict, explain, export),
+}
+for panel, commands in _COMMANDS.items():
+    for each in commands:
+        app.command(cls=Command, rich_help_panel=panel)(each)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overrides = None) -> None:
     """Write a study's report from the runs that have ended so far."""
     from clr_hpc.cli.display.terminal import complain

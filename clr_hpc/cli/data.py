@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 import typer
 from typer.core import TyperGroup
 
+ANY_IMAGES, COLLECTIONS = "Your images", "Public collections"
+SOURCE, PACK = "Source", "Pack"
+"""Panels of the help."""
+
 if TYPE_CHECKING:
     from clr_hpc.data.source import ImageSource, Option
 
@@ -38,7 +42,8 @@ pack_app = typer.Typer(cls=_Commands, help="Read a source once into a pack.", no
 
 def _command(name: str, kind: "type[ImageSource]") -> Any:
     hints = get_type_hints(kind, include_extras=True)
-    own = {field.name: _parameter(field, hints[field.name]) for field in fields(kind)}  # type: ignore[arg-type]
+    ours = sorted(fields(kind), key=lambda field: _place(field, kind))  # type: ignore[arg-type]
+    own = {field.name: _parameter(field, hints[field.name]) for field in ours}
     defaults = {"size": kind.default_size, "validation_fraction": kind.default_validation_fraction}
     shared = [
         parameter.replace(default=defaults.get(parameter.name, parameter.default))
@@ -52,8 +57,13 @@ def _command(name: str, kind: "type[ImageSource]") -> Any:
     run.__doc__ = kind.__doc__
     run.__signature__ = signature(run).replace(parameters=[*own.values(), *shared])  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
-    app.command(name)(run)
+    app.command(name, rich_help_panel=COLLECTIONS if kind.is_collection else ANY_IMAGES)(run)
     return typer.main.get_command(app)
+
+
+def _place(field: "Field[Any]", kind: "type[ImageSource]") -> tuple[bool, bool]:
+    """Return where an option stands in the help: required ones first, those that many sources share last."""
+    return field.default is not MISSING, field.name not in kind.__annotations__
 
 
 def _parameter(field: "Field[Any]", hint: Any) -> Parameter:
@@ -70,12 +80,20 @@ def _parameter(field: "Field[Any]", hint: Any) -> Parameter:
         choice: Any = StrEnum(field.name, words)  # type: ignore[misc]
         kind = choice if get_origin(kind) is Literal else choice | None
     names = [] if flag is None else [flag]
+    metavar = option.metavar or _metavar(field.name, kind)
     about = (
         typer.Argument(help=option.help, metavar=option.metavar)
         if option.is_argument
-        else typer.Option(*names, help=option.help, metavar=option.metavar, min=option.minimum)
+        else typer.Option(*names, help=option.help, metavar=metavar, min=option.minimum, rich_help_panel=SOURCE)
     )
     return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
+
+
+def _metavar(name: str, kind: Any) -> str | None:
+    """Return what stands for a value in the help; None leaves it to typer."""
+    words = {"column": "COLUMN", "columns": "COLUMN", "views": "VIEW"}
+    found = words.get(name.rpartition("_")[2])
+    return found or ("FILE" if Path in (kind, *get_args(kind)) else None)
 
 
 def _repeated(kind: Any) -> Any:
@@ -108,18 +126,20 @@ def _pair(text: str, option: "Option") -> tuple[str, str]:
     return key, value
 
 
+def _of_pack(*names: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=PACK, **more)
+
+
 def _pack(
     source: "ImageSource",
     *,
-    output: Annotated[Path, typer.Option(help="Folder of the new pack.")],
-    size: Annotated[int, typer.Option(min=16, max=4096, help="Pixels a side.")],
-    split_seed: Annotated[int, typer.Option(help="Seed of the split by patient.")] = 0,
-    validation_fraction: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of the patients for validation.")
-    ],
-    test_fraction: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the patients for testing.")] = 0.2,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores if not given.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail when anything is rejected.")] = False,
+    output: Annotated[Path, _of_pack(help="Folder of the new pack.")],
+    size: Annotated[int, _of_pack(min=16, max=4096, help="Pixels a side.")],
+    split_seed: Annotated[int, _of_pack(help="Seed of the split by patient.")] = 0,
+    validation_fraction: Annotated[float, _of_pack(min=0, max=0.9, help="Share of the patients for validation.")],
+    test_fraction: Annotated[float, _of_pack(min=0, max=0.9, help="Share of the patients for testing.")] = 0.2,
+    workers: Annotated[int | None, _of_pack(min=1, help="Processes; all cores if not given.")] = None,
+    strict: Annotated[bool, _of_pack("--strict", help="Fail when anything is rejected.")] = False,
 ) -> None:
     """Build a pack with a progress bar, and say what it holds."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -108,6 +108,8 @@ class ImageSource(ABC):
 
     default_size: ClassVar[int] = 256
     default_validation_fraction: ClassVar[float] = 0.1
+    is_collection: ClassVar[bool] = False
+    """Whether it is one public collection, rather than a kind of files; the help lists these apart."""
 
     @property
     def has_official_split(self) -> bool:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 class PresetSource(FileSource):
     """A public data set; ``preset_source`` gives the class of each."""
 
+    is_collection = True
     preset: ClassVar[str]
 
     folder: Annotated[Path, Option("Folder of the data set as downloaded.", is_argument=True)]

@@ -35,6 +35,8 @@ class NihSource(FileSource):
     them patients are drawn for all three.
     """
 
+    is_collection = True
+
     images: Annotated[
         Path | tuple[Path, ...],
         Option("Folder with NIH's PNG files, nested ones too, or a pattern in quotes; repeat.", metavar="FOLDER"),
