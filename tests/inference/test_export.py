@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,12 @@ def test_squares_become_inputs_as_in_training(size: int, image_size: int) -> Non
 )
 def test_probabilities_are_those_of_the_calibration(calibration: Calibration) -> None:
     scores = np.concatenate([np.linspace(0, 1, 1001), [0.62, 0.6225]]).astype(np.float32)
-    assert_allclose(Calibrate(calibration)(torch.from_numpy(scores)), calibration(scores), atol=1e-7)
+    calibrate, given_scores = Calibrate(calibration), torch.from_numpy(scores)
+    assert_allclose(calibrate(given_scores), calibration(scores), atol=1e-7)
+    written = io.BytesIO()
+    torch.export.save(torch.export.export(calibrate, (given_scores,)), written)
+    again = torch.export.load(io.BytesIO(written.getvalue())).module()
+    assert_allclose(again(given_scores), calibration(scores), atol=1e-7)
 
 
 @pytest.fixture(scope="module", params=list(FORMATS))

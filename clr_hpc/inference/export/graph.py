@@ -76,7 +76,9 @@ class Calibrate(nn.Module):
         super().__init__()
         self.method = calibration.method
         self.register_buffer("at", torch.as_tensor(calibration.at, dtype=torch.float64))
-        self.register_buffer("values", torch.as_tensor(calibration.values, dtype=torch.float64))
+        # none rather than an empty one, which torch.export does not write without a warning
+        values = torch.as_tensor(calibration.values, dtype=torch.float64)
+        self.register_buffer("values", values if len(values) else None)
 
     def forward(self, scores: Tensor) -> Tensor:
         """Return the probability ``(N,)`` of each score ``(N,)``."""
