@@ -34,7 +34,8 @@ class Chance:
     area: float
     """Share of the image inside: what a random place, and heat spread evenly, come to."""
     overlap: float
-    """Overlap to be expected of a region as large as the map's, laid at random."""
+    """Mean overlap of the map's region laid anywhere, over all shifts by rows and columns. What leaves the image
+    on one side enters it on the other."""
     centre: float
     """What always pointing at the middle of the image comes to."""
 
@@ -67,9 +68,12 @@ def localise(heat: Floats, mask: Mask) -> Localised:
 
 def chance(heat: Floats, mask: Mask) -> Chance:
     """Return what chance comes to for a map ``(S, S)`` and a mask ``(S, S)``."""
-    area, hot = float(mask.mean()), float(_region(heat).mean())
+    region = _region(heat)
+    # of every shift at once, by Fourier transforms
+    common = np.fft.irfft2(np.fft.rfft2(region).conj() * np.fft.rfft2(mask), mask.shape).round()
+    overlap = float((common / (region.sum() + mask.sum() - common)).mean())
     middle = slice((len(mask) - 1) // 2, len(mask) // 2 + 1)
-    return Chance(area, area * hot / (area + hot - area * hot), float(mask[middle, middle].mean()))
+    return Chance(float(mask.mean()), overlap, float(mask[middle, middle].mean()))
 
 
 def rank_correlation(one: Floats, other: Floats) -> float | None:

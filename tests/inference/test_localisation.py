@@ -67,6 +67,12 @@ def test_chance_is_what_random_maps_come_to() -> None:
     assert np.mean([each.overlap for each in found]) == pytest.approx(overlap, abs=0.001)
 
 
+def test_chance_of_a_region_is_its_mean_over_all_places() -> None:
+    found = heat((4, 2, 1.0), (4, 3, 0.8), (5, 3, 0.7), (0, 9, 0.1))
+    shifted = [np.roll(found, (rows, columns), (0, 1)) for rows in range(10) for columns in range(10)]
+    assert chance(found, BOX).overlap == pytest.approx(np.mean([localise(each, BOX).overlap for each in shifted]))
+
+
 def test_the_middle_of_the_image() -> None:
     assert chance(heat((0, 0, 1)), mask_of([(4, 4, 2, 2)], 10)).centre == 1
     assert chance(heat((0, 0, 1)), mask_of([(5, 0, 5, 10)], 10)).centre == 0.5

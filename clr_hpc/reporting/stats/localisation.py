@@ -1,16 +1,16 @@
 """How well heat maps find boxes: means over images, intervals over patients, against chance and random weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from clr_hpc.config.pathologies import title
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws
-from clr_hpc.reporting.stats.difference import Difference, mean_difference
-from clr_hpc.reporting.stats.metrics import interval_at_the_end
+from clr_hpc.reporting.stats.bootstrap import LEVEL, RESAMPLES, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.difference import Difference, Variance, mean_difference
 from clr_hpc.reporting.wording import listed
 from clr_hpc.store.explanations import ComparedRecord, ExplanationsRecord, FindingRecord
 
@@ -106,16 +106,22 @@ def _located(
 ) -> Located:
     trained = np.array([image["trained"][kind] for image in images])
     random = np.array([image["random"][kind] for image in images])
-    middle = np.array([image["centre"] for image in images])
     chance = np.array([image["chance_overlap" if kind == "overlap" else "area"] for image in images])
+    middle = np.array([image["centre"] for image in images])
+    is_hit = kind == "pointing"
+
+    def over(rival: NDArray[np.float64]) -> Difference:
+        difference = mean_difference(trained - rival, patients)
+        return _not_surer_than_hits_are(difference, trained, rival, len(draws)) if is_hit else difference
+
     return Located(
         float(trained.mean()),
-        _interval(trained, patients, draws),
+        _interval_of_hits(trained, patients) if is_hit else _interval(trained, patients, draws),
         float(chance.mean()),
         float(random.mean()),
-        mean_difference(trained - chance, patients),
-        mean_difference(trained - random, patients),
-        mean_difference(trained - middle, patients) if kind == "pointing" else None,
+        over(chance),
+        over(random),
+        over(middle) if is_hit else None,
     )
 
 
@@ -123,9 +129,39 @@ def _interval(
     values: NDArray[np.float64], patients: NDArray[np.int32], draws: NDArray[np.int32]
 ) -> Interval | None:
     """Return the interval of a mean of ``values`` ``(N,)`` on draws of patients ``(P, B)``."""
-    value = float(values.mean())
-    if value in (0.0, 1.0):
-        return interval_at_the_end(patients, value)
     images = np.bincount(patients, minlength=len(draws)) @ draws
     drawn = np.bincount(patients, values, len(draws)) @ draws / images
-    return Sampled(value, drawn, len(draws) - 1).interval
+    return Sampled(float(values.mean()), drawn, len(draws) - 1).interval
+
+
+def _interval_of_hits(hits: NDArray[np.float64], patients: NDArray[np.int32]) -> Interval | None:
+    """Return the exact binomial interval of a share of ``hits`` ``(N,)`` with as many trials as it is worth.
+
+    Their number is that of independent images of the same variance (Korn & Graubard 1998, Survey Methodology 24,
+    193-201), at most that of the patients. Draws of few hits would show less variance than there is, and those of
+    no hit none. None with a single patient.
+    """
+    share, variance = float(hits.mean()), mean_difference(hits, patients).patients
+    if variance is None:
+        return None
+    trials = float(len(np.unique(patients)))
+    if variance.value > 0:
+        trials = min(trials, share * (1 - share) / variance.value)
+    found, tail = share * trials, (1 - LEVEL) / 2
+    low = stats.beta.ppf(tail, found, trials - found + 1) if share > 0 else 0.0
+    high = stats.beta.ppf(1 - tail, found + 1, trials - found) if share < 1 else 1.0
+    return Interval(float(low), float(high))
+
+
+def _not_surer_than_hits_are(
+    found: Difference, hits: NDArray[np.float64], rival: NDArray[np.float64], patients: int
+) -> Difference:
+    """Return a difference with at least the variance that a share of hits has: Laplace's estimate, or the rival.
+
+    Images without a hit vary in nothing, and would else be surely worse than chance however few they are.
+    """
+    if found.patients is None:
+        return found
+    shares = ((float(hits.mean()) * patients + 1) / (patients + 2), float(rival.mean()))
+    least = Variance(max(share * (1 - share) for share in shares) / patients, patients - 1)
+    return found if found.patients.value >= least.value else replace(found, patients=least)

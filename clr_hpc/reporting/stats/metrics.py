@@ -250,7 +250,7 @@ def _estimate(one: Measure, model: Scores, value: float, draws: NDArray[np.float
     if not one.has_interval:
         return Estimate(sampled, None)
     if one.share_of is not None and value in (0.0, 1.0):
-        return Estimate(sampled, interval_at_the_end(model.patients[one.share_of(model)], value))
+        return Estimate(sampled, _interval_at_the_end(model.patients[one.share_of(model)], value))
     bounds = sampled.interval
     return Estimate(sampled, bounds, "" if bounds else _no_interval(sampled, rarest))
 
@@ -262,7 +262,7 @@ def _no_interval(sampled: Sampled, patients: int) -> str:
     return f"{whose} of one class: only {defined_share(sampled.draws):.0%} of the draws hold both"
 
 
-def interval_at_the_end(patients: NDArray[np.int32], value: float) -> Interval:
+def _interval_at_the_end(patients: NDArray[np.int32], value: float) -> Interval:
     """Return the exact binomial interval (Clopper & Pearson 1934) of a share of 0 or 1, patients as trials."""
     farthest = 1 - ((1 - LEVEL) / 2) ** (1 / len(np.unique(patients)))
     return Interval(0.0, farthest) if value == 0 else Interval(1 - farthest, 1.0)

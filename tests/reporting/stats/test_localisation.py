@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from made_records import explanations
+from scipy.stats import binomtest
 
 from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.difference import Difference, Variance, mean_difference
@@ -8,7 +11,7 @@ from clr_hpc.reporting.stats.localisation import Located, found_boxes
 from clr_hpc.store.explanations import ExplanationsRecord
 
 
-def record(**changes: object) -> ExplanationsRecord:
+def record(**changes: Any) -> ExplanationsRecord:
     found: ExplanationsRecord = explanations("effusion", **changes)  # type: ignore[assignment]
     return found
 
@@ -26,17 +29,45 @@ def test_figures_are_means_over_images() -> None:
     assert found.inside.result == "better than chance and random weights"
 
 
-def test_images_of_one_patient_count_as_one() -> None:
-    """Half of each patient's maps point inside: another set of such patients would come to the same."""
-    (found,) = found_boxes(record(), np.random.default_rng(0))
-    assert found.pointing.interval is not None
-    assert found.pointing.interval.high - found.pointing.interval.low < 1e-6
-    alone = record()
-    for number, image in enumerate(alone["findings"][0]["images"]):
+def test_images_of_one_patient_are_no_two_trials() -> None:
+    """Ten patients of two images are worth ten trials at most, twenty of one image nearly twenty."""
+    width = {}
+    for images_each in (1, 2):
+        given = record()
+        for number, image in enumerate(given["findings"][0]["images"]):
+            image["patient"] = str(number // images_each)
+        (found,) = found_boxes(given, np.random.default_rng(0))
+        assert found.pointing.interval is not None
+        width[images_each] = found.pointing.interval.high - found.pointing.interval.low
+    exact = [binomtest(hits, trials).proportion_ci() for hits, trials in ((10, 20), (5, 10))]
+    assert width[2] == pytest.approx(exact[1].high - exact[1].low)
+    assert exact[0].high - exact[0].low < width[1] < width[2]
+
+
+def test_no_hit_of_a_few_is_no_sure_thing() -> None:
+    """None of 20 where a random place hits one in ten: so it comes out in one of eight such sets of images."""
+    given = record()
+    for number, image in enumerate(given["findings"][0]["images"]):
         image["patient"] = str(number)
-    (found,) = found_boxes(alone, np.random.default_rng(0))
-    assert found.pointing.interval is not None
-    assert found.pointing.interval.high - found.pointing.interval.low > 0.3
+        image["trained"]["pointing"], image["area"] = 0.0, 0.1 + number / 10000
+    (found,) = found_boxes(given, np.random.default_rng(0))
+    assert found.pointing.result == "no significant difference from chance"
+    expected = binomtest(0, 20).proportion_ci()
+    assert found.pointing.interval == Interval(0.0, pytest.approx(expected.high))
+
+
+def test_how_often_maps_that_know_nothing_are_called_better_or_worse() -> None:
+    generator = np.random.default_rng(0)
+    called = 0
+    for _ in range(200):
+        given = record(images=30)
+        for number, image in enumerate(given["findings"][0]["images"]):
+            image["patient"] = str(number)
+            image["area"] = float(generator.uniform(0.02, 0.15))
+            image["trained"]["pointing"] = float(generator.random() < image["area"])
+        (found,) = found_boxes(given, generator)
+        called += found.pointing.result != "no significant difference from chance"
+    assert called <= 200 * 0.09
 
 
 def test_where_every_map_hits_the_interval_is_the_exact_one() -> None:
