@@ -1,7 +1,12 @@
 import ast
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 import clr_hpc
@@ -29,6 +34,31 @@ def test_what_a_wheel_has_copies_of_lies_where_the_documents_name_it(repository:
         "clr_hpc"
     ]
     assert [pattern for pattern in data if not list((repository / "clr_hpc").glob(pattern))] == []
+
+
+def test_a_wheel_has_what_the_commands_read(repository: Path, tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77", reason="builds without a network, so with what is here")
+    source = tmp_path / "source"
+    for folder in ("clr_hpc", "docs", "jobs", "slurm"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(repository / folder, source / folder, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repository / name, source)
+    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-c", build, str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    has = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    of_checkout = {
+        file.relative_to(repository).as_posix()
+        for pattern in ("*.py", "*.pyi", "*.typed", "*.jinja", "*.css", "*.js", "*.yaml")
+        for file in (repository / "clr_hpc").rglob(pattern)
+    }
+    pages = {
+        f"clr_hpc/manual/{file.relative_to(repository / 'docs')}" for file in (repository / "docs").rglob("*.md")
+    }
+    studies = {f"clr_hpc/studies/{file.name}" for file in (repository / "jobs").iterdir()}
+    assert has == of_checkout | pages | studies | {"clr_hpc/places/slurm/site.schema.json"}
 
 
 def test_version_is_written_once(repository: Path) -> None:
