@@ -64,9 +64,9 @@ def _same_findings(by_study: Mapping[str, Sequence[Chosen]], wanted: Sequence[st
     if (empty := next((name for name, chosen in of_study.items() if not chosen), None)) is not None:
         raise UserError(f"{empty} has no classifier that is done; train it with 'clr-hpc run'")
     every = list(dict.fromkeys(finding for chosen in of_study.values() for finding in chosen))
+    if odd := [name for name in wanted if title(name) not in every]:
+        raise UserError(unknown("finding of these studies", odd[0], [_name(each) for each in every]))
     titles = list(dict.fromkeys(title(name) for name in wanted))
-    if odd := [name for name in titles if name not in every]:
-        raise UserError(unknown("finding of these studies", odd[0], every))
     compared = titles or every
     shared = [finding for finding in compared if all(finding in chosen for chosen in of_study.values())]
     for name, chosen in of_study.items():

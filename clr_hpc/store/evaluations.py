@@ -52,7 +52,7 @@ class EvaluatedPack(TypedDict):
 
 
 @record
-class Overlap(TypedDict):
+class OverlapRecord(TypedDict):
     """Images of the other pack that the study's own pack has too, told by the SHA-256 of their files."""
 
     seen_images: list[str]
@@ -94,7 +94,7 @@ class Evaluated(TypedDict):
     own_pack: Sha256
     pack: EvaluatedPack
     device: str
-    overlap: Overlap
+    overlap: OverlapRecord
     settings: list[EvaluatedSetting]
 
 

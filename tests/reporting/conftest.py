@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from needs import skip_or_fail
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
@@ -24,6 +28,40 @@ RETRAINED = {"cosine": 1.0, "triangular": 1.4, "triangular2_modified": 1.0}
 ONE_CLASS_METHODS = ("deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours")
 
 StudyMaker = Callable[..., Path]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs headless Chromium on a page, cut off from any network."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        skip_or_fail(f"no browser: none of {', '.join(BROWSERS)} is installed")
+
+    def run(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        background = ("background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
+        return subprocess.run(
+            [
+                browser,
+                "--headless",
+                "--no-sandbox",
+                "--no-first-run",
+                "--hide-scrollbars",
+                "--enable-logging=stderr",
+                "--host-resolver-rules=MAP * ~NOTFOUND",
+                f"--user-data-dir={tmp_path / 'profile'}",
+                *(f"--disable-{service}" for service in background),
+                *options,
+                page.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env=os.environ | {"HOME": str(tmp_path)},
+        )
+
+    return run
 
 
 @pytest.fixture

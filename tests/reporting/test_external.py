@@ -1,3 +1,6 @@
+import json
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +165,37 @@ def test_a_folder_without_an_evaluation_and_a_damaged_one(evaluate: Evaluate, tm
     (folder / "scores.parquet").write_bytes(b"PAR1")
     with pytest.raises(DamagedError, match="the same 'clr-hpc evaluate' writes it anew"):
         write_evaluation_page(folder)
+
+
+@pytest.mark.browser
+def test_the_page_fits_a_narrow_screen_and_sorts(
+    evaluate: Evaluate, browse: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    page = evaluate(skill=0.2, seen_images=["a" * 60 + ".png"], seen_patients=["7"]).path
+    script = """
+    <script>
+    addEventListener("load", () => {
+      const heads = [...document.querySelectorAll("#ranking th button")];
+      heads.find((head) => head.innerText.startsWith("AUROC, external")).click();
+      const column = heads.findIndex((head) => head.innerText.startsWith("AUROC, external"));
+      const values = [...document.querySelectorAll("#ranking tbody tr")].map((row) => row.cells[column].innerText);
+      const seen = { width: document.scrollingElement.scrollWidth, window: innerWidth, values };
+      const told = Object.assign(document.createElement("pre"), { id: "seen", textContent: JSON.stringify(seen) });
+      document.body.replaceChildren(told);
+    });
+    </script>
+    """
+    probed = page.with_name("probed.html")
+    probed.write_text(page.read_text().replace("</body>", f"{script}</body>"))
+    finished = browse(probed, "--dump-dom", "--window-size=500,2000")
+    assert [line for line in finished.stderr.splitlines() if "CONSOLE" in line] == []
+    match = re.search(r'<pre id="seen">(.*?)</pre>', finished.stdout)
+    assert match is not None
+    seen = json.loads(match[1])
+    assert seen["width"] <= seen["window"], "tables and figures scroll inside their frames"
+    numbers = [float(text.split("\u00a0")[0].split(" ")[0]) for text in seen["values"]]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == 2
 
 
 def test_the_difference_covers_the_truth_as_often_as_it_says() -> None:

@@ -1,23 +1,19 @@
 """The report in a real browser: it runs, it shows what it should, and it needs nothing from outside."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from needs import skip_or_fail
 from PIL import Image
 
 from clr_hpc.reporting.report import write_report
 
 pytestmark = pytest.mark.browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROBE = """
 <script>
 addEventListener("load", () => {
@@ -43,39 +39,6 @@ addEventListener("load", () => {
 });
 </script>
 """
-
-
-@pytest.fixture
-def browse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs headless Chromium on a page, cut off from any network."""
-    browser = next(filter(None, map(shutil.which, NAMES)), None)
-    if browser is None:
-        skip_or_fail(f"no browser: none of {', '.join(NAMES)} is installed")
-
-    def run(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
-        background = ("background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
-        return subprocess.run(
-            [
-                browser,
-                "--headless",
-                "--no-sandbox",
-                "--no-first-run",
-                "--hide-scrollbars",
-                "--enable-logging=stderr",
-                "--host-resolver-rules=MAP * ~NOTFOUND",
-                f"--user-data-dir={tmp_path / 'profile'}",
-                *(f"--disable-{service}" for service in background),
-                *options,
-                page.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-            env=os.environ | {"HOME": str(tmp_path)},
-        )
-
-    return run
 
 
 def console(finished: subprocess.CompletedProcess[str]) -> list[str]:

@@ -99,7 +99,9 @@ def test_what_cannot_be_compared_is_an_error(make_study: StudyMaker, tmp_path: P
             write_comparison([one, others[name]], tmp_path / "out")
     with pytest.raises(UserError, match="a comparison needs two studies or more"):
         write_comparison([one, one], tmp_path / "out")
-    with pytest.raises(UserError, match="unknown finding of these studies: 'Mass'"):
+    with pytest.raises(
+        UserError, match="unknown finding of these studies: 'mass'; known are effusion, pneumothorax, edema"
+    ):
         write_comparison([one, others["more"]], tmp_path / "out", ["mass"])
     assert not (tmp_path / "out").exists()
     write_comparison([one, others["more"]], tmp_path / "out", FINDINGS)
