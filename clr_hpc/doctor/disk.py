@@ -34,7 +34,7 @@ def results(folder: Path) -> Iterator[Check]:
             yield from _room(nearest, Path(made))
             yield from _promises(Path(made))
     except UserError as error:
-        yield failure("results", str(error), ELSEWHERE)
+        yield failure("results", str(error).rpartition("; ")[0], ELSEWHERE)
     except OSError as error:
         yield failure("results", f"{nearest}: {mistake_of(error).rule}", mistake_of(error).remedy)
 
