@@ -91,9 +91,8 @@ def settings_of_bundle(path: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
     """
     record = required(read_bundle(path))
     if record is None:
-        raise UserError(
-            f"{path}: no bundle, it has no {layout.BUNDLE}; 'clr-hpc export --format bundle' makes one"
-        )
+        reason = f"it has no {layout.BUNDLE}" if path.exists() else "there is no such file"
+        raise UserError(f"{path}: no bundle, {reason}; 'clr-hpc export --format bundle' makes one")
     bundle, reading = BundleFiles(path), record["reading"]
     settings = [
         Ensemble(

@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
 import pandas as pd
 import pytest
@@ -123,6 +124,16 @@ def test_damage_is_named(name: str, folder: Path, small_pack: Pack) -> None:
             clr_hpc.load(folder).predict(small_pack, split="test")
     finally:
         (folder / name).write_bytes(content)
+
+
+def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "other.zip", "w"):
+        pass
+    for name, reason in (("absent", "there is no such file"), ("other", "it has no bundle.json")):
+        with pytest.raises(
+            UserError, match=rf"{name}\.zip: no bundle, {reason}; 'clr-hpc export --format bundle'"
+        ):
+            clr_hpc.load(tmp_path / f"{name}.zip")
 
 
 def test_a_folder_that_is_there_is_kept(folder: Path, study: TrialStudy) -> None:
