@@ -107,7 +107,7 @@ def file_entry(path: Path) -> FileEntry:
 
 def build_pack(
     source: ImageSource,
-    folder: Path,
+    folder: str | Path,
     size: int,
     split: OfficialSplit | SeededSplit | None = None,
     workers: int | None = None,
@@ -134,6 +134,7 @@ def build_pack(
         SourceError: the source's tables can't be read.
         ValueError: the publisher's split has one patient on two sides.
     """
+    folder = Path(folder)
     if folder.exists():
         raise PackError(f"{folder} exists; delete it, or give another name to the new pack")
     check_writable(folder)

@@ -29,13 +29,13 @@ class Pack:
     """Pixels kept on each device (``ResidentPixels``), for all runs of this process."""
 
     @classmethod
-    def open(cls, folder: Path, verify: bool = False) -> "Pack":
+    def open(cls, folder: str | Path, verify: bool = False) -> "Pack":
         """Open a pack whose files are all there with their sizes, or (``verify``) with their checksums.
 
         Raises:
             PackError: another format version, or a missing, truncated, changed file; every one is named.
         """
-        return cls(folder, open_manifest(folder, verify))
+        return cls(Path(folder), open_manifest(Path(folder), verify))
 
     @cached_property
     def index(self) -> "pd.DataFrame":

@@ -128,11 +128,13 @@ def test_who_watches_says_when_file_and_folder_differ(command: str, write_study:
     folder = started(write_study(), small_pack)
     words = ["any"] * (command == "logs")
     results = ("--results", folder.path.parent)
-    assert "note:" not in invoke(command, write_study().file, *words, *results)[1]
+    assert "is not what" not in invoke(command, write_study().file, *words, *results)[1]
     told = invoke(command, write_study(**LONGER).file, *words, *results)[1]
     assert "study.yaml is not what" in told
     assert "holds: training.epochs: 2 → 3" in told
-    assert "note:" not in invoke(command, write_study(**LONGER).file, *words, *results, "--set", "epochs=2")[1]
+    assert (
+        "is not what" not in invoke(command, write_study(**LONGER).file, *words, *results, "--set", "epochs=2")[1]
+    )
 
 
 @pytest.mark.parametrize("command", WATCHERS)

@@ -21,7 +21,8 @@ def test_a_study_is_trained_reported_and_used_from_python(
     assert folder == tmp_path / "results" / "copied"
     assert "copied: 2 runs, 0 done before" in caplog.text
     assert caplog.text.count("done: cardiomegaly.mobilenet_v1.sgd.scratch") == 2
-    assert len(clr_hpc.load(folder).models) == 2
+    assert len(clr_hpc.load(str(folder)).models) == 2
+    assert len(clr_hpc.load(folder).predict(clr_hpc.Pack.open(study.pack), split="test")) > 0
     assert "Cardiomegaly" in clr_hpc.report(folder).read_text()
     assert clr_hpc.run(study, results=tmp_path / "results") == folder, "nothing is left to train"
 
