@@ -2,6 +2,7 @@
 # make test         format, lint, types, and the tests that need no cluster and no browser: six minutes on 2 cores
 # make test-rest    those that kill commands, those with a browser, Ray or SLURM, and the README's commands
 # make test-all     all of these, and what takes minutes
+# make docs         the documentation as a site in build/docs/html; a dead link fails
 # make campaign     200 drawn faults at every place: FAULTS=, SEED=, PLACES=here,ray,slurm, AT_ONCE= studies on this machine
 # Everything is installed into .venv, which the first target makes.
 
@@ -13,7 +14,7 @@ EXTRAS ?= dev
 # where Python keeps no bytecode, each process would compile torch anew, which takes as long as importing it
 COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
-.PHONY: quickstart test test-rest test-all campaign lint bench clean
+.PHONY: quickstart test test-rest test-all campaign docs lint bench clean
 
 quickstart: $(INSTALLED)
 	test -e packs/phantom || $(BIN)/clr-hpc pack phantom --images 1000 --size 64 --output packs/phantom
@@ -37,6 +38,9 @@ PLACES ?= here,ray,slurm
 AT_ONCE ?= 1
 campaign: $(INSTALLED)
 	$(BIN)/python -m tests.campaign --faults $(FAULTS) --seed $(SEED) --places $(PLACES) --at-once $(AT_ONCE)
+
+docs: $(INSTALLED)
+	$(BIN)/python -m docs.site
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check

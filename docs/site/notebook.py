@@ -1,0 +1,30 @@
+"""A notebook as a Markdown page: text, code and printed results as they are saved, nothing is executed."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+
+def notebook_page(file: Path) -> str:
+    """Return a notebook as Markdown. Pictures stay in the notebook."""
+    cells = nbformat.read(file, as_version=4).cells
+    return "\n\n".join(part for cell in cells for part in _parts(cell)) + "\n"
+
+
+def _parts(cell: Any) -> list[str]:
+    if cell.cell_type == "markdown":
+        return [cell.source]
+    printed = "".join(_text(output) for output in cell.outputs)
+    return [_fenced(cell.source, "python"), *([_fenced(printed, "text")] if printed else [])]
+
+
+def _text(output: Any) -> str:
+    """Return what a cell printed, without the names of figures such as ``<Figure size 640x480>``."""
+    if output.output_type == "stream":
+        return str(output.text)
+    return str(output.data.get("text/plain", "")) if output.output_type == "execute_result" else ""
+
+
+def _fenced(text: str, language: str) -> str:
+    return f"```{language}\n{text.rstrip()}\n```"
