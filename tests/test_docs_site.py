@@ -67,13 +67,13 @@ def test_the_page_of_keys_has_every_key_with_its_meaning(kind: Kind) -> None:
     for properties in mappings(json.loads(schema_text(kind))):
         for key, value in properties.items():
             meaning = " ".join(value.get("description", "").split()).replace("|", "\\|")
-            assert re.search(rf"^\| `{key}` \|.*\| {re.escape(meaning)} \|$", page, flags=re.MULTILINE), key
+            assert re.search(rf"^\| `{key}` \| {re.escape(meaning)} \| .+ \|.*\|$", page, flags=re.MULTILINE), key
 
 
 def test_keys_say_their_type_bounds_and_default() -> None:
     page = keys_page(Kind.STUDY)
-    assert "| `batch_size` | integer > 0 | `32` | Images per step, over all processes of a run. |" in page
-    assert "| `stages` | [mapping](#stages) | required |" in page
+    assert "| `batch_size` | Images per step, over all processes of a run. | integer > 0 | `32` |" in page
+    assert "| What is trained after what, and with which policies. | [mapping](#stages) | required |" in page
     assert "[`triangular`](#triangular)" in page
 
 
@@ -94,11 +94,19 @@ def test_what_leads_nowhere_or_loads_from_elsewhere_is_found(tmp_path: Path) -> 
     ]
 
 
-def test_a_notebook_shows_code_and_what_it_printed(tmp_path: Path) -> None:
+def test_a_notebook_shows_code_and_what_it_printed_and_drew(tmp_path: Path) -> None:
     made = nbformat.v4.new_notebook()
     code = nbformat.v4.new_code_cell("print(1)")
-    code.outputs = [nbformat.v4.new_output("stream", text="1\n")]
+    code.outputs = [
+        nbformat.v4.new_output("stream", text="1\n"),
+        nbformat.v4.new_output("display_data", {"image/png": "iVBO\nRw==", "text/plain": "<Figure size 640x480>"}),
+    ]
     made.cells = [nbformat.v4.new_markdown_cell("# A title"), code, nbformat.v4.new_code_cell("x = 1")]
     nbformat.write(made, tmp_path / "a.ipynb")
-    page = "# A title\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n```python\nx = 1\n```\n"
-    assert notebook_page(tmp_path / "a.ipynb") == page
+    assert notebook_page(tmp_path / "a.ipynb").split("\n\n") == [
+        "# A title",
+        "```python\nprint(1)\n```",
+        "```text\n1\n```",
+        "![Figure of the cell above](data:image/png;base64,iVBORw==)",
+        "```python\nx = 1\n```\n",
+    ]

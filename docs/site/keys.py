@@ -16,7 +16,7 @@ MANY = 4
 
 
 def keys_page(kind: Kind) -> str:
-    """Return the keys of a kind of file: one table per mapping, with type, default and meaning."""
+    """Return the keys of a kind of file: one table per mapping, with meaning, type and default."""
     schema = json.loads(schema_text(kind))
     return "\n".join(_Page(schema.get("$defs", {})).lines(TITLES[kind], schema)) + "\n"
 
@@ -53,12 +53,12 @@ class _Page:
             yield from section.rows
 
     def _table(self, mapping: Schema, place: str) -> list[str]:
-        rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+        rows = ["| key | meaning | type | default |", "|---|---|---|---|"]
         required = mapping.get("required", ())
         for key, value in mapping["properties"].items():
             kind = self._type(value, f"{place}.{key}".lstrip("."))
             default = "required" if key in required else _default(value.get("default"))
-            rows.append(f"| `{key}` | {kind} | {default} | {_cell(value.get('description', ''))} |")
+            rows.append(f"| `{key}` | {_cell(value.get('description', ''))} | {kind} | {default} |")
         return [*rows, ""]
 
     def _type(self, schema: Schema, place: str) -> str:
