@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from clr_hpc.cli.clean import clean
 from clr_hpc.cli.compare import compare
 from clr_hpc.cli.data import pack_app
 from clr_hpc.cli.evaluate import evaluate
@@ -172,7 +173,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SETUP: (init, studies, doctor, manual, schema),
     TRAINING: (plan, run, tune, range_test),
     WATCHING: (status, logs, cancel, tensorboard),
-    RESULTS: (evaluate, compare, predict, explain, export),
+    RESULTS: (evaluate, compare, predict, explain, export, clean),
 }
 for panel, commands in _COMMANDS.items():
     for each in commands:

@@ -1,5 +1,6 @@
 """The models of a study's folder: their weights, and the recorded scores that decisions rest on."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,19 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clr_hpc.config.base import UserError
+from clr_hpc.config.base import UserError, counted
 from clr_hpc.config.run import RunSpec
 from clr_hpc.inference.calibration import Calibration, fit, youden_threshold
 from clr_hpc.inference.ensemble import Ensemble, NoScoresError
 from clr_hpc.inference.images import Reading
 from clr_hpc.inference.model import NoWeightsError, TrainedModel, title_of
 from clr_hpc.store import layout
-from clr_hpc.store.checkpoints import tensor_files
 from clr_hpc.store.predictions import read_predictions
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import DoneResult, check_result
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.checkpoint import DamagedCheckpointError, Snapshots, load_tensors, model_weights
+from clr_hpc.training.clean import load_last
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,22 @@ class RunFiles:
         """
         try:
             if self.model == "snapshots":
-                yield from Snapshots(self.folder / layout.SNAPSHOTS).weights().values()
+                yield from self._snapshots()
             elif self.model == "swa":
                 yield _state(self.folder / layout.SWA, self._checksum(layout.SWA))
             else:
-                yield _state(_last_checkpoint(self.folder, self.result), self.result.get("checkpoint_sha256"))
+                yield model_weights(load_last(self.folder, self.result))
         except DamagedCheckpointError as error:
             raise NoWeightsError(f"{self.title}: {error}") from error
+
+    def _snapshots(self) -> Iterator[dict[str, Tensor]]:
+        kept = Snapshots(self.folder / layout.SNAPSHOTS).weights()
+        if not kept:  # freed since the study was loaded, or deleted by hand
+            raise NoWeightsError(
+                f"{self.title}: {self.folder / layout.SNAPSHOTS} has no snapshots, perhaps since 'clr-hpc clean "
+                "--snapshots' has freed them; load the study again for its other models"
+            )
+        yield from kept.values()
 
     def recorded(self, split: str) -> pd.DataFrame:
         """Return the rows of ``predictions.parquet`` of this model and split, by the names of the images.
@@ -134,13 +146,23 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
     started = StudyFolder(folder).started()
     runs = StudyFolder(folder).runs
     found: list[tuple[RunSpec, RunFiles]] = []
+    freed = 0
     for spec in started.runs:
         result = check_result(runs / spec.name, verify=False)
         if isinstance(result, dict) and result["status"] == "done":
-            found += [(spec, RunFiles(runs / spec.name, name, result)) for name in result["models"]]
+            found += [(spec, RunFiles(runs / spec.name, name, result)) for name in _with_weights(result)]
+            freed += len(_with_weights(result)) < len(result["models"])
     if not found:
         raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")
+    if freed:
+        log.warning("%s: 'clr-hpc clean --snapshots' has freed the snapshots of %s", folder, counted(freed, "run"))
     return Reading.of(dict(started.pack)), _settings(found)
+
+
+def _with_weights(result: DoneResult) -> list[str]:
+    """Return the models of a run, without one whose weights were freed."""
+    freed = {"snapshots"} if result.get("snapshots_freed") else set()
+    return [name for name in result["models"] if name not in freed]
 
 
 def _settings(found: list[tuple[RunSpec, RunFiles]]) -> tuple[Ensemble, ...]:
@@ -166,10 +188,3 @@ def _without_seed(spec: RunSpec) -> str:
 
 def _state(file: Path, expected: str | None) -> dict[str, Tensor]:
     return model_weights(load_tensors(file, expected)[0])
-
-
-def _last_checkpoint(folder: Path, result: DoneResult) -> Path:
-    """Return the file of the weights after the last step, of which a run that is done keeps no other."""
-    named = folder / layout.CHECKPOINTS / layout.tensors_name(result["samples"])
-    files = tensor_files(folder / layout.CHECKPOINTS)
-    return named if named.exists() or not files else files[-1]

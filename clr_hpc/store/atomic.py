@@ -87,8 +87,12 @@ def own_files(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     return []
 
 
+def left_over(*folders: Path) -> list[Path]:
+    """Return the temporary files in these folders: of writers under way, or of killed ones."""
+    return [path for folder in folders for path in own_files(folder, _LEFT_OVER)]
+
+
 def remove_left_over(*folders: Path) -> None:
     """Remove the temporary files that killed writers have left; only for who alone writes into these folders."""
-    for folder in folders:
-        for path in own_files(folder, _LEFT_OVER):
-            path.unlink(missing_ok=True)
+    for path in left_over(*folders):
+        path.unlink(missing_ok=True)

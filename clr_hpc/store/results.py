@@ -150,6 +150,11 @@ class DoneResult(TypedDict):
     micro_batches: NotRequired[Annotated[int, Field(ge=1, le=2**31)]]
     damaged_checkpoints: NotRequired[list[str]]
     checkpoint_sha256: NotRequired[str | None]
+    """Of the last checkpoint as it was written."""
+    weights_sha256: NotRequired[Sha256]
+    """Of the last checkpoint without the optimizer's state, which ``clr-hpc clean`` has freed."""
+    snapshots_freed: NotRequired[bool]
+    """``clr-hpc clean --snapshots`` has removed the weights of the model ``snapshots``."""
     ended: NotRequired[Time]
     files: NotRequired[dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], FileState]]
     """By name. Results from before there was this key are taken at their word."""

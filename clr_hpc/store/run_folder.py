@@ -61,7 +61,7 @@ class RunFolder:
             RunInUseError: another process has it open.
         """
         try:
-            self._take(place)
+            self.hold(place)
             self._spec = spec
             remove_left_over(self.path, self.path / layout.CHECKPOINTS, self.path / layout.SNAPSHOTS)
             self._drop_remains()
@@ -71,6 +71,23 @@ class RunFolder:
             write_json(
                 self.path / layout.ENVIRONMENT, [*([] if isinstance(starts, Damaged) else starts), environment]
             )
+        except BaseException:
+            self._give_up()
+            raise
+        return self
+
+    def hold(self, place: str) -> Self:
+        """Make the folder and take the run for this process, as ``open`` does; nothing else is written.
+
+        Raises:
+            RunInUseError: another process has it open.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            alone_on_machine = self._take_lock()
+            lease = Lease(self.path, LeaseHolder.this_process(place), self._timing)
+            lease.acquire(alone_on_machine)
+            self._lease = lease
         except BaseException:
             self._give_up()
             raise
@@ -176,7 +193,7 @@ class RunFolder:
             RunInUseError: another process trains it by now, and will write what comes of it.
         """
         if self._lease is None:
-            self._take("")
+            self.hold("")
         self.finish(result)
 
     def result(self) -> Result | None:
@@ -201,13 +218,6 @@ class RunFolder:
             self._give_up()
         except OSError as of_disk:
             logger.warning("%s: %s", self.path, of_disk)
-
-    def _take(self, place: str) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        alone_on_machine = self._take_lock()
-        lease = Lease(self.path, LeaseHolder.this_process(place), self._timing)
-        lease.acquire(alone_on_machine)
-        self._lease = lease
 
     def _take_lock(self) -> bool:
         """Lock the folder among this machine's processes; return False where the disk has no locks."""
@@ -259,13 +269,15 @@ class RunFolder:
     def _set_aside_what_is_damaged(self) -> None:
         """Give a result that doesn't count another name, so that the run is made again.
 
-        Damaged metrics cost the checkpoints: only training from the beginning brings all lines back.
+        Damaged metrics cost the checkpoints: only training from the beginning brings all lines back. So do
+        snapshots that were freed: averaged weights say that there were some.
         """
         damaged = check_result(self.path)
         if not isinstance(damaged, Damaged):
             return
         logger.warning("%s", damaged)
-        if damaged.file.name == layout.METRICS:
+        lacks_snapshots = (self.path / layout.SWA).exists() and not tensor_files(self.path / layout.SNAPSHOTS)
+        if damaged.file.name == layout.METRICS or lacks_snapshots:
             for folder in (layout.CHECKPOINTS, layout.SNAPSHOTS):
                 drop(tensor_files(self.path / folder))
         result = self.path / layout.RESULT

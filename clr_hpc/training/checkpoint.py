@@ -6,7 +6,7 @@ optimizer's state and the progress; order, augmentation and dropout are function
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -113,11 +113,16 @@ class Checkpoints:
         return tensor_files(self.folder)[::-1]
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:
+def save_tensors(
+    path: Path,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, Any],
+    announce: Callable[[str], object] = lambda _: None,
+) -> str:
     """Write tensors and metadata as a safetensors file with its checksum in a file next to it; return the SHA-256.
 
     The checksum file has the form that ``sha256sum --check`` reads. It is written second: a file without it counts
-    as damaged.
+    as damaged. ``announce`` is called with the SHA-256 before the file takes the place of another.
     """
     with atomic_write(path) as temporary:
         # one metadata key only: the writer does not fix an order for several
@@ -127,6 +132,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any
             {"json": json.dumps(metadata)},
         )
         checksum = sha256_of(temporary)
+        announce(checksum)
     write_checksum(path, checksum)
     return checksum
 

@@ -31,6 +31,7 @@ from clr_hpc.training.checkpoint import (
     model_tensors,
     save_tensors,
 )
+from clr_hpc.training.clean import load_last
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.timeline import AnyTimeline, untimed
 
@@ -64,15 +65,18 @@ def baseline_tensors(start: WarmStart, runs_folder: Path) -> dict[str, Tensor]:
     """
     result = baseline_result(start, runs_folder)
     folder = runs_folder / start.baseline.name
-    path = folder / layout.BEST
-    if start.weights == "last":
-        path = Checkpoints(folder / layout.CHECKPOINTS).path(result["samples"])
     try:
-        tensors, _ = load_tensors(path, result["checkpoint_sha256"] if start.weights == "last" else None)
+        tensors = load_last(folder, result) if start.weights == "last" else load_tensors(folder / layout.BEST)[0]
     except DamagedCheckpointError as error:
         raise BaselineError(
             f"its baseline's weights can't be used: {error}; delete {folder} and run the study again to train it"
         ) from error
+    is_freed = "weights_sha256" in result and not any(name.startswith("optimizer.") for name in tensors)
+    if start.optimizer == "continued" and is_freed:
+        raise BaselineError(
+            f"its baseline {folder} has no optimizer state any more, 'clr-hpc clean' has freed it; delete that "
+            "folder and run the study again to train it, or set optimizer: fresh"
+        )
     return tensors
 
 
