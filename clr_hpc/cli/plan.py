@@ -35,6 +35,7 @@ def plan(
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.data.manifest import open_manifest
     from clr_hpc.places.base import TrainingJob, find_place
+    from clr_hpc.places.disk import disk_line
     from clr_hpc.places.machine import resources_of
     from clr_hpc.places.prepare import check_beforehand
     from clr_hpc.places.processes.measured_plan import plan_of_job
@@ -57,6 +58,7 @@ def plan(
     resources = resources_of(gpus, cpus, nodes)
     display = RunDisplay(terminal(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
     job.show(display)
+    display.say(disk_line(job))
     made = plan_of_job(job, place.ray_lanes, resources, None, display)
     if chart is not None:
         hardware = counted(resources.capacity, resources.trains_on)

@@ -118,11 +118,13 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     from clr_hpc.cli.display.terminal import complain
     from clr_hpc.config.base import counted
     from clr_hpc.places.base import Submitted
+    from clr_hpc.places.disk import check_disk
 
     missing = job.missing
     with RunDisplay(console, job.folder.runs, len(job.runs) - len(missing), len(job.runs)) as display:
         for damaged in job.damaged:
             display.say(f"does not count, and is trained again: {damaged}")
+        check_disk(job)
         if job.options.dry_run:
             place.describe(job, display)
             return None

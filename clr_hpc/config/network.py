@@ -27,6 +27,16 @@ PREFIX = "timm/"
 _REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkSize:
+    """What a network takes on disk."""
+
+    parameters: int
+    """Values that learn."""
+    state_bytes: int
+    """Of its ``state_dict``."""
+
+
 @dataclass(frozen=True)
 class Network:
     """An image classifier that ends in a linear layer.
@@ -49,6 +59,8 @@ class Network:
     compiling_pays_from_pixels: float = 1.4e11
     """Seconds of compiling / seconds it saves per pixel of training images (docs/benchmarks.md). The default
     is the largest value measured."""
+    size: NetworkSize | None = None
+    """With one channel and one output; None: it is built where its size is asked for."""
     is_tried: bool = False
     """Whether its image sizes are not known: it is tried before anything starts."""
     feature_map: str = ""
@@ -66,6 +78,7 @@ NETWORKS = {
         imagenet={"pretrained": True},
         smallest_image_size_of_one=33,
         compiling_pays_from_pixels=4e10,
+        size=NetworkSize(3_207_425, 12_917_468),
     ),
     "alexnet": Network(
         title="AlexNet",
@@ -73,6 +86,7 @@ NETWORKS = {
         imagenet={"weights": "IMAGENET1K_V1"},
         smallest_image_size=64,
         smallest_image_size_of_one=0,
+        size=NetworkSize(56_992_449, 227_969_796),
         feature_map="features.11",  # of the last convolution; what follows pools it to 6 × 6
     ),
     "densenet121": Network(
@@ -81,6 +95,7 @@ NETWORKS = {
         imagenet={"weights": "IMAGENET1K_V1"},
         smallest_image_size_of_one=61,
         compiling_pays_from_pixels=4e10,
+        size=NetworkSize(6_948_609, 28_129_996),
         feature_map="features",
         rectifies_feature_map=True,
     ),

@@ -32,6 +32,10 @@ class _Optimizer(FrozenSpec):
         """Return the keyword arguments of ``torch_class`` besides the rate and ``weight_decay``."""
         raise NotImplementedError
 
+    def state_values(self) -> int:
+        """Return how many values it keeps of each parameter."""
+        return 1
+
 
 class Sgd(_Optimizer):
     """Stochastic gradient descent with momentum."""
@@ -49,6 +53,9 @@ class Sgd(_Optimizer):
     def arguments(self) -> dict[str, Any]:
         return {"momentum": self.momentum, "nesterov": self.nesterov, "fused": True}
 
+    def state_values(self) -> int:
+        return int(self.momentum > 0)
+
 
 class _AdamFamily(_Optimizer):
     lr_range = SMALL_STEPS
@@ -63,6 +70,9 @@ class _AdamFamily(_Optimizer):
 
     def arguments(self) -> dict[str, Any]:
         return {"betas": (self.beta1, self.beta2), "eps": self.epsilon, "fused": True}
+
+    def state_values(self) -> int:
+        return 2
 
 
 class Adam(_AdamFamily):
@@ -101,6 +111,9 @@ class RmsProp(_Optimizer):
 
     def arguments(self) -> dict[str, Any]:
         return {"alpha": self.smoothing, "momentum": self.momentum, "eps": self.epsilon}
+
+    def state_values(self) -> int:
+        return 1 + (self.momentum > 0)
 
 
 class Adagrad(_Optimizer):

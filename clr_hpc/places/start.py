@@ -15,6 +15,7 @@ from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.places.base import Ended, Submitted, TrainingJob, find_place
+from clr_hpc.places.disk import check_disk
 from clr_hpc.places.options import TrainingOptions, of_a_place
 from clr_hpc.places.prepare import check_beforehand, job_of, on_its_pack, with_auto_rates
 from clr_hpc.planning.plan import Plan
@@ -61,6 +62,7 @@ def run(study: Study | str | Path, **options: Any) -> Path:
     checksum = open_manifest(Path(loaded.pack), verify=place.waits).checksum
 
     def train(job: TrainingJob) -> bool:
+        check_disk(job)
         ended = place.run(job, _Logged())
         if isinstance(ended, Ended):
             _check(ended, job)

@@ -68,7 +68,7 @@ def work_of(runs: Iterable[RunSpec], counts: Counts) -> tuple[WorkItem, ...]:
 
 
 def _load(spec: RunSpec, counts: Counts) -> Load:
-    known = {split: _known_images(spec, counts, split) for split in counts.splits}
+    known = {split: known_images(spec, counts, split) for split in counts.splits}
     learned = _images_with_loss(spec, counts, "train")
     training = spec.training
     kind = StepKind(spec.network, training.image_size, training.batch_size, training.precision)
@@ -117,10 +117,10 @@ def _images_with_loss(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split that have a loss in the run's task: to one-class models, those of the class."""
     if spec.task.kind == "one_class" and split in counts.splits:
         return _labelled(spec, counts, split).positive
-    return _known_images(spec, counts, split)
+    return known_images(spec, counts, split)
 
 
-def _known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
+def known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split whose label in the run's task is known."""
     if split not in counts.splits:
         return 0
@@ -132,15 +132,28 @@ def _labelled(spec: RunSpec, counts: Counts, split: SplitName) -> LabelCounts:
     return counts.splits[split].of(spec.training.select).labels[spec.task.label]
 
 
+def snapshots_kept(spec: RunSpec) -> int:
+    """Return how many snapshots a run ends with."""
+    return 0 if spec.is_fitted else min(int(_cycles(spec)), SNAPSHOTS_KEPT)
+
+
+def final_models(spec: RunSpec) -> int:
+    """Return how many models a run ends with: the last weights and, of two cycles, the ensemble and the mean."""
+    return 3 if snapshots_kept(spec) >= 2 else 1
+
+
+def _cycles(spec: RunSpec) -> float:
+    cycle_epochs = spec.policy.cycle_epochs
+    return 0.0 if cycle_epochs is None else spec.training.epochs / cycle_epochs + 1e-9
+
+
 def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int) -> int:
     """Count what is evaluated after the last step, where ``on_the_way`` images are at the end of each epoch."""
     # the last epoch's evaluation is that of the model, unless its boundary moves after it
     last_model = all_images if _has_a_boundary_that_moves(spec) else all_images - on_the_way
-    cycle_epochs = spec.policy.cycle_epochs
-    cycles = 0.0 if cycle_epochs is None else spec.training.epochs / cycle_epochs + 1e-9
-    kept = min(int(cycles), SNAPSHOTS_KEPT)
+    kept = snapshots_kept(spec)
     if kept < 2:
         return last_model
-    ends_with_a_cycle = cycles % 1 < 1e-6
+    ends_with_a_cycle = _cycles(spec) % 1 < 1e-6
     # each snapshot but one that is the last model; and the averaged weights, after a pass over the training images
     return last_model + all_images * (kept - ends_with_a_cycle + 1) + learned
