@@ -3,6 +3,7 @@
 # make test-rest    those that kill commands, those with a browser, Ray or SLURM, and the README's commands
 # make test-all     all of these, and what takes minutes
 # make docs         the documentation as a site in build/docs/html; a dead link fails
+# make release-check  sdist and wheel, and the quickstart with the wheel alone, in an empty environment
 # make campaign     200 drawn faults at every place: FAULTS=, SEED=, PLACES=here,ray,slurm, AT_ONCE= studies on this machine
 # Everything is installed into .venv, which the first target makes.
 
@@ -14,7 +15,7 @@ EXTRAS ?= dev
 # where Python keeps no bytecode, each process would compile torch anew, which takes as long as importing it
 COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
-.PHONY: quickstart test test-rest test-all campaign docs lint bench clean
+.PHONY: quickstart test test-rest test-all campaign docs release-check lint bench clean
 
 quickstart: $(INSTALLED)
 	test -e packs/phantom || $(BIN)/clr-hpc pack phantom --images 1000 --size 64 --output packs/phantom
@@ -41,6 +42,9 @@ campaign: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m docs.site
+
+release-check: $(INSTALLED)
+	UV=$(abspath $(BIN)/uv) .ci/release-check
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check
