@@ -100,7 +100,7 @@ def navigation(index: str) -> Navigation:
     """
     entries: Navigation = [{"Home": "README.md"}]
     for section in to_pages(index).split("\n## ")[1:]:
-        links = re.findall(r"\[([^]]+)\]\(([^)]+)\)", section)
+        links = re.findall(r"\[([^]]+)\]\(([^)#]+)\)", section)  # those to a part of a page stay in the index
         pages: Navigation = [{title[0].upper() + title[1:]: _in_repository(path)} for title, path in links]
         heading = section.partition("\n")[0]
         if heading == "Reference":
