@@ -109,10 +109,12 @@ def complain_of_rejected(rejected: "list[tuple[str, str]]", what: str) -> None:
         what: was not done with them, such as ``scored``.
     """
     from clr_hpc.cli.display.terminal import complain
+    from clr_hpc.config.base import counted
 
     for name, reason in rejected[:MOST_SHOWN]:
         complain(f"not {what}: {name}: {reason}")
     if rejected:
         more = len(rejected) - MOST_SHOWN
-        complain(f"{len(rejected):,} images are not {what}{f', {more:,} more than shown' if more > 0 else ''}")
+        are = f"{counted(len(rejected), 'image')} {'is' if len(rejected) == 1 else 'are'}"
+        complain(f"{are} not {what}{f', {more:,} more than shown' if more > 0 else ''}")
         raise typer.Exit(1)

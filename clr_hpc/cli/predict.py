@@ -48,6 +48,7 @@ def predict(
 
     Of each finding the setting with the highest validation AUROC is used, all its seeds together.
     """
+    from clr_hpc.config.base import counted
     from clr_hpc.config.given_file import check_output
     from clr_hpc.data.images.files import checked_bits
     from clr_hpc.data.pack import Pack
@@ -58,6 +59,7 @@ def predict(
 
     of_split = checked_split(images, pack, split)
     check_output(output, (".csv",))
+    _check_kind(output)
     use = checked_device(device)
     trained = load_trained(study, results, overrides)
     if bits is not None:
@@ -73,8 +75,24 @@ def predict(
     with atomic_write(output) as temporary:
         temporary.write_text(csv_text(rows), encoding="utf-8", newline="")
     rejected = table[table["reason"] != ""]
-    typer.echo(f"{output}: {len(table) - len(rejected):,} images scored")
+    typer.echo(f"{output}: {counted(len(table) - len(rejected), 'image')} scored")
     complain_of_rejected(list(zip(rejected["image"], rejected["reason"], strict=True)), "scored")
+
+
+def _check_kind(output: Path) -> None:
+    """See that a file in the way is a table of scores, which is written anew, and not somebody's labels.
+
+    Raises:
+        UserError: it is another.
+    """
+    from clr_hpc.config.base import UserError
+
+    if not output.exists():
+        return
+    with output.open("rb") as file:
+        header = file.readline(1 << 16).strip()
+    if not (header.startswith(b"image,") and header.endswith(b",reason")):
+        raise UserError(f"{output} is there, and not a table of scores; give another --output")
 
 
 def describe(chosen: "Sequence[Ensemble]") -> None:

@@ -129,9 +129,11 @@ def read_arrays(arrays: Sequence[Any], reading: Reading) -> Images:
     deep = [values for values in samples if values.dtype == np.uint16 and values.size]
     reading = reading.settled([int(values.max()) for values in deep])
     for number, values in enumerate(samples):
-        if values.ndim not in (2, 3) or values.dtype not in (np.uint8, np.uint16):
+        channels = values.shape[2] if values.ndim == 3 else 1
+        if values.ndim not in (2, 3) or channels > 4 or values.dtype not in (np.uint8, np.uint16):
             raise UserError(
-                f"image {number} is {values.dtype} of shape {values.shape}; give (height, width), uint8 or uint16"
+                f"image {number} is {values.dtype} of shape {values.shape}; give (height, width) of uint8 or "
+                "uint16, and several as a list"
             )
         try:
             gray = to_gray(Samples(values, None), reading.given_bits)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError, unknown
 from clr_hpc.config.pathologies import in_order, parse_finding
+from clr_hpc.data.manifest import MANIFEST
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SplitName
 from clr_hpc.inference.bundle import settings_of_bundle
@@ -60,7 +61,8 @@ class TrainedStudy:
         """
         name = finding if finding in self.findings else parse_finding(finding)
         if name not in self.findings:
-            raise UserError(unknown("finding of this study's models", finding, list(self.findings)))
+            mistake = unknown("finding of this study's models", finding, list(self.findings))
+            raise UserError(f"{mistake}; models are those of the runs that are done")
         settings = [setting for setting in self.settings if setting.finding == name]
         return max(settings, key=lambda setting: np.nan_to_num(setting.validation_auroc, nan=-1.0))
 
@@ -122,6 +124,8 @@ class TrainedStudy:
             return self.read(images, split)
         several = list(images) if isinstance(images, list | tuple) else [images]
         paths = [each for each in several if isinstance(each, str | Path)]
+        if len(paths) == len(several) == 1 and (Path(paths[0]) / MANIFEST).exists():
+            return self.read(Pack.open(paths[0]), split)
         if len(paths) == len(several):
             return self.read(files_of(paths))
         return iter([read_arrays(several, self.reading)])

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ def run(study: Study | str | Path, **options: Any) -> Path:
         UserError: the study can't be trained, or an option is not known.
         KeyboardInterrupt: Ctrl-C; every run under way has saved a checkpoint.
     """
+    if getattr(current_process(), "_inheriting", False):  # what multiprocessing goes by, when it is too late
+        raise UserError(
+            "clr_hpc.run was called again by a process that it has started, which reads the script anew; put the "
+            'call below the line: if __name__ == "__main__":'
+        )
     given = _checked(options)
     place = find_place(given.on)
     place.check(given)

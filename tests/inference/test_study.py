@@ -58,6 +58,9 @@ def test_images_are_scored_from_files_arrays_and_packs_alike(
         pd.testing.assert_frame_equal(again.drop(columns="image"), from_files.drop(columns="image"))
     of_pack = trained.predict(small_pack, split="test")
     assert len(of_pack) == len(small_pack.rows_of("test"))
+    pd.testing.assert_frame_equal(trained.predict(str(small_pack.folder), split="test"), of_pack)
+    with pytest.raises(UserError, match=r"image 0 is uint8 of shape \(2, 64, 64\).*several as a list"):
+        trained.predict(pixels[:2])
     # another number of images in a batch rounds otherwise
     assert_allclose(of_pack["cardiomegaly"].to_numpy()[:5], from_files["cardiomegaly"].to_numpy(), rtol=1e-5)
     one_class = "no_finding-nearest_neighbours"
@@ -118,6 +121,7 @@ def test_the_command_scores_what_it_can_read_and_names_the_rest(
         (["--device", "cuda:9", "."], "--device cuda:9: torch can't compute on it here"),
         (["--bits", "99", "."], "--bits 99: give a number from 8 to 16, or image"),
         (["--finding", "mass", "."], "unknown finding of this study's models: 'mass'; known are cardiomegaly"),
+        ([".", "--output", "labels.csv"], "labels.csv is there, and not a table of scores"),
         (["nowhere"], "nowhere is not a folder"),
         ([".", "--output", "scores.xlsx"], "ends in .xlsx"),
     ],
@@ -126,6 +130,7 @@ def test_mistakes_are_answered(
     words: list[str], told: str, study: TrialStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text("image,label\n")
     said = CliRunner().invoke(app, ["predict", str(study.file.parent / "results" / "trial"), *words])
     assert said.exit_code == 2, said.output
     assert told in " ".join(said.output.split())

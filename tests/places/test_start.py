@@ -1,6 +1,8 @@
 """Training from Python, as the command ``clr-hpc run`` does it."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,17 @@ def test_a_study_is_trained_reported_and_used_from_python(
     assert len(clr_hpc.load(folder).predict(clr_hpc.Pack.open(study.pack), split="test")) > 0
     assert "Cardiomegaly" in clr_hpc.report(folder).read_text()
     assert clr_hpc.run(study, results=tmp_path / "results") == folder, "nothing is left to train"
+
+
+def test_a_script_that_starts_itself_again_is_told_how_to_begin(
+    write_study: Callable[..., TrialStudy], tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"import clr_hpc\nclr_hpc.run({str(write_study().file)!r}, processes=1, with_plan=False)\n")
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert 'put the call below the line: if __name__ == "__main__":' in done.stderr
 
 
 def test_runs_that_fail_are_counted_with_the_reason_of_the_first(

@@ -235,3 +235,11 @@ def test_no_positive_has_no_ratio() -> None:
     found = expected_over_observed(Scores(patients, patients, np.zeros(10, bool), np.full(10, 0.2)), draws)
     assert np.isnan(found.value)
     assert found.reason == "no positive image among 10 images"
+
+
+@pytest.mark.parametrize(("tested", "is_judged"), [(40, True), (41, False)])
+def test_own_test_images_are_no_external_validation(evaluate: Evaluate, tested: int, is_judged: bool) -> None:
+    opening, overlap, *_ = evaluate(tested=[f"{number}.png" for number in range(tested)]).answer
+    assert f"{tested} files are among the study’s own test images" in overlap
+    assert ("Difference" in opening) is is_judged
+    assert ("no external validation: 10 % of these images are the study’s own" in opening) is not is_judged

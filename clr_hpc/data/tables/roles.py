@@ -22,7 +22,8 @@ from clr_hpc.data.tables.values import (
 _NAMES = {
     "image": "image imageindex imageid imagename imagefile imagefilename imagepath file filename filepath path "
     "img imgname imgpath dicomid dicom sopinstanceuid uid",
-    "patient": "patient patientid patientno patientnumber subject subjectid pid mrn person personid case caseid",
+    "patient": "patient patientid patientno patientnr patientnumber patno patnr subject subjectid pid mrn person "
+    "personid case caseid",
     "view": "view viewposition projection position appa frontallateral orientation modalityview",
     "age": "age patientage ageyears ageinyears years ageatstudy",
     "sex": "sex gender patientsex patientgender",

@@ -40,6 +40,10 @@ def render(results: ExternalResults) -> str:
     )
 
 
+MOST_SHARED = 0.1
+"""Share of own test images above which the two sides are not judged as different patients."""
+
+
 def answer(results: ExternalResults) -> list[str]:
     """Return the sentences that the page opens with: how much is lost on other patients, and who was left out."""
     sentences = [_mean(results), _overlap(results), _one_class(results), _gaps(results)]
@@ -53,12 +57,15 @@ def _mean(results: ExternalResults) -> str:
     what = (
         f"the AUROC of {mean.tasks[0]}"
         if len(mean.tasks) == 1
+        else f"the mean AUROC over {len(mean.tasks)} of {wording.count(_findings(results), 'finding')}"
+        if len(mean.tasks) < _findings(results)
         else f"the mean AUROC over {wording.count(len(mean.tasks), 'finding')}"
     )
     external = f"{wording.number(mean.external.value)} (95 % CI {wording.between(mean.external.interval)})"
     return (
         f"On {_collection(results)}, {what} is {external}; on the study’s own test images it is "
-        f"{wording.bounded(mean.internal.value, mean.internal.interval)}. {_conclusion(mean.difference)}"
+        f"{wording.bounded(mean.internal.value, mean.internal.interval)}. "
+        f"{_conclusion(mean.difference, _shared(results))}"
     )
 
 
@@ -68,7 +75,23 @@ def _collection(results: ExternalResults) -> str:
     return f"{images} of {wording.count(known.patients, 'patient')} of {name}"
 
 
-def _conclusion(difference: Difference) -> str:
+def _findings(results: ExternalResults) -> int:
+    """Return how many findings have classifiers on both sides; those without an interval are not in the mean."""
+    return sum(1 for each in results.best if not each.setting.one_class and each.internal and each.external)
+
+
+def _shared(results: ExternalResults) -> float:
+    """Return the share of the images that are the study's own test images."""
+    images = len(results.evaluation.external.images.view)
+    return len(results.evaluation.record["overlap"]["tested"]) / max(images, 1)
+
+
+def _conclusion(difference: Difference, shared: float) -> str:
+    if shared > MOST_SHARED:
+        return (
+            f"This is no external validation: {100 * shared:.0f} % of these images are the study’s own test "
+            "images, so the difference is not judged."
+        )
     interval = difference.patient_interval
     text = f"Difference {wording.bounded(difference.value, interval, wording.signed)}"
     if interval is None:
