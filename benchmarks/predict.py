@@ -31,7 +31,7 @@ import clr_hpc
 from clr_hpc.data.workers import usable_cores
 from clr_hpc.inference.model import TrainedModel
 from clr_hpc.places.prepare import on_its_pack
-from pack import imagecodecs_and_pillow, measure
+from pack import imagecodecs_and_pillow, measure, write_copies
 from parts.command import parser
 
 SIZE = 64
@@ -79,7 +79,7 @@ def torchxrayvision_loop(models: Sequence[TrainedModel]) -> Score:
     import torchxrayvision as xrv
     from torchvision.transforms import Compose
 
-    transform = Compose([xrv.datasets.XRayCenterCrop(), xrv.datasets.XRayResizer(SIZE, engine="cv2")])
+    transform = Compose([xrv.datasets.XRayCenterCrop(), xrv.datasets.XRayResizer(SIZE)])
     networks = [model.members[0] for model in models]
 
     @torch.inference_mode()
@@ -113,12 +113,13 @@ def main() -> None:
     originals = sorted(options.originals.glob("*.png"))
     if not originals:
         command.error(f"no PNG files in {options.originals}; give a folder of originals with --originals")
-    paths = originals * 4
     cores = usable_cores()
     bound = cores / measure(imagecodecs_and_pillow, originals)[0]
     table = Table("classifiers", "scored by", "images/s", "ours, in multiples", title=f"{cores} cores")
     for findings in options.findings:
         with tempfile.TemporaryDirectory() as folder:
+            write_copies(originals, 4 * len(originals), Path(folder))  # a path that is given twice is read once
+            paths = sorted(Path(folder, "images").iterdir())
             study = train(Path(folder), findings)
             ways: dict[str, Score] = {"clr-hpc": study.predict, "plain loop": plain_loop(study.models)}
             with suppress(ImportError):

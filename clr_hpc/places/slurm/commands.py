@@ -141,7 +141,7 @@ def _configured(key: str) -> int | None:
     return int(found[0]) if found else None
 
 
-def settings_of(*what: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, str]:
+def settings_of(*what: str, timeout: float | None = None) -> dict[str, str]:
     """Return what ``scontrol show`` says of the configuration, or of a partition, by key.
 
     Raises:
@@ -215,17 +215,18 @@ def _excluded_nodes(job_id: str) -> list[str]:
     return host_names(found[1])
 
 
-def call(command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> str:
+def call(command: Sequence[str], timeout: float | None = None) -> str:
     """Run one of SLURM's commands and return what it prints.
 
     Args:
         command: with its arguments.
-        timeout: seconds that it may take.
+        timeout: seconds that it may take; None: ``TIMEOUT_SECONDS``.
 
     Raises:
         SlurmError: it isn't installed, fails, or takes longer.
     """
     environment: dict[str, Any] = {**os.environ, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
+    timeout = TIMEOUT_SECONDS if timeout is None else timeout
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=timeout, env=environment
