@@ -188,10 +188,11 @@ def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overr
     from clr_hpc.store.results import check_result, is_done
 
     folder = find_folder(study, results, overrides)
-    typer.echo(f"report: {write_report(folder.path)}")
+    page = write_report(folder.path)
     runs = folder.started().runs
     done = sum(is_done(check_result(folder.runs / spec.name, verify=False)) for spec in runs)
     if done < len(runs):
         complain(f"note: {len(runs) - done:,} of {len(runs):,} runs are not done, and not in the report", "yellow")
     if done:
         typer.echo(f"score images with its models: {command('predict', folder.path)} IMAGES")
+    typer.echo(f"report: {page}")  # the last line, which people look for
