@@ -65,7 +65,7 @@ def last_layer(network: nn.Module) -> str:
     modules: dict[str, nn.Module] = dict(network.named_modules())
     stated: Callable[[], nn.Module] | None = getattr(network, "get_classifier", None)
     linear = [module for module in modules.values() if isinstance(module, nn.Linear)]
-    wanted = stated() if stated else linear[-1]
+    wanted = stated() if stated else next(reversed(linear), None)
     if not isinstance(wanted, nn.Linear | nn.Conv2d):  # a network for distillation has two
         raise ValueError("its classifier is not one linear layer")
     return next(name for name, module in modules.items() if module is wanted)

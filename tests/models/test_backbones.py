@@ -135,3 +135,8 @@ def test_a_network_is_tried_without_computing_a_value(
 ) -> None:
     said = refusal(architecture, size, batch)
     assert said is None if reason is None else reason in str(said)
+
+
+def test_a_network_without_a_linear_layer_has_no_last_one() -> None:
+    with pytest.raises(ValueError, match="its classifier is not one linear layer"):
+        last_layer(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)))

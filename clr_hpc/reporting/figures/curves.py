@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from clr_hpc.reporting.figures.svg import MUTED, Styles, drawing_style, new_figure, to_svg
+from clr_hpc.reporting.figures.svg import MUTED, ArmStyle, Styles, drawing_style, new_figure, to_svg
 from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.calibration import corrected, positive_weight
 from clr_hpc.reporting.stats.metrics import CALIBRATION_BINS
@@ -189,28 +189,39 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
     Thin lines show the models' own outputs, the others are corrected for the weight of positives in training.
     """
     with mpl.rc_context(drawing_style()):
-        figure, axes = square()
-        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
+        figure, axes = calibration_square()
         for run, scores in _drawable(runs):
             style, weight = styles[run.setting.arm], positive_weight(run.record)
             if weight != 1:
                 axes.plot(*binned(scores.labels, scores.scores), color=style.colour, linewidth=0.8, alpha=0.45)
             if np.isnan(weight):
                 continue
-            mean, observed = binned(scores.labels, corrected(scores.scores, weight))
-            axes.plot(
-                mean,
-                observed,
-                style.marker,
-                color=style.colour,
-                linestyle=style.dash,
-                markersize=5,
-                markeredgewidth=0,
-            )
+            calibration_line(axes, scores.labels, corrected(scores.scores, weight), style)
         axes.set_title("Calibration (dotted: perfect; thin: raw outputs)")
-        axes.set_xlabel("Mean predicted probability")
-        axes.set_ylabel("Share of images with the finding")
         return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
+
+
+def calibration_square() -> tuple[Figure, Axes]:
+    """Return axes for calibration curves, with the diagonal of perfect ones."""
+    figure, axes = square()
+    axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
+    axes.set_xlabel("Mean predicted probability")
+    axes.set_ylabel("Share of images with the finding")
+    return figure, axes
+
+
+def calibration_line(
+    axes: Axes, labels: NDArray[np.bool_], probabilities: NDArray[np.float64], style: ArmStyle
+) -> None:
+    """Draw one calibration curve; both arrays are ``(N,)``."""
+    axes.plot(
+        *binned(labels, probabilities),
+        style.marker,
+        color=style.colour,
+        linestyle=style.dash,
+        markersize=5,
+        markeredgewidth=0,
+    )
 
 
 def binned(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import matplotlib as mpl
 from markupsafe import Markup
 
-from clr_hpc.reporting.figures.curves import binned, square
+from clr_hpc.reporting.figures.curves import calibration_line, calibration_square
 from clr_hpc.reporting.figures.select import Drawing
 from clr_hpc.reporting.figures.svg import (
     MUTED,
@@ -59,21 +59,8 @@ def calibration_curves(
 def _curves(sides: dict[str, Scores], title: str) -> Markup:
     styles = side_styles()
     with mpl.rc_context(drawing_style()):
-        figure, axes = square()
-        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
+        figure, axes = calibration_square()
         for name, scores in sides.items():
-            style = styles[name]
-            mean, observed = binned(scores.labels, scores.scores)
-            axes.plot(
-                mean,
-                observed,
-                style.marker,
-                color=style.colour,
-                linestyle=style.dash,
-                markersize=5,
-                markeredgewidth=0,
-            )
+            calibration_line(axes, scores.labels, scores.scores, styles[name])
         axes.set_title(title)
-        axes.set_xlabel("Mean predicted probability")
-        axes.set_ylabel("Share of images with the finding")
         return to_svg(figure, f"calibration {title}", f"Calibration curves of both sides, {title}")
