@@ -62,6 +62,7 @@ def explain(
     Of each finding the setting with the highest validation AUROC is used, all its seeds together. Exits with 1 if
     an image can't be read; the others are explained.
     """
+    from clr_hpc.cli.display.terminal import complain
     from clr_hpc.config.base import UserError
     from clr_hpc.config.given_file import check_writable
     from clr_hpc.data.images.files import checked_bits
@@ -88,6 +89,11 @@ def explain(
         trained = replace(trained, reading=replace(trained.reading, bits=checked_bits(bits)))
     given = files_of(images or ()) if pack is None else Pack.open(pack)
     boxes = Boxes.of(given, of_split) if with_boxes and isinstance(given, Pack) else None
+    if boxes and of_split is None:
+        complain(
+            "all splits count, those that the networks were trained on too; --split test leaves these out",
+            "yellow",
+        )
     chosen = _chosen(trained, finding, boxes)
     describe(chosen)
 

@@ -58,6 +58,8 @@ _SYNONYMS = {
 
 _MISSPELT = 0.85
 """Likeness (difflib's ratio) of a slip of the keyboard; ``bronchopneumonia`` is at 0.72 and another finding."""
+_CODES = re.compile(r"\s*[(\[]\s*(y|yes|j|ja|1|0)\s*[/,|]\s*(n|no|nein|0|1)\s*[)\]]\s*$")
+"""What a table's column says of its own values."""
 
 
 def title(pathology: str) -> str:
@@ -70,9 +72,10 @@ def parse_finding(text: str) -> str | None:
 
     Case, spaces, hyphens and other signs make no difference, and synonyms of the 14 are the 14:
     ``Pleural_Thickening`` is ``pleural_thickening``, ``Pleural Effusion`` is ``effusion``, and ``Rib fracture`` is
-    ``rib_fracture``.
+    ``rib_fracture``. Codes of the values in brackets are no part of the name: ``Effusion (Y/N)`` is ``effusion``.
     """
-    identifier = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    name = _CODES.sub("", text.lower())
+    identifier = re.sub(r"[^a-z0-9]+", "_", name).strip("_")
     if not identifier or identifier[0].isdigit():
         return None
     return _SYNONYMS.get(identifier, identifier)

@@ -43,8 +43,8 @@ def mapped(
         yield executor.map(function, items, chunksize=at_once)
     except BrokenProcessPool as error:
         raise PackError(
-            "a worker process died, most likely out of memory; finished shards are kept: "
-            "run the same command again with fewer workers"
+            "a worker process died, most likely out of memory; finished shards are kept: run the same command "
+            'again with fewer workers. In a script, packs are built below the line: if __name__ == "__main__":'
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)

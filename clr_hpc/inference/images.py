@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clr_hpc.config.base import UserError
 from clr_hpc.data.images.bits import BITS, about, bits_for, peak_of, survey
 from clr_hpc.data.images.encoded import Samples
-from clr_hpc.data.images.files import OWN_RANGE, read_image_file
+from clr_hpc.data.images.files import OWN_RANGE, read_square
 from clr_hpc.data.images.gray import check_blank, fit_square, to_gray
 from clr_hpc.data.images.listing import list_files
 from clr_hpc.data.source import RejectedImageError
@@ -100,7 +100,7 @@ def read_files(files: Sequence[Path], reading: Reading, workers: int | None = No
 
     def read(path: Path) -> NDArray[np.uint8] | str:
         try:
-            return read_image_file(path, reading.size, reading.given_bits, reading.window)[0]
+            return read_square(path, reading.size, reading.given_bits, reading.window)
         except RejectedImageError as error:
             return str(error)
 

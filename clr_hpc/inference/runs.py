@@ -154,6 +154,15 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
             freed += len(_with_weights(result)) < len(result["models"])
     if not found:
         raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")
+    tasks = dict.fromkeys(spec.task.name for spec in started.runs)
+    if missing := [name for name in tasks if name not in {spec.task.name for spec, _ in found}]:
+        log.warning(
+            "%s: %d of %s have no model yet: %s",
+            folder,
+            len(missing),
+            counted(len(tasks), "task"),
+            ", ".join(missing),
+        )
     if freed:
         log.warning("%s: 'clr-hpc clean --snapshots' has freed the snapshots of %s", folder, counted(freed, "run"))
     return Reading.of(dict(started.pack)), _settings(found)

@@ -153,6 +153,10 @@ def test_random_networks_have_other_weights(results: Path) -> None:
         (["--with-boxes", "."], "--with-boxes needs --pack, since image files have no boxes"),
         (["--pack", "{pack}", "--split", "test", "--with-boxes", "--finding", "no_finding-nearest_neighbours"],
          "this is a one-class model; name another finding"),
+        (
+            ["--pack", "{pack}", "--with-boxes", "--finding", "no_finding-nearest_neighbours"],
+            "all splits count, those that the networks were trained on too",
+        ),
         (["--pack", "{small}", "--with-boxes"], "has no boxes; pack images whose source has them, such as"),
         (["--pack", "{pack}", "--finding", "mass"], "unknown finding of this study's models: 'mass'"),
         ([".", "--output", "{file}"], "is a file, where a folder is meant"),

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +161,14 @@ def test_a_study_without_a_run_that_is_done(
     folder.prepare(load_study(write_study().file), small_pack.folder)
     with pytest.raises(UserError, match="none of its 2 runs is done; train it with 'clr-hpc run'"):
         clr_hpc.load(folder.path)
+
+
+def test_tasks_without_a_model_yet_are_named(
+    study: TrialStudy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(study.file.parent / "results", folder)
+    for run in (folder / "trial" / "runs").glob("no_finding*"):
+        shutil.rmtree(run)
+    assert clr_hpc.load(folder / "trial").findings == ("cardiomegaly",)
+    assert "1 of 2 tasks have no model yet: no_finding-nearest_neighbours" in caplog.text

@@ -104,17 +104,30 @@ def read_image_file(
     Raises:
         RejectedImageError: the file can't be opened, is damaged, blank, not gray, or smaller than ``size``.
     """
+    data = _bytes_of(path)
+    return _square(data, path.suffix, size, bits, window), hashlib.sha256(data).hexdigest()
+
+
+def read_square(path: Path, size: int, bits: int | None = _FULL_RANGE, window: str = "first") -> NDArray[np.uint8]:
+    """Return the image as ``read_image_file`` does, without the time that the SHA-256 takes."""
+    return _square(_bytes_of(path), path.suffix, size, bits, window)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         # Other errors (a disk, a network share) say nothing about this image: they stop the work.
         raise RejectedImageError(f"can't be opened: {error.strerror}") from error
-    if is_dicom(data) or (data and path.suffix.lower() in DICOM_SUFFIXES):
+
+
+def _square(data: bytes, suffix: str, size: int, bits: int | None, window: str) -> NDArray[np.uint8]:
+    if is_dicom(data) or (data and suffix.lower() in DICOM_SUFFIXES):
         gray, aspect = _read_dicom(data, window)
     else:
         gray, aspect = to_gray(decode(data), bits), 1.0
     check_blank(gray)
-    return fit_square(gray, size, aspect), hashlib.sha256(data).hexdigest()
+    return fit_square(gray, size, aspect)
 
 
 def _read_dicom(data: bytes, window: str) -> tuple[NDArray[np.uint8], float]:

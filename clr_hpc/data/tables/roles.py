@@ -25,7 +25,7 @@ _NAMES = {
     "patient": "patient patientid patientno patientnr patientnumber patno patnr subject subjectid pid mrn person "
     "personid case caseid",
     "view": "view viewposition projection position appa frontallateral orientation modalityview",
-    "age": "age patientage ageyears ageinyears years ageatstudy",
+    "age": "age patientage ageyears ageyrs ageinyears years yrs ageatstudy",
     "sex": "sex gender patientsex patientgender",
     "split": "split subset fold set partition part dataset",
     "reader": "reader readerid rad radid radiologist radiologistid annotator annotatorid rater raterid doctor",

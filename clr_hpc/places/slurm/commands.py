@@ -236,6 +236,15 @@ def call(command: Sequence[str], timeout: float | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} has not answered for {timeout:g} s; try again later") from None
     if done.returncode:
-        message = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise SlurmError(f"{command[0]}: {message}")
+        raise SlurmError(f"{command[0]}: {_failure(done.stderr) or f'exit status {done.returncode}'}")
     return done.stdout
+
+
+def _failure(stderr: str) -> str:
+    """Return what a command says of its failure: the fatal lines if it has some, since the others lead to them."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    last = [line for line in lines if "fatal:" in line] or lines
+    message = " ".join(re.sub(r"^\w+: (error|fatal): ", "", line) for line in dict.fromkeys(last))
+    if "configuration source" in message:
+        message += "; it finds no slurm.conf, so use a login node of the cluster"
+    return " ".join(message.split())

@@ -145,6 +145,35 @@ def test_a_command_that_hangs_is_given_up(fake_slurm: FakeSlurm, monkeypatch: py
         jobs_in_queue(["clr-trial"])
 
 
+NO_CONTROLLER = """#!/bin/sh
+echo 'sinfo: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host' >&2
+echo 'sinfo: error: fetch_config: DNS SRV lookup failed' >&2
+echo 'sinfo: fatal: Could not establish a configuration source' >&2
+exit 1
+"""
+LIMITED = """#!/bin/sh
+echo 'sinfo: error: slurm_load_node: Invalid user' >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            NO_CONTROLLER,
+            "Could not establish a configuration source; it finds no slurm.conf, so use a login node of the",
+        ),
+        (LIMITED, "slurm_load_node: Invalid user$"),
+        ("#!/bin/sh\nexit 3\n", "exit status 3$"),
+    ],
+)
+def test_the_reason_of_a_failure_is_said_once(fake_slurm: FakeSlurm, script: str, reason: str) -> None:
+    fake_slurm.script("sinfo", script)
+    with pytest.raises(SlurmError, match=f"^sinfo: {reason}"):
+        commands.call(["sinfo"])
+
+
 def status(study: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clr_hpc", "status", str(study.file), "--results", str(study.results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
