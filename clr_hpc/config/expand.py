@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
 from clr_hpc.config.policy import POLICIES, Constant, Policy
-from clr_hpc.config.run import RunSpec, Stage, WarmStart
+from clr_hpc.config.run import Features, RunSpec, Stage, WarmStart
 from clr_hpc.config.study import StageOfStudy, Stages, Study
 from clr_hpc.config.task import BinaryTask, OneClassTask, Task
 
@@ -19,17 +19,20 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     if study.stages.range_test:
         return range_tests(study, pack_checksum)
     binary = [BinaryTask(pathology=pathology) for pathology in study.findings]
-    one_class = [(task, group.features_of) for group in study.one_class for task in group.tasks()]
+    one_class = [(task, group) for group in study.one_class for task in group.tasks()]
     grid = list(product(study.architectures, study.optimizers, study.seeds))
     runs: list[RunSpec] = []
     for finding, (architecture, optimizer, seed) in product(binary, grid):
         runs += _Expansion(study, pack_checksum, architecture, optimizer, seed).trained(finding)
-    for (task, features_of), (architecture, optimizer, seed) in product(one_class, grid):
+    for (task, group), (architecture, optimizer, seed) in product(one_class, grid):
+        first = (architecture, optimizer) == (study.architectures[0], study.optimizers[0])
         if task.method.has_own_network and architecture != study.architectures[0]:
             continue  # or the same network would be trained again for each architecture
         expansion = _Expansion(study, pack_checksum, architecture, optimizer, seed)
-        if task.method.is_fitted:
-            runs += expansion.fitted(task, BinaryTask(pathology=str(features_of)))
+        if task.method.is_fitted and group.features is not None:
+            runs += [expansion.fitted_to(task, group.features)] if first else []
+        elif task.method.is_fitted:
+            runs += expansion.fitted(task, BinaryTask(pathology=str(group.features_of)))
         else:
             runs += expansion.trained(task)
     return tuple(runs)
@@ -71,6 +74,11 @@ class _Expansion:
         for baseline in self._baselines(features_of):
             values = self._shared | {"policy": baseline.policy, "training": baseline.training}
             yield RunSpec(task=task, stage="fit", start=WarmStart(baseline=baseline), **values)
+
+    def fitted_to(self, task: OneClassTask, features: Features) -> RunSpec:
+        """Return a fit to the features of a network whose weights are given; nothing of it depends on a policy."""
+        values = self._shared | {"architecture": features.network, "policy": Constant(lr_max=RESTING_RATE)}
+        return RunSpec(task=task, stage="fit", training=features.applied_to(self._study.training), **values)
 
     def _baselines(self, task: Task) -> Iterator[RunSpec]:
         stage = self._study.stages.baseline

@@ -142,6 +142,26 @@ class Training(FrozenSpec):
         return values
 
 
+class Features(FrozenSpec):
+    """A network with trained weights, whose features one-class methods are fitted to."""
+
+    network: Architecture
+    """Name of the network, such as ``timm/resnet18``."""
+    weights: str | None = None
+    """File with a state dict of the library's own network. Without it: ImageNet's, which the library downloads."""
+    image_size: PositiveInt | None = None
+    """Pixels a side that the network sees; without it ``training.image_size``."""
+    normalisation: Normalisation | None = None
+    """As the weights were trained with; without it ``training.normalisation``."""
+
+    def applied_to(self, training: Training) -> Training:
+        """Return what a fit to these features trains with."""
+        own = {"image_size": self.image_size, "normalisation": self.normalisation}
+        weights = Initialisation(weights="imagenet", file=self.weights)
+        given = {name: value for name, value in own.items() if value is not None}
+        return training.model_copy(update={"initialisation": weights, **given})
+
+
 Stage = Literal["baseline", "retrain", "control", "scratch", "fit", "range_test"]
 """``baseline``: the first training, with a decaying rate. ``retrain``: starts from a baseline's weights, with
 another policy. ``control``: the same for as long with the baseline's own policy, so that only the policy differs.
@@ -200,7 +220,10 @@ class RunSpec(FrozenSpec):
 
     @model_validator(mode="after")
     def _stage_and_start_agree(self) -> "RunSpec":
-        if (self.start is None) != (self.stage in ("baseline", "scratch", "range_test")):
+        if self.start is None and self.stage == "fit" and self.training.initialisation.weights == "random":
+            raise ValueError("stage=fit without a start needs a network with weights: set initialisation.weights")
+        starts = self.stage in ("retrain", "control") or (self.stage == "fit" and self.start is not None)
+        if (self.start is not None) != starts:
             raise ValueError(f"stage={self.stage} with start={self.start}: retrain, control and fit have a start")
         if self.is_fitted != (self.stage == "fit"):
             raise ValueError(

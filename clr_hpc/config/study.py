@@ -21,7 +21,7 @@ from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer, OptimizerName
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, checked_finding
 from clr_hpc.config.policy import POLICIES, Ramp
-from clr_hpc.config.run import Training
+from clr_hpc.config.run import Features, Training
 from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
 from clr_hpc.config.tune import Tuning
 
@@ -166,17 +166,36 @@ class OneClassOfStudy(FrozenSpec):
     """Quantile of the training images' scores; an image above it is called anomalous."""
     features_of: str | None = None
     """The pathology whose binary baselines give the features that one-class SVM and the like are fitted to."""
+    features: Features | None = None
+    """A network with trained weights that gives the features, in place of ``features_of``."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        if self.features is None:
+            del values["features"]
+        return values
 
     @field_validator("methods", mode="before")
     @classmethod
     def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = [_of_pyod(entry) for entry in value]
         return _named(value, "methods", ONE_CLASS_METHODS)
 
     @model_validator(mode="after")
     def _features_come_from_somewhere(self) -> "OneClassOfStudy":
         _check_entries("methods", self.methods)
-        if self.features_of is None and any(method.is_fitted for method in self.methods):
-            raise ValueError("methods on features need features_of: a pathology of the study")
+        if self.features_of is not None and self.features is not None:
+            raise ValueError(
+                f"features_of: {self.features_of} and features: {self.features.network} are two sources of "
+                "features; drop one, or make two entries of one_class"
+            )
+        if (self.features_of or self.features) is None and any(method.is_fitted for method in self.methods):
+            raise ValueError(
+                "methods on features need features_of: a pathology of the study, or features: a network with its "
+                "weights"
+            )
         return self
 
     def tasks(self) -> tuple[OneClassTask, ...]:
@@ -331,6 +350,13 @@ def _named(value: Any, field: str, known: Mapping[str, type]) -> Any:
         if name not in known:
             raise ValueError(unknown(f"name in {field}", str(name), list(known)))
     return tuple(entries)
+
+
+def _of_pyod(entry: Any) -> Any:
+    """Return ``{name: pyod, detector: ECOD}`` for ``pyod/ECOD``, and anything else as it is."""
+    if isinstance(entry, str) and entry.startswith("pyod/"):
+        return {"name": "pyod", "detector": entry.removeprefix("pyod/")}
+    return entry
 
 
 def _check_entries(field: str, entries: tuple[Any, ...], may_be_empty: bool = False) -> None:

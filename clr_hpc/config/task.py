@@ -1,13 +1,25 @@
 """What one model learns, as data: a finding or not, or what one class of images looks like."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from clr_hpc.config.base import FrozenSpec, by_name
 from clr_hpc.config.pathologies import NO_FINDING, checked_finding, parse_finding
 
 Nu = Annotated[float, Field(gt=0, le=1)]
+Stride = Literal[2, 4, 8, 16, 32]
+Strides = Annotated[tuple[Stride, ...], Field(min_length=1)]
+"""Of feature maps: how many pixels of the image one of their places spans along each axis."""
 
 
 class _Method(FrozenSpec):
@@ -17,6 +29,11 @@ class _Method(FrozenSpec):
     """Whether it is fitted to the features of a trained network and takes no step."""
     has_own_network: ClassVar[bool] = False
     """Whether it trains a network of its own, whatever the architecture."""
+
+    @property
+    def label(self) -> str:
+        """What names it in folders and tables of scores."""
+        return str(self.name)  # type: ignore[attr-defined]
 
 
 class DeepSvdd(_Method):
@@ -55,6 +72,17 @@ class Autoencoder(_Method):
 class _EmbeddingMethod(_Method):
     is_fitted = True
 
+    strides: Strides | None = None
+    """Feature maps whose means over the image are the features. Without it: the inputs of the last layer."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # the ids of runs from before there were any stay as they were
+        values: dict[str, Any] = serialise(self)
+        if self.strides == type(self).model_fields["strides"].default:
+            del values["strides"]
+        return values
+
 
 class OneClassSvm(_EmbeddingMethod):
     """Schölkopf et al. 2001 with an RBF kernel, on a network's features."""
@@ -88,10 +116,76 @@ class NearestNeighbours(_EmbeddingMethod):
     """How many of the nearest training images are averaged."""
 
 
-EmbeddingMethod = OneClassSvm | IsolationForest | NearestNeighbours
-"""Methods that are fitted to the features of a network that is trained already."""
+class Mahalanobis(_EmbeddingMethod):
+    """Distance from the mean in units of the covariance (Lee et al. 2018), on a network's features."""
 
-OneClassMethod = Annotated[DeepSvdd | Autoencoder | EmbeddingMethod, Field(discriminator="name")]
+    title = "Mahalanobis"
+
+    name: Literal["mahalanobis"] = "mahalanobis"
+    strides: Strides | None = (4, 8, 16)
+    """Feature maps whose means over the image are the features. Null: the inputs of the last layer."""
+
+
+class PyodDetector(_EmbeddingMethod):
+    """A detector of PyOD by its name, on a network's features."""
+
+    title = "PyOD"
+
+    name: Literal["pyod"] = "pyod"
+    detector: str = Field(pattern=r"^[A-Z][A-Za-z0-9]*$")
+    """Name of a class of PyOD, such as ``ECOD``; ``pyod/ECOD`` in the list of methods is the same."""
+    arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Keyword arguments of the class; without it, PyOD's defaults."""
+    strides: Strides | None = (4, 8, 16)
+    """Feature maps whose means over the image are the features. Null: the inputs of the last layer."""
+
+    @property
+    def label(self) -> str:
+        """What names it in folders and tables of scores."""
+        return f"pyod-{self.detector}"
+
+
+class _MapMethod(_Method):
+    is_fitted = True
+
+    strides: Strides
+    """Feature maps that are put together, each brought to ``grid`` × ``grid`` places."""
+    grid: PositiveInt = 8
+    """Places along each side of the heat map."""
+    pooling: Literal["max", "mean"] = "max"
+    """How the score of an image comes from its heat map: of the most anomalous place, or of the mean place."""
+
+
+class Padim(_MapMethod):
+    """A normal distribution of a network's features at each place (PaDiM, Defard et al. 2021)."""
+
+    title = "PaDiM"
+
+    name: Literal["padim"] = "padim"
+    strides: Strides = (4, 8, 16)
+    """Feature maps that are put together, each brought to ``grid`` × ``grid`` places."""
+    dimensions: PositiveInt = 100
+    """Channels, drawn by the run's seed, that the distributions have at most."""
+
+
+class Patchcore(_MapMethod):
+    """Distance to the nearest of a small bank of patch features (PatchCore, Roth et al. 2022)."""
+
+    title = "PatchCore"
+
+    name: Literal["patchcore"] = "patchcore"
+    strides: Strides = (8, 16)
+    """Feature maps that are put together, each brought to ``grid`` × ``grid`` places."""
+    bank: PositiveInt = 1000
+    """Patches of the training images that are kept, at most."""
+
+
+EmbeddingMethod = OneClassSvm | IsolationForest | NearestNeighbours | Mahalanobis | PyodDetector
+"""Methods that are fitted to one row of features per image, of a network that is trained already."""
+MapMethod = Padim | Patchcore
+"""Methods that are fitted to the feature maps of a network that is trained already, and give a heat map."""
+
+OneClassMethod = Annotated[DeepSvdd | Autoencoder | EmbeddingMethod | MapMethod, Field(discriminator="name")]
 """Any one-class method; in YAML its ``name`` says which."""
 
 ONE_CLASS_METHODS: dict[str, type[_Method]] = by_name(OneClassMethod)
@@ -142,7 +236,7 @@ class OneClassTask(FrozenSpec):
     @property
     def name(self) -> str:
         """What people read in folders and tables: ``no_finding-deep_svdd``."""
-        return f"{self.normal}-{self.method.name}"
+        return f"{self.normal}-{self.method.label}"
 
     @property
     def label(self) -> str:

@@ -1,13 +1,14 @@
 """What keeps runs from being trained on a pack, as far as its manifest tells before anything starts."""
 
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from clr_hpc.config.base import MOST_MISTAKES, UserError, unknown
 from clr_hpc.config.given_file import FileError, check_readable
 from clr_hpc.config.network import network, no_weights
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, Task
+from clr_hpc.config.task import BinaryTask, PyodDetector, Task
 from clr_hpc.data.manifest import Manifest
 
 LEAST_PATIENTS = 5
@@ -57,6 +58,9 @@ def _misfits(spec: RunSpec, pack: Manifest) -> Iterator[str]:
             f"image_size={training.image_size}; raise batch_size to 2, or image_size to {least}"
         )
     yield from _weights_missing(spec)
+    method = spec.task.method if spec.task.kind == "one_class" else None
+    if isinstance(method, PyodDetector) and find_spec("pyod") is None:
+        yield f"pyod/{method.detector} needs pyod, which is not installed; install it: pip install 'clr-hpc[pyod]'"
 
 
 def too_small(spec: RunSpec, pack: Manifest) -> str | None:

@@ -1,5 +1,6 @@
 """Where in an image a network sees something: its last feature map, the input of what pools it away."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,42 @@ def last_feature_map(backbone: nn.Module, architecture: str, image_size: int) ->
         yield module
     finally:
         hook.remove()
+
+
+def modules_at_strides(backbone: nn.Module, strides: tuple[int, ...]) -> list[str]:
+    """Return the module that gives the last feature map of each stride, of a network in evaluation mode.
+
+    Of all maps with places of a stride, that is the last one of a module that is nested least: a block's output,
+    not what is inside the next one.
+
+    Args:
+        backbone: built by ``build_backbone``; may lack its last layer.
+        strides: pixels of the image that one place spans along each axis, rounded to powers of two.
+
+    Raises:
+        NoFeatureMapError: it has none.
+    """
+    try:
+        calls = _calls(backbone, PROBE)
+    except (AssertionError, RuntimeError, ValueError) as error:  # it takes images of one size
+        raise NoFeatureMapError(
+            f"this network takes no images of {PROBE} pixels, so its feature maps can't be told apart ({error}); "
+            "take a convolutional one, or a method on the last layer's inputs: strides: null"
+        ) from error
+    by_stride: dict[int, _Call] = {}
+    for call in calls:
+        if call.has_places:
+            stride = 2 ** round(math.log2(PROBE / call.shape[1]))
+            known = by_stride.get(stride)
+            if known is None or call.name.count(".") <= known.name.count("."):
+                by_stride[stride] = call
+    for stride in strides:
+        if stride not in by_stride:
+            there = ", ".join(map(str, sorted(by_stride))) or "none"
+            raise NoFeatureMapError(
+                f"this network has no feature map of stride {stride}; it has {there}: set strides to some of these"
+            )
+    return [by_stride[stride].name for stride in strides]
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ def test_a_retrained_runs_id_covers_its_whole_baseline() -> None:
         ({"stage": "retrain"}, "retrain, control and fit have a start"),
         ({"stage": "baseline", "start": True}, "retrain, control and fit have a start"),
         ({"stage": "fit", "start": True}, "does not suit mass"),
+        ({"stage": "fit"}, "stage=fit without a start needs a network with weights"),
     ],
 )
 def test_stage_and_start_must_agree(change: dict[str, object], message: str) -> None:

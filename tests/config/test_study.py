@@ -10,8 +10,9 @@ from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.overrides import EXAMPLE
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant, OneCycle, Triangular
-from clr_hpc.config.run import Training
-from clr_hpc.config.study import Study
+from clr_hpc.config.run import Initialisation, RunSpec, Training
+from clr_hpc.config.study import OneClassOfStudy, Study
+from clr_hpc.config.task import Mahalanobis, NearestNeighbours
 from clr_hpc.places.options import SearchOptions
 
 STUDY: dict[str, Any] = {
@@ -263,6 +264,46 @@ def test_one_class_methods_are_trained_or_fitted_to_a_baselines_features(tmp_pat
     assert stages["no_finding-nearest_neighbours"] == ["fit"]
     assert runs[-1].start is not None
     assert runs[-1].start.baseline == runs[0]
+
+
+def with_features(features: dict[str, Any], methods: list[Any], **changes: Any) -> dict[str, Any]:
+    entry = {"methods": methods, "features": features}
+    return PROTOCOL | {"optimizers": ["sgd"], "one_class": [entry]} | changes
+
+
+def test_features_come_from_a_network_with_weights_of_its_own(tmp_path: Path) -> None:
+    network = {"network": "timm/resnet18", "weights": "resnet18.pt"}
+    features = network | {"image_size": 64, "normalisation": {"std": 0.5}}
+    methods = ["padim", "pyod/ECOD", {"name": "nearest_neighbours", "strides": [8, 16]}]
+    given = with_features(features, methods, architectures=["mobilenet_v1", "alexnet"])
+    study = load_study(write(tmp_path, given))
+    fits = [run for run in expand(study, "a" * 64) if run.stage == "fit"]
+    assert [run.task.name for run in fits] == [
+        "no_finding-padim",
+        "no_finding-pyod-ECOD",
+        "no_finding-nearest_neighbours",
+    ], "once, and not for each architecture of the study"
+    assert {(run.start, run.architecture) for run in fits} == {(None, "timm/resnet18")}
+    assert fits[0].training.initialisation == Initialisation(weights="imagenet", file="resnet18.pt")
+    assert (fits[0].training.image_size, fits[0].training.normalisation.std) == (64, 0.5)
+    assert RunSpec.model_validate_json(fits[1].model_dump_json()) == fits[1]
+
+
+def test_features_have_one_source(tmp_path: Path) -> None:
+    study = with_features({"network": "timm/resnet18"}, ["padim"])
+    study["one_class"][0]["features_of"] = "mass"
+    with pytest.raises(StudyError, match="are two sources of features; drop one"):
+        load_study(write(tmp_path, study))
+    del study["one_class"][0]["features_of"], study["one_class"][0]["features"]
+    with pytest.raises(StudyError, match="need features_of: a pathology of the study, or features: a network"):
+        load_study(write(tmp_path, study))
+
+
+def test_new_options_of_methods_do_not_change_old_ids() -> None:
+    assert NearestNeighbours().model_dump() == {"name": "nearest_neighbours", "neighbours": 5}
+    assert NearestNeighbours(strides=(8,)).model_dump()["strides"] == (8,)
+    assert Mahalanobis.model_validate(Mahalanobis(strides=None).model_dump()).strides is None
+    assert "features" not in OneClassOfStudy(methods=["autoencoder"]).model_dump()
 
 
 def test_an_autoencoder_has_no_architecture_to_vary(tmp_path: Path) -> None:

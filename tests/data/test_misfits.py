@@ -10,7 +10,7 @@ from clr_hpc.config.network import NETWORKS
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Training, WarmStart
-from clr_hpc.config.task import Autoencoder, BinaryTask, DeepSvdd, NearestNeighbours, OneClassTask
+from clr_hpc.config.task import Autoencoder, BinaryTask, DeepSvdd, NearestNeighbours, OneClassTask, PyodDetector
 from clr_hpc.data.manifest import Counts, FileEntry, LabelCounts, Manifest, SplitCounts, ViewCounts, count_labels
 from clr_hpc.data.misfits import MisfitError, check_fit
 from clr_hpc.data.splits import SeededSplit
@@ -44,6 +44,17 @@ def misfits(pack: Manifest, *runs: RunSpec) -> str:
     with pytest.raises(MisfitError) as caught:
         check_fit(runs, pack)
     return str(caught.value)
+
+
+def test_a_detector_of_pyod_needs_pyod(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = spec(
+        OneClassTask(method=PyodDetector(detector="ECOD")),
+        stage="fit",
+        start=WarmStart(baseline=spec(stage="baseline")),
+    )
+    check_fit([fit], pack_with(**GOOD))
+    monkeypatch.setattr("clr_hpc.data.misfits.find_spec", lambda _: None)
+    assert "pyod/ECOD needs pyod, which is not installed; install it" in misfits(pack_with(**GOOD), fit)
 
 
 def test_what_fits_is_accepted() -> None:

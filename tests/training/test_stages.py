@@ -21,7 +21,7 @@ from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 
 CPU = torch.device("cpu")
-METHODS = ["deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours"]
+METHODS = ["deep_svdd", "autoencoder", "one_class_svm", "isolation_forest", "nearest_neighbours", "padim"]
 STUDY = {
     "name": "trial",
     "pack": "packs/none",
@@ -59,7 +59,7 @@ def result(spec: RunSpec, runs_folder: Path) -> dict[str, Any]:
 def finished(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs folder of the whole study."""
     folder = tmp_path_factory.mktemp("study")
-    assert [train(spec, small_pack, folder) for spec in runs_of(small_pack)] == ["done"] * 12
+    assert [train(spec, small_pack, folder) for spec in runs_of(small_pack)] == ["done"] * 13
     return folder
 
 

@@ -1,12 +1,14 @@
 """From a one-class task to its model."""
 
 from clr_hpc.config.run import Initialisation
-from clr_hpc.config.task import Autoencoder, DeepSvdd, OneClassTask
+from clr_hpc.config.task import Autoencoder, DeepSvdd, OneClassTask, Padim, Patchcore
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.autoencoder import AutoencoderModel
 from clr_hpc.models.one_class.base import OneClassModel
 from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
+from clr_hpc.models.one_class.padim import PadimModel
+from clr_hpc.models.one_class.patchcore import PatchcoreModel
 
 
 def build_one_class(
@@ -22,6 +24,7 @@ def build_one_class(
 
     Raises:
         InitialisationError: ImageNet weights can't be loaded.
+        NoFeatureMapError: the network has no feature map of a stride that the method asks for.
     """
     match task.method:
         case DeepSvdd() as method:
@@ -33,4 +36,11 @@ def build_one_class(
             return AutoencoderModel(method.code_channels, seed)
         case method:
             backbone = build_backbone(architecture, 1, initialisation, seed)
-            return EmbeddingDetector(backbone, method, seed, is_trained=initialisation.weights != "random")
+            is_trained = initialisation.weights != "random"
+            match method:
+                case Padim():
+                    return PadimModel(backbone, method, seed, is_trained)
+                case Patchcore():
+                    return PatchcoreModel(backbone, method, seed, is_trained)
+                case _:
+                    return EmbeddingDetector(backbone, method, seed, is_trained)

@@ -7,14 +7,28 @@ from clr_hpc.config.task import (
     Autoencoder,
     DeepSvdd,
     IsolationForest,
+    Mahalanobis,
     NearestNeighbours,
     OneClassMethod,
     OneClassSvm,
     OneClassTask,
+    Padim,
+    Patchcore,
+    PyodDetector,
 )
 from clr_hpc.models.one_class.build import build_one_class
 
-METHODS = [DeepSvdd(outputs=4), Autoencoder(), OneClassSvm(), IsolationForest(), NearestNeighbours()]
+METHODS = [
+    DeepSvdd(outputs=4),
+    Autoencoder(),
+    OneClassSvm(),
+    IsolationForest(),
+    NearestNeighbours(),
+    Mahalanobis(),
+    PyodDetector(detector="ECOD"),
+    Padim(),
+    Patchcore(),
+]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

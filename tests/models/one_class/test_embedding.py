@@ -6,16 +6,24 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 from torch import Tensor, nn
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.network import ARCHITECTURES, network
 from clr_hpc.config.run import Initialisation
-from clr_hpc.config.task import EmbeddingMethod, IsolationForest, NearestNeighbours, OneClassSvm
+from clr_hpc.config.task import (
+    EmbeddingMethod,
+    IsolationForest,
+    Mahalanobis,
+    NearestNeighbours,
+    OneClassSvm,
+    PyodDetector,
+)
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.one_class import embedding
+from clr_hpc.models.one_class import detectors
 from clr_hpc.models.one_class.base import threshold
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
 from clr_hpc.models.task_model import BinaryClassifier
 
-METHODS = [OneClassSvm(), IsolationForest(trees=50), NearestNeighbours()]
+METHODS = [OneClassSvm(), IsolationForest(trees=50), NearestNeighbours(), Mahalanobis(strides=None)]
 
 
 class Pixels(nn.Module):
@@ -121,7 +129,7 @@ def test_random_weights_get_the_batch_statistics_of_the_training_images(
 
 
 def test_a_large_fit_of_a_kernel_is_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "LARGEST_KERNEL_FIT", 50)
+    monkeypatch.setattr(detectors, "LARGEST_KERNEL_FIT", 50)
     model = detector(OneClassSvm(nu=0.2))
     model.prepare([clusters(100, 1, seed=0)], np.arange(100))
     scores(model, clusters(1, 1, seed=1))
@@ -151,3 +159,37 @@ def test_small_classes_are_measured_in_as_many_dimensions_by_every_fold() -> Non
 def test_a_detector_without_features_says_so() -> None:
     with pytest.raises(RuntimeError, match="call prepare"):
         scores(detector(NearestNeighbours()), clusters(1, 1, seed=0))
+
+
+def test_pyod_scores_by_its_detectors_name() -> None:
+    pytest.importorskip("pyod")
+    model, new = detector(PyodDetector(detector="IForest", strides=None)), clusters(30, 2, seed=1)
+    model.prepare([clusters(100, 1, seed=0)], np.arange(100))
+    assert scores(model, 6 * new.sign()).min() > scores(model, clusters(50, 1, seed=2)).median()
+    again = detector(PyodDetector(detector="IForest", strides=None))
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(scores(again, new), scores(model, new))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (PyodDetector(detector="IForrest", strides=None), "did you mean 'IFOREST'"),
+        (PyodDetector(detector="KNN", arguments={"neighbours": 3}, strides=None), "pyod/KNN with arguments"),
+    ],
+)
+def test_what_pyod_does_not_have_is_an_error(method: PyodDetector, message: str) -> None:
+    pytest.importorskip("pyod")
+    with pytest.raises(UserError, match=message):
+        detector(method).prepare([clusters(10, 1, seed=0)], np.arange(10))
+
+
+def test_features_of_strides_are_the_means_of_maps() -> None:
+    backbone = build_backbone("timm/resnet18", 1, Initialisation(), seed=0)
+    model = EmbeddingDetector(backbone, Mahalanobis(strides=(8, 32)), seed=0, is_trained=True)
+    images = torch.randn(2, 1, 64, 64)
+    found: list[Tensor] = []
+    for layer in (model.backbone.layer2, model.backbone.layer4):
+        layer.register_forward_hook(lambda _, __, output: found.append(output.mean(dim=(2, 3))))
+    features = model(images)
+    torch.testing.assert_close(features, torch.cat(found, dim=1))
