@@ -123,6 +123,8 @@ def test_the_root_holds_folders_alone(repository: Path) -> None:
         ("hyperopt", "tuning/hyperopt_search.py"),
         ("smac", "tuning/smac_search.py"),
         ("captum", "inference/gradcam.py"),
+        ("mlflow", "monitoring/trackers/mlflow.py"),
+        ("wandb", "monitoring/trackers/wandb.py"),
     ],
 )
 def test_a_foreign_system_is_imported_by_one_file(system: str, file: str, repository: Path) -> None:

@@ -33,6 +33,7 @@ from clr_hpc.cli.start.schema import schema
 from clr_hpc.cli.start.studies import studies
 from clr_hpc.cli.start.version import print_version
 from clr_hpc.cli.study import command, find_folder
+from clr_hpc.cli.track import mirrored, track
 from clr_hpc.cli.train import range_test, run
 from clr_hpc.cli.tune import tune
 from clr_hpc.cli.watch import status, tensorboard
@@ -172,7 +173,7 @@ def inspect(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SETUP: (init, studies, doctor, manual, schema),
     TRAINING: (plan, run, tune, range_test),
-    WATCHING: (status, logs, cancel, tensorboard),
+    WATCHING: (status, logs, cancel, tensorboard, track),
     RESULTS: (evaluate, compare, predict, explain, export, clean),
 }
 for panel, commands in _COMMANDS.items():
@@ -189,8 +190,10 @@ def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overr
 
     folder = find_folder(study, results, overrides)
     page = write_report(folder.path)
-    runs = folder.started().runs
-    done = sum(is_done(check_result(folder.runs / spec.name, verify=False)) for spec in runs)
+    started = folder.started()
+    runs = started.runs
+    with mirrored(folder, started.study.track):
+        done = sum(is_done(check_result(folder.runs / spec.name, verify=False)) for spec in runs)
     if done < len(runs):
         complain(f"note: {len(runs) - done:,} of {len(runs):,} runs are not done, and not in the report", "yellow")
     if done:

@@ -9,6 +9,7 @@ import typer
 
 from clr_hpc.cli.options import on_a_place
 from clr_hpc.cli.study import command, make_way, on_its_pack
+from clr_hpc.cli.track import check_trackers, mirrored
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.places.signals import exit_code_of_stop
 
@@ -39,6 +40,7 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     check_beforehand(manifest, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), options.results)
     if options.throughput is not None:
         read_throughput(options.throughput)
+    check_trackers(study.track)
     change = None if options.replace else folder.check(study, manifest.checksum)
     if change is not None:
         _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
@@ -128,9 +130,12 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         if job.options.dry_run:
             place.describe(job, display)
             return None
-        ended = place.run(job, display)
+        with mirrored(job.folder, _trackers_of(job) if place.waits else ()):
+            ended = place.run(job, display)
     if isinstance(ended, Submitted):
         _say(console, f"watch: {command('status', job.folder.path)}")
+        if _trackers_of(job):
+            _say(console, f"mirror while it trains, or afterwards: {command('track', job.folder.path)} --watch")
         return None
     if job.options.profile:
         show_profiles(console, [job.folder.runs / spec.name for spec in missing])
@@ -142,6 +147,11 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
         complain(f"{count}{next_step(display.failed, display.hopeless, again)}")
     return display.failed
+
+
+def _trackers_of(job: "TrainingJob") -> tuple[str, ...]:
+    """Return the trackers into which its runs are mirrored; range tests, which studies share, are in none."""
+    return () if job.study.stages.range_test else job.study.track
 
 
 def next_step(failed: int, hopeless: int, again: str) -> str:

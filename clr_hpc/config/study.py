@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -20,10 +21,31 @@ from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
 from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer, OptimizerName
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, checked_finding
+from clr_hpc.config.plugins import plugins
 from clr_hpc.config.policy import POLICIES, Ramp
 from clr_hpc.config.run import Features, Training
 from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
 from clr_hpc.config.tune import Tuning
+
+TRACKERS = {
+    "mlflow": "clr_hpc.monitoring.trackers.mlflow:MLflow",
+    "wandb": "clr_hpc.monitoring.trackers.wandb:WandB",
+}
+"""Where each tracker of this package is, by its name."""
+TRACKER_GROUP = "clr_hpc.trackers"
+"""Entry points of the trackers of other packages."""
+
+
+def checked_tracker(name: str) -> str:
+    """Return the name of a tracker.
+
+    Raises:
+        ValueError: no installed package has it.
+    """
+    known = [*TRACKERS, *plugins(TRACKER_GROUP)]
+    if name not in known:
+        raise ValueError(unknown("tracker", name, known))
+    return name
 
 
 class Rates(FrozenSpec):
@@ -237,6 +259,8 @@ class Study(FrozenSpec):
     """How rates that are ``auto`` are measured."""
     measured: tuple[MeasuredRates, ...] = ()
     """The rates that replace ``auto``; ``clr-hpc run`` writes them into the study's folder."""
+    track: tuple[Annotated[str, AfterValidator(checked_tracker), Also(tuple(TRACKERS))], ...] = ()
+    """Trackers into which ``clr-hpc run`` mirrors the runs while it trains them: ``mlflow``, ``wandb``."""
 
     @field_validator("name")
     @classmethod
