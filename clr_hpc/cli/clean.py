@@ -11,7 +11,7 @@ from clr_hpc.cli.study import find_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clr_hpc.training.freeable import Freeable, Kind
+    from clr_hpc.training.upkeep.freeable import Freeable
 
 
 def clean(
@@ -19,24 +19,28 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Free it. Without this, it is only shown.")] = False,
     snapshots: Annotated[
         bool,
-        typer.Option("--snapshots", help="Free the weights of the model 'snapshots', too. Its scores stay."),
+        typer.Option("--snapshots", help="Free the weights of the model 'snapshots', whatever the study keeps."),
     ] = False,
     results: ResultsOfFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Show what can be freed of a study's runs that are done, and free it with --yes.
 
-    Reports, predictions, exports and runs still to be trained lose nothing; only --snapshots removes a model.
+    That is what its keep: doesn't name, and what killed processes left. Reports and runs still to be trained lose
+    nothing.
     """
     import shlex
 
     from clr_hpc.cli.display.terminal import complain, plain, terminal
     from clr_hpc.config.base import counted
-    from clr_hpc.training.freeable import ALWAYS, Kind, find_freeable
+    from clr_hpc.config.load import load_study
+    from clr_hpc.training.upkeep.freeable import find_freeable
 
     folder = find_folder(study, results, overrides)
-    kinds = ALWAYS | {Kind.SNAPSHOTS} if snapshots else ALWAYS
-    found = find_freeable(folder, kinds)
+    keep = folder.started().study.keep if study.is_dir() else load_study(study, tuple(overrides or ())).keep
+    if snapshots:
+        keep = keep.model_copy(update={"snapshots": False})
+    found = find_freeable(folder, keep)
     console = terminal(is_wide=True)
 
     def say(line: str) -> None:
@@ -55,25 +59,25 @@ def clean(
     if not yes:
         say(f"free it: {shlex.join(['clr-hpc', *sys.argv[1:], '--yes'])}")
         return
-    failed = _free(found, kinds)
+    failed = _free(found)
     for line in failed:
         complain(line)
-    left = find_freeable(folder, kinds)
+    left = find_freeable(folder, keep)
     say(f"freed {_size(_total(found) - _total(left))}")
     if failed:
         raise typer.Exit(1)
 
 
-def _free(found: "Freeable", kinds: "frozenset[Kind]") -> list[str]:
+def _free(found: "Freeable") -> list[str]:
     """Free it; return a line for each run where that could not be done."""
     from clr_hpc.store.run_folder import RunInUseError
     from clr_hpc.training.checkpoint import DamagedCheckpointError
-    from clr_hpc.training.clean import clean_run
+    from clr_hpc.training.upkeep.clean import clean_run
 
     failed = []
     for run in found.runs:
         try:
-            clean_run(run.folder, kinds)
+            clean_run(run.folder, run.kinds)
         except (RunInUseError, DamagedCheckpointError, OSError) as error:
             failed.append(f"left as it is: {error}")
     return failed
@@ -82,7 +86,7 @@ def _free(found: "Freeable", kinds: "frozenset[Kind]") -> list[str]:
 def _table(found: "Freeable") -> "Table":
     from rich.table import Table
 
-    from clr_hpc.training.freeable import Kind
+    from clr_hpc.training.upkeep.freeable import Kind
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("can be freed")
@@ -96,7 +100,7 @@ def _table(found: "Freeable") -> "Table":
 
 
 def _total(found: "Freeable") -> int:
-    from clr_hpc.training.freeable import Kind
+    from clr_hpc.training.upkeep.freeable import Kind
 
     return sum(found.size(kind) for kind in Kind)
 

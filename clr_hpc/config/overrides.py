@@ -103,7 +103,8 @@ def _trained(study: Study, purpose: Purpose) -> tuple[Any, ...]:
         return study.name, study.pack, study.tune, trials
     auto = auto_optimizers(study)
     tests = expand(range_test_study(study, auto), CHECKSUM_OF_NO_PACK) if auto else ()
-    return study.name, study.pack, study.seeds, runs_of_one_seed(study, CHECKSUM_OF_NO_PACK), tests
+    own = runs_of_one_seed(study, CHECKSUM_OF_NO_PACK)
+    return study.name, study.pack, study.seeds, study.keep, own, tests
 
 
 def _what_stands_before(path: Sequence[str], study: Study, purpose: Purpose) -> str | None:

@@ -256,6 +256,15 @@ class RunSpec(FrozenSpec):
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
     @property
+    def setting(self) -> str:
+        """The id that runs share which differ in their seeds alone."""
+        spec = self.model_copy(update={"seed": 0})
+        if self.start is not None:
+            baseline = self.start.baseline.model_copy(update={"seed": 0})
+            spec = spec.model_copy(update={"start": self.start.model_copy(update={"baseline": baseline})})
+        return spec.run_id
+
+    @property
     def name(self) -> str:
         """What people read in folders, TensorBoard and tables; ends in the id."""
         parts = (

@@ -177,6 +177,30 @@ class Question(FrozenSpec):
         return cyclical if self.policies == "cyclical" else policy in self.policies
 
 
+class Keep(FrozenSpec):
+    """Which weights runs keep once they are done. Those that a run still to be trained starts from always stay."""
+
+    settings: Literal["all", "best"] = "all"
+    """``best``: of each finding only those of the setting that is best on validation, which ``predict`` and
+    ``export`` take; the weights of another setting are deleted as soon as a better one is done."""
+    last: bool = True
+    """Weights after the last step."""
+    best: bool = True
+    """Weights of the lowest validation loss, from which ``stages.retrain.weights: best`` starts."""
+    swa: bool = True
+    """Mean of the weights at cycle ends: the model ``swa``."""
+    snapshots: bool = False
+    """Weights at cycle ends: the model ``snapshots``. False: until they are scored."""
+    optimizer_state: bool = False
+    """State of the optimizer after the last step, with which ``stages.retrain.optimizer: continued`` begins."""
+
+    @model_validator(mode="after")
+    def _state_is_in_the_file_of_the_last_weights(self) -> "Keep":
+        if self.optimizer_state and not self.last:
+            raise ValueError("keep.optimizer_state is in the file of the last weights; set keep.last: true, too")
+        return self
+
+
 class OneClassOfStudy(FrozenSpec):
     """One class that is learned from its own images, by several methods."""
 
@@ -253,6 +277,8 @@ class Study(FrozenSpec):
     """What all runs share: batch, images, augmentation, initial weights."""
     question: Question = Question()
     """What the study is made to answer; ``clr-hpc run`` writes it into the study's folder."""
+    keep: Keep = Keep()
+    """Which weights stay on disk; results don't depend on it."""
     tune: Tuning | None = None
     """The search of ``clr-hpc tune``; the study's own runs don't depend on it."""
     range_test: RangeTest = RangeTest()

@@ -20,10 +20,10 @@ from clr_hpc.inference.model import NoWeightsError, TrainedModel, title_of
 from clr_hpc.store import layout
 from clr_hpc.store.predictions import read_predictions
 from clr_hpc.store.records import Damaged
-from clr_hpc.store.results import DoneResult, check_result
+from clr_hpc.store.results import DoneResult, check_result, freed_weights
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.checkpoint import DamagedCheckpointError, Snapshots, load_tensors, model_weights
-from clr_hpc.training.clean import load_last
+from clr_hpc.training.upkeep.clean import load_last
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class RunFiles:
         kept = Snapshots(self.folder / layout.SNAPSHOTS).weights()
         if not kept:  # freed since the study was loaded, or deleted by hand
             raise NoWeightsError(
-                f"{self.title}: {self.folder / layout.SNAPSHOTS} has no snapshots, perhaps since 'clr-hpc clean "
-                "--snapshots' has freed them; load the study again for its other models"
+                f"{self.title}: {self.folder / layout.SNAPSHOTS} has no snapshots, perhaps since 'clr-hpc clean' "
+                "has freed them; load the study again for its other models"
             )
         yield from kept.values()
 
@@ -146,16 +146,21 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
     started = StudyFolder(folder).started()
     runs = StudyFolder(folder).runs
     found: list[tuple[RunSpec, RunFiles]] = []
-    freed = 0
+    freed: list[tuple[RunSpec, RunFiles]] = []
     for spec in started.runs:
         result = check_result(runs / spec.name, verify=False)
         if isinstance(result, dict) and result["status"] == "done":
-            found += [(spec, RunFiles(runs / spec.name, name, result)) for name in _with_weights(result)]
-            freed += len(_with_weights(result)) < len(result["models"])
+            without = freed_weights(result)
+            for name in result["models"]:
+                (freed if name in without else found).append((spec, RunFiles(runs / spec.name, name, result)))
+    if freed and not found:
+        raise UserError(
+            f"{folder}: no run has weights, as keep: {{last: false}} says; train them with keep.last=true"
+        )
     if not found:
         raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")
     tasks = dict.fromkeys(spec.task.name for spec in started.runs)
-    if missing := [name for name in tasks if name not in {spec.task.name for spec, _ in found}]:
+    if missing := [name for name in tasks if name not in {spec.task.name for spec, _ in (*found, *freed)}]:
         log.warning(
             "%s: %d of %s have no model yet: %s",
             folder,
@@ -163,15 +168,25 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
             counted(len(tasks), "task"),
             ", ".join(missing),
         )
-    if freed:
-        log.warning("%s: 'clr-hpc clean --snapshots' has freed the snapshots of %s", folder, counted(freed, "run"))
-    return Reading.of(dict(started.pack)), _settings(found)
+    settings = _settings(found)
+    for line in _better_without_weights(settings, _settings(freed)):
+        log.warning("%s: %s", folder, line)
+    return Reading.of(dict(started.pack)), settings
 
 
-def _with_weights(result: DoneResult) -> list[str]:
-    """Return the models of a run, without one whose weights were freed."""
-    freed = {"snapshots"} if result.get("snapshots_freed") else set()
-    return [name for name in result["models"] if name not in freed]
+def _better_without_weights(kept: tuple[Ensemble, ...], freed: tuple[Ensemble, ...]) -> Iterator[str]:
+    """Yield a line for each finding whose best setting on validation has no weights any more."""
+    for finding in dict.fromkeys(setting.finding for setting in freed):
+        best, other = (
+            max((each.validation_auroc for each in group if each.finding == finding), default=float("nan"))
+            for group in (freed, kept)
+        )
+        if best > other:
+            name = next(each.title for each in freed if each.finding == finding and each.validation_auroc == best)
+            yield (
+                f"{finding}: {name} is better on validation (AUROC {best:.3f}) than the best with weights "
+                f"({other:.3f}); its weights were freed, as the study's keep: says"
+            )
 
 
 def _settings(found: list[tuple[RunSpec, RunFiles]]) -> tuple[Ensemble, ...]:
@@ -180,19 +195,11 @@ def _settings(found: list[tuple[RunSpec, RunFiles]]) -> tuple[Ensemble, ...]:
     for spec, files in found:
         metrics = files.result["models"][files.model]
         model = TrainedModel(spec, spec.name, files.folder, files.model, metrics, files)
-        by_setting.setdefault((_without_seed(spec), files.model), []).append((model, files))
+        by_setting.setdefault((spec.setting, files.model), []).append((model, files))
     return tuple(
         Ensemble(tuple(model for model, _ in group), RunBasis(tuple(of for _, of in group), group[0][0].is_binary))
         for group in by_setting.values()
     )
-
-
-def _without_seed(spec: RunSpec) -> str:
-    spec = spec.model_copy(update={"seed": 0})
-    if spec.start is not None:
-        baseline = spec.start.baseline.model_copy(update={"seed": 0})
-        spec = spec.model_copy(update={"start": spec.start.model_copy(update={"baseline": baseline})})
-    return spec.run_id
 
 
 def _state(file: Path, expected: str | None) -> dict[str, Tensor]:

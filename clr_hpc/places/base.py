@@ -115,7 +115,7 @@ class TrainingJob:
 def settings_of(options: SearchOptions) -> RunSettings:
     """Return the options that each run is trained with."""
     names = [field.name for field in fields(RunSettings) if hasattr(options, field.name)]
-    return RunSettings(**{name: getattr(options, name) for name in names})
+    return RunSettings(**{name: getattr(options, name) for name in names}, frees=True)
 
 
 @dataclass(frozen=True)

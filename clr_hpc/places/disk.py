@@ -9,8 +9,8 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.places.base import TrainingJob
-from clr_hpc.planning.disk import disk_need
-from clr_hpc.training.freeable import size_of
+from clr_hpc.planning.disk import DiskNeed, disk_need
+from clr_hpc.training.upkeep.freeable import size_of
 
 
 def disk_line(job: TrainingJob) -> str:
@@ -18,6 +18,11 @@ def disk_line(job: TrainingJob) -> str:
     need, free = _need_and_free(job)
     runs = counted(len(job.missing), "run")
     return f"disk: {_text(need)} for {runs}; {_text(free)} are free for {job.options.results}"
+
+
+def disk_of(job: TrainingJob) -> DiskNeed:
+    """Return what the missing runs of a job take."""
+    return disk_need(job.missing, read_manifest(job.pack_folder).counts, size_of_network, job.study.keep)
 
 
 def check_disk(job: TrainingJob) -> None:
@@ -32,13 +37,13 @@ def check_disk(job: TrainingJob) -> None:
         raise UserError(
             f"{job.options.results}: {_text(free)} are free, and {runs} of {job.study.name} take {_text(need)}; "
             "make room ('clr-hpc clean' frees what studies that are done don't need), give --results a folder on "
-            "another disk, or train fewer runs"
+            "another disk, let the study's keep: keep less, or train fewer runs"
         )
 
 
 def _need_and_free(job: TrainingJob) -> tuple[int, int]:
     """Return bytes: what the runs take besides what they have on disk, and what is free."""
-    need = disk_need(job.missing, read_manifest(job.pack_folder).counts, size_of_network)
+    need = disk_of(job)
     there = sum(size_of(job.folder.runs / spec.name) for spec in job.missing)
     folder = job.options.results.absolute()
     nearest = next(each for each in (folder, *folder.parents) if each.is_dir())

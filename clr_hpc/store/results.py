@@ -152,9 +152,11 @@ class DoneResult(TypedDict):
     checkpoint_sha256: NotRequired[str | None]
     """Of the last checkpoint as it was written."""
     weights_sha256: NotRequired[Sha256]
-    """Of the last checkpoint without the optimizer's state, which ``clr-hpc clean`` has freed."""
+    """Of the last checkpoint without the optimizer's state, which was freed."""
+    weights_freed: NotRequired[list[Literal["best", "last", "snapshots", "swa"]]]
+    """Weights that were removed, as the study's ``keep:`` says."""
     snapshots_freed: NotRequired[bool]
-    """``clr-hpc clean --snapshots`` has removed the weights of the model ``snapshots``."""
+    """What ``clr-hpc clean`` wrote before there was ``weights_freed``."""
     ended: NotRequired[Time]
     files: NotRequired[dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], FileState]]
     """By name. Results from before there was this key are taken at their word."""
@@ -243,6 +245,12 @@ def state_of(file: Path) -> FileState:
 def is_done(result: Result | Damaged | None) -> bool:
     """Say whether a run's result is that of a finished training."""
     return result is not None and not isinstance(result, Damaged) and result["status"] == "done"
+
+
+def freed_weights(result: DoneResult) -> set[str]:
+    """Return which weights of a run were removed to save space: ``last``, ``best``, ``swa``, ``snapshots``."""
+    earlier = {"snapshots"} if result.get("snapshots_freed") else set()
+    return earlier.union(result.get("weights_freed", ()))
 
 
 def would_fail_again(result: Mapping[str, Any]) -> bool:

@@ -21,7 +21,15 @@ from clr_hpc.store.events import RunEvents
 from clr_hpc.store.lease import Lease, LeaseHolder, LeaseLostError, LeaseTiming, RunInUseError
 from clr_hpc.store.metrics import check_metrics, latest_metrics, read_metrics
 from clr_hpc.store.records import Damaged
-from clr_hpc.store.results import Result, check_result, failure, is_done, read_result, states_of_files
+from clr_hpc.store.results import (
+    Result,
+    check_result,
+    failure,
+    freed_weights,
+    is_done,
+    read_result,
+    states_of_files,
+)
 from clr_hpc.store.run_files import read_environments
 
 if TYPE_CHECKING:
@@ -276,12 +284,15 @@ class RunFolder:
         if not isinstance(damaged, Damaged):
             return
         logger.warning("%s", damaged)
-        lacks_snapshots = (self.path / layout.SWA).exists() and not tensor_files(self.path / layout.SNAPSHOTS)
+        result = read_result(self.path)
+        freed = freed_weights(result) if isinstance(result, dict) and result["status"] == "done" else set()
+        had_snapshots = "snapshots" in freed or (self.path / layout.SWA).exists()
+        lacks_snapshots = had_snapshots and not tensor_files(self.path / layout.SNAPSHOTS)
         if damaged.file.name == layout.METRICS or lacks_snapshots:
             for folder in (layout.CHECKPOINTS, layout.SNAPSHOTS):
                 drop(tensor_files(self.path / folder))
-        result = self.path / layout.RESULT
-        result.rename(result.with_name(f"{layout.RESULT}.damaged-{uuid.uuid4().hex[:8]}"))
+        file = self.path / layout.RESULT
+        file.rename(file.with_name(f"{layout.RESULT}.damaged-{uuid.uuid4().hex[:8]}"))
 
 
 def leave_failure(folder: Path, error: BaseException) -> None:

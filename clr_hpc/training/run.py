@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.store import layout
 from clr_hpc.store.results import failed, now
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ class RunSettings:
     """Age at which a run's checkpoint is renewed."""
     profile: bool = False
     """Each run leaves ``profile.json`` and a trace in its folder, if one process trains it."""
+    frees: bool = False
+    """When a run is done, what its study doesn't ``keep`` is deleted."""
 
 
 def train_run(
@@ -124,10 +125,10 @@ class _Run:
     def _attempt(
         self, should_stop: Callable[[], bool], until_epochs: float, profile: "Profile | None"
     ) -> ExitStatus:
-        from clr_hpc.training.checkpoint import Checkpoints
         from clr_hpc.training.loop import StoppedError, train
         from clr_hpc.training.saver import Saver
         from clr_hpc.training.timeline import untimed
+        from clr_hpc.training.upkeep.finish import finish
 
         identity = (self.spec.run_id, self.pack.manifest.checksum)
         self.group.assert_same_on_all_ranks("their run and its pack", identity)
@@ -141,8 +142,7 @@ class _Run:
             return "stopped"
         if self.group.is_rank0:
             with timeline("logging"):
-                self.folder.finish(result | {"ended": now()})
-                Checkpoints(self.folder.path / layout.CHECKPOINTS).keep_alone(result["samples"])
+                finish(self.folder, self.spec, result | {"ended": now()}, self.settings.frees)
         if profile:
             profile.write_done(result["micro_batches"], should_stop)
         return "done"

@@ -31,9 +31,9 @@ from clr_hpc.training.checkpoint import (
     model_tensors,
     save_tensors,
 )
-from clr_hpc.training.clean import load_last
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.timeline import AnyTimeline, untimed
+from clr_hpc.training.upkeep.clean import load_last
 
 
 class BaselineError(Exception):
@@ -74,7 +74,7 @@ def baseline_tensors(start: WarmStart, runs_folder: Path) -> dict[str, Tensor]:
     is_freed = "weights_sha256" in result and not any(name.startswith("optimizer.") for name in tensors)
     if start.optimizer == "continued" and is_freed:
         raise BaselineError(
-            f"its baseline {folder} has no optimizer state any more, 'clr-hpc clean' has freed it; delete that "
+            f"its baseline {folder} has no optimizer state any more, which was freed to save space; delete that "
             "folder and run the study again to train it, or set optimizer: fresh"
         )
     return tensors

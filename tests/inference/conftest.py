@@ -26,6 +26,7 @@ TRAINED = {
         "retrain": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}], "epochs": 3},
     },
     "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
+    "keep": {"snapshots": True},
 }
 
 

@@ -17,19 +17,29 @@ from clr_hpc.cli.app import app
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
 from clr_hpc.config.run import RunSpec
+from clr_hpc.config.study import Keep
 from clr_hpc.data.pack import Pack
 from clr_hpc.store import layout
 from clr_hpc.store.results import check_result
 from clr_hpc.store.run_folder import RunFolder, RunInUseError
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.checkpoint import DamagedCheckpointError
-from clr_hpc.training.clean import clean_run, load_last
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.freeable import ALWAYS, Kind, find_freeable, last_checkpoint, optimizer_bytes, size_of
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BaselineError, baseline_tensors
+from clr_hpc.training.upkeep.clean import clean_run, load_last
+from clr_hpc.training.upkeep.freeable import (
+    LEFTOVERS,
+    Kind,
+    find_freeable,
+    last_checkpoint,
+    optimizer_bytes,
+    size_of,
+)
 
-ALL = frozenset(Kind)
+STATE = LEFTOVERS | {Kind.OPTIMIZER_STATE}
+SNAPSHOTS = STATE | {Kind.SNAPSHOTS}
+WITH_SNAPSHOTS = Keep(snapshots=True)
 CHANGES = {
     "optimizers": ["adam"],
     "rates": {"adam": {"lr_min": 0.0001, "lr_max": 0.001}},
@@ -41,8 +51,8 @@ CHANGES = {
 KILLED_EVERYWHERE = """
 import os, shutil, sys
 from pathlib import Path
-from clr_hpc.training.freeable import Kind
-from clr_hpc.training.clean import clean_run
+from clr_hpc.training.upkeep.freeable import Kind
+from clr_hpc.training.upkeep.clean import clean_run
 
 def kill_before(number):
     seen = 0
@@ -62,7 +72,7 @@ for number in range(1, 1000):
     child = os.fork()
     if child == 0:
         kill_before(number)
-        clean_run(copy, frozenset(Kind))
+        clean_run(copy, frozenset({Kind.OPTIMIZER_STATE, Kind.SNAPSHOTS}))
         os._exit(0)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
         break
@@ -99,9 +109,9 @@ def specs(folder: StudyFolder) -> tuple[RunSpec, RunSpec]:
     return baseline, retrained
 
 
-def clean(folder: StudyFolder, kinds: frozenset[Kind] = ALWAYS) -> None:
-    for run in find_freeable(folder, kinds).runs:
-        clean_run(run.folder, kinds)
+def clean(folder: StudyFolder, keep: Keep = WITH_SNAPSHOTS) -> None:
+    for run in find_freeable(folder, keep).runs:
+        clean_run(run.folder, run.kinds)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -132,7 +142,7 @@ def test_a_clean_that_is_killed_anywhere_leaves_a_done_run_and_can_be_repeated(
         folder = one / original.name
         assert_same(weights(folder), wanted)
         assert RunFolder(folder).is_done
-        clean_run(folder, ALL)
+        clean_run(folder, SNAPSHOTS)
         assert_same(weights(folder), wanted)
         checksums = subprocess.run(
             [
@@ -155,12 +165,12 @@ def test_what_is_freed_is_what_was_shown_and_nothing_is_left_to_free(copy: Study
     paths = [copy.runs / spec.name for spec in specs(copy)]
     wanted = [weights(path) for path in paths]
     written = [json.loads((path / layout.RESULT).read_text())["checkpoint_sha256"] for path in paths]
-    found, before = find_freeable(copy), size_of(copy.path)
+    found, before = find_freeable(copy, WITH_SNAPSHOTS), size_of(copy.path)
     shown = found.size(Kind.OPTIMIZER_STATE)
     assert shown > before / 3
     clean(copy)
     assert size_of(copy.path) == pytest.approx(before - shown, rel=0.01)
-    assert find_freeable(copy).runs == ()
+    assert find_freeable(copy, WITH_SNAPSHOTS).runs == ()
     for path, tensors, checksum in zip(paths, wanted, written, strict=True):
         assert_same(weights(path), tensors)
         assert json.loads((path / layout.RESULT).read_text())["checkpoint_sha256"] == checksum
@@ -186,9 +196,9 @@ def test_freed_snapshots_are_left_out_and_come_back_by_training_alone(
     clean(copy)
     assert len(list((path / layout.SNAPSHOTS).glob("*.safetensors"))) == 2, "only --snapshots frees them"
     assert {model.name for model in clr_hpc.load(copy.path).models} == {"last", "snapshots", "swa"}
-    clean(copy, ALL)
+    clean(copy, Keep())
     assert {model.name for model in clr_hpc.load(copy.path).models} == {"last", "swa"}
-    assert "has freed the snapshots of 1 run" in caplog.text
+    assert "is better on validation" in caplog.text, "or nobody sees that the best model is gone"
     (path / layout.PREDICTIONS).unlink()
     assert train(retrained, small_pack, copy) == "done"
     assert {model.name for model in clr_hpc.load(copy.path).models} == {"last", "snapshots", "swa"}
@@ -200,18 +210,18 @@ def test_a_baseline_keeps_its_state_until_the_runs_that_start_from_it_are_done(c
     found = find_freeable(copy)
     assert copy.runs / baseline.name not in [run.folder for run in found.runs]
     assert found.needed == (baseline.name,)
-    clean_run(copy.runs / baseline.name)  # as if the retraining were added to the study later
+    clean_run(copy.runs / baseline.name, STATE)  # as if the retraining were added to the study later
     assert retrained.start is not None
     assert baseline_tensors(retrained.start, copy.runs)
     continued = retrained.start.model_copy(update={"optimizer": "continued"})
-    with pytest.raises(BaselineError, match="'clr-hpc clean' has freed it; delete that folder and run"):
+    with pytest.raises(BaselineError, match="which was freed to save space; delete that folder and run"):
         baseline_tensors(continued, copy.runs)
 
 
 def test_a_run_in_use_a_damaged_checkpoint_and_links_are_left_alone(copy: StudyFolder, tmp_path: Path) -> None:
     baseline, retrained = (copy.runs / spec.name for spec in specs(copy))
     with RunFolder(baseline).hold("lane 1"), pytest.raises(RunInUseError):
-        clean_run(baseline)
+        clean_run(baseline, STATE)
     result = check_result(baseline)
     assert isinstance(result, dict)
     assert result["status"] == "done"
@@ -220,7 +230,7 @@ def test_a_run_in_use_a_damaged_checkpoint_and_links_are_left_alone(copy: StudyF
     file.unlink()
     file.write_bytes(damaged)
     with pytest.raises(DamagedCheckpointError):
-        clean_run(baseline)
+        clean_run(baseline, STATE)
     assert file.read_bytes() == damaged
 
     elsewhere = tmp_path / "elsewhere"
@@ -230,8 +240,8 @@ def test_a_run_in_use_a_damaged_checkpoint_and_links_are_left_alone(copy: StudyF
     there = {
         path: path.read_bytes() for name in ("checkpoints", "snapshots") for path in (tmp_path / name).iterdir()
     }
-    assert retrained not in [run.folder for run in find_freeable(copy, ALL).runs]
-    clean_run(retrained, ALL)
+    assert retrained not in [run.folder for run in find_freeable(copy, Keep()).runs]
+    clean_run(retrained, SNAPSHOTS)
     assert {path: path.read_bytes() for path in there} == there
 
 

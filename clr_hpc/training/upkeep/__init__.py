@@ -1,0 +1,1 @@
+"""What a run that is done keeps, and how the rest is freed."""
