@@ -56,7 +56,7 @@ def plan(
     options = TrainingOptions(results=results, throughput=throughput)
     job = TrainingJob(study, checksum, folder, expand(study, checksum), options)
     resources = resources_of(gpus, cpus, nodes)
-    display = RunDisplay(terminal(), job.folder.runs, len(job.runs) - len(job.missing), len(job.runs))
+    display = RunDisplay(terminal(), job.folder, job.runs)
     job.show(display)
     display.say(disk_line(job))
     made = plan_of_job(job, place.ray_lanes, resources, None, display)

@@ -123,7 +123,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     from clr_hpc.places.disk import check_disk
 
     missing = job.missing
-    with RunDisplay(console, job.folder.runs, len(job.runs) - len(missing), len(job.runs)) as display:
+    with RunDisplay(console, job.folder, job.runs) as display:
         for damaged in job.damaged:
             display.say(f"does not count, and is trained again: {damaged}")
         check_disk(job)

@@ -15,7 +15,7 @@ from clr_hpc.cli.options import Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.study import find_folder
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
     from clr_hpc.store.study_folder import StudyFolder
 
@@ -38,8 +38,8 @@ def status(
 
     if watch and as_json:
         raise UserError("--watch draws for people and --json writes once for programs; give one of them")
-    view = _View(find_folder(study, results, overrides))
     console = terminal(is_wide=True)
+    view = _View(find_folder(study, results, overrides), console)
     if as_json:
         typer.echo(json.dumps(view.as_dict(), indent=2))
     elif watch:
@@ -58,11 +58,11 @@ def status(
 class _View:
     """A study's runs and the jobs that places have of it, as they were last read."""
 
-    def __init__(self, folder: "StudyFolder") -> None:
+    def __init__(self, folder: "StudyFolder", console: "Console") -> None:
         from clr_hpc.monitoring.status import StudyStatus
         from clr_hpc.places.base import all_places
 
-        self._study = StudyStatus(folder)
+        self._study, self._console = StudyStatus(folder), console
         self._places = [place for place in all_places() if place.has_jobs(folder)]
         self.read()
 
@@ -79,7 +79,7 @@ class _View:
         from clr_hpc.cli.display.jobs import render_jobs
         from clr_hpc.cli.display.status import render
 
-        runs = render(self._study.folder.path, self._runs, self._study.folders_of_others)
+        runs = render(self._study.folder.path, self._runs, self._study.folders_of_others, self._console)
         return Group(runs, *map(render_jobs, self._jobs))
 
     def as_dict(self) -> dict[str, object]:

@@ -78,8 +78,18 @@ class StudyStatus:
             NothingThereError: it was never started.
             StudyError: a file of it is damaged.
         """
+        self._follow(folder, folder.started().runs)
+
+    @classmethod
+    def of(cls, folder: StudyFolder, runs: Sequence[RunSpec]) -> "StudyStatus":
+        """Follow these runs, also in a folder that is still to be made."""
+        status = cls.__new__(cls)
+        status._follow(folder, runs)
+        return status
+
+    def _follow(self, folder: StudyFolder, runs: Sequence[RunSpec]) -> None:
         self.folder = folder
-        self._specs = {spec.name: spec for spec in folder.started().runs}
+        self._specs = {spec.name: spec for spec in runs}
         self._baselines = {
             name: spec.start.baseline.name for name, spec in self._specs.items() if spec.start is not None
         }

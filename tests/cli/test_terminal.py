@@ -17,6 +17,7 @@ from clr_hpc.cli.display.run import RunDisplay
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
 from clr_hpc.store.atomic import write_json
+from clr_hpc.store.study_folder import StudyFolder
 
 NASTY = "[enforce fail at alloc.cpp:1] [/x] [red]a[/] :bug: \x1b[2J\x07"
 SHOWN = "[enforce fail at alloc.cpp:1] [/x] [red]a[/] :bug: ␛[2J␇"
@@ -43,7 +44,7 @@ def test_whatever_a_run_ends_with_is_shown(write_study: Callable[..., TrialStudy
     (runs / spec.name).mkdir(parents=True)
     failure = {"status": "failed", "reason": NASTY, "traceback": "", "seconds": 1.0}
     write_json(runs / spec.name / "result.json", failure)
-    with RunDisplay(display.terminal(), runs, 0, 1) as events:
+    with RunDisplay(display.terminal(), StudyFolder(study.file.parent), [spec]) as events:
         events.say(f"first {NASTY}")
         with events.busy(f"busy {NASTY}") as change:
             change(f"changed {NASTY}")
@@ -51,7 +52,7 @@ def test_whatever_a_run_ends_with_is_shown(write_study: Callable[..., TrialStudy
         events.ended(spec, "failed")
     told = printed.getvalue()
     assert f"first {SHOWN}" in told
-    assert f"seed 0  {SHOWN}" in told
+    assert f"constant  {SHOWN}" in told
     assert f"changed {SHOWN}" in told
 
 

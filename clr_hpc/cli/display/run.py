@@ -1,49 +1,58 @@
-"""What the terminal shows while a place trains: one line per finished run, live lines for running ones."""
+"""What the terminal shows while a place trains: a line per run that ended, and below it how the study comes on."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from clr_hpc.cli.display.plan import show_plan
+from clr_hpc.cli.display.progress import is_drawn, progress_line, progress_text, run_names, running_table
 from clr_hpc.cli.display.terminal import plain
-from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
+from clr_hpc.monitoring.forecast import Forecast, forecast, planned_runs
+from clr_hpc.monitoring.status import RunStatus, State, StudyStatus
 from clr_hpc.planning.plan import Plan
 from clr_hpc.store.lease import holder_of
 from clr_hpc.store.results import would_fail_again
-from clr_hpc.store.run_folder import RunFolder, latest_metrics
+from clr_hpc.store.run_folder import RunFolder
+from clr_hpc.store.study_files import PlannedRun
+from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.run import ExitStatus
+
+READ_SECONDS = 1.0
+"""Between two looks at the run folders, which may lie on a shared disk."""
+LOG_SECONDS = 300.0
+"""Between two lines of progress where nothing is drawn."""
+ROWS_KEPT = 4
+"""Rows of the terminal for the bar, the heading, the line that counts further runs, and the prompt."""
 
 
 class RunDisplay:
     """The ``Events`` of a place on the terminal; it follows runs by reading their folders.
 
-    It draws from the first run that is under way to the end of its context.
+    It draws from the first run that is under way to the end of its context. In a pipe or a log nothing is drawn:
+    there is a line per run that ended, with how far the study is, and one every five minutes.
     """
 
-    def __init__(self, console: Console, runs_folder: Path, already_done: int, total: int) -> None:
-        """Show ``total`` runs, ``already_done`` of which were done before."""
-        self._console, self._runs_folder = console, runs_folder
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._whole = self._progress.add_task("all runs", total=total, completed=already_done, detail="")
-        self._lines: dict[RunSpec, TaskID] = {}
+    def __init__(self, console: Console, folder: StudyFolder, runs: Sequence[RunSpec]) -> None:
+        """Show these runs, all of the study's."""
+        self._console, self._folder = console, folder
+        self._name = run_names(runs)
+        self._study = StudyStatus.of(folder, runs)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._is_drawn = is_drawn(console)
+        self._read_at = self._logged_at = 0.0
+        self._statuses: list[RunStatus] = []
+        self._planned: dict[str, PlannedRun] | None = None
         self.failed = 0
-        self.hopeless = 0
         """How many runs have ended without a result."""
+        self.hopeless = 0
+        """How many of these would fail again."""
 
     def say(self, line: str) -> None:
         """Print a line, as it is and as long as it is."""
@@ -67,28 +76,24 @@ class RunDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop drawing and leave the lines of the runs that ended."""
-        self._progress.stop()
+        self._live.stop()
 
-    def under_way(self, runs: Collection[RunSpec]) -> None:
-        """Redraw the lines of the runs that are being trained."""
-        self._progress.start()
-        for spec in [spec for spec in self._lines if spec not in runs]:
-            self._progress.remove_task(self._lines.pop(spec))
-        for spec in runs:
-            if spec not in self._lines:
-                self._lines[spec] = self._progress.add_task(
-                    describe_run(spec), total=spec.training.epochs, detail="starting"
-                )
-            newest = latest_metrics(self._runs_folder / spec.name)
-            if "step" in newest:
-                epochs = round(newest["step"]["progress"], 1)
-                self._progress.update(self._lines[spec], completed=epochs, detail=_detail(newest))
+    def under_way(self, runs: Collection[RunSpec]) -> None:  # noqa: ARG002 - their folders say more
+        """Draw how the study comes on, or print a line of it now and then."""
+        now = time.monotonic()
+        if self._is_drawn and now - self._read_at >= READ_SECONDS:
+            self._read()
+            self._live.start()
+            self._live.update(self._picture(), refresh=True)
+        elif not self._is_drawn and now - self._logged_at >= LOG_SECONDS:
+            if self._logged_at:
+                self._read()
+                self.say(self._progress_text())
+            self._logged_at = now
 
     def ended(self, spec: RunSpec, outcome: ExitStatus) -> None:
         """Print the line of a run that ended, or that another process trains."""
-        folder = self._runs_folder / spec.name
-        if spec in self._lines:
-            self._progress.remove_task(self._lines.pop(spec))
+        folder = self._folder.runs / spec.name
         result: Mapping[str, Any] = RunFolder(folder).result() or {}
         if outcome == "done":
             opening, rest = plain("done    ", "green"), _summary(result)
@@ -100,30 +105,35 @@ class RunDisplay:
             gone = "another process had it, or its folder was removed; it is tried again"
             opening = plain("in use  ", "yellow")
             rest = gone if holder is None else f"{holder} trains it; waiting for it"
-        if outcome in ("done", "failed"):
-            self.failed += outcome == "failed"
-            self._progress.advance(self._whole)
-        self._console.print(opening + plain(f"{describe_run(spec)}  {rest}"), soft_wrap=True)
+        self.failed += outcome == "failed"
+        line = opening + plain(f"{self._name(spec)}  {rest}")
+        if not self._is_drawn and outcome in ("done", "failed"):
+            self._read()
+            line += plain(f"  ({self._progress_text()})")
+            self._logged_at = time.monotonic()
+        self._console.print(line, soft_wrap=True)
+        self._read_at = 0.0
 
+    def _read(self) -> None:
+        self._statuses, self._read_at = self._study.read(), time.monotonic()
 
-def describe_run(spec: RunSpec) -> str:
-    """Name a run for people."""
-    parts = (
-        title(spec.task.name).replace("-", ", "),
-        spec.architecture,
-        spec.optimizer.name,
-        spec.stage,
-        spec.policy.name,
-        f"seed {spec.seed}",
-    )
-    return " · ".join(parts)
+    def _forecast(self) -> Forecast:
+        if self._planned is None:  # the plan is written before the first run starts
+            self._planned = planned_runs(self._folder.path)
+        return forecast(self._statuses, self._planned)
 
+    def _progress_text(self) -> str:
+        return progress_text(self._forecast(), self.failed)
 
-def _detail(newest: dict[str, dict[str, Any]]) -> str:
-    step = newest["step"]
-    text = f"lr {step['lr']:.2g}  loss {step['loss']:.3f}  {step['images_per_second']:.0f} images/s"
-    auroc = newest.get("validation", {}).get("auroc")
-    return text if auroc is None else f"{text}  validation AUROC {auroc:.3f}"
+    def _picture(self) -> RenderableType:
+        running = [status for status in self._statuses if status.state == State.RUNNING]
+        most = max(1, self._console.height - ROWS_KEPT)
+        parts: list[RenderableType] = [progress_line(self._console, self._forecast(), self.failed)]
+        if running:
+            parts.append(running_table(running[:most], self._name, self._console.width))
+        if running[most:]:
+            parts.append(Text(f"and {len(running) - most:,} more", "dim"))
+        return Group(*parts)
 
 
 def _summary(result: Mapping[str, Any]) -> str:
