@@ -26,6 +26,7 @@ from clr_hpc.cli.jobs import cancel, logs
 from clr_hpc.cli.options import Command, Overrides, ResultsOfFile, StudyOrFolder
 from clr_hpc.cli.plan import plan
 from clr_hpc.cli.predict import predict
+from clr_hpc.cli.show import show
 from clr_hpc.cli.start.doctor import doctor
 from clr_hpc.cli.start.init import init
 from clr_hpc.cli.start.manual import manual
@@ -172,7 +173,7 @@ def inspect(
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SETUP: (init, studies, doctor, manual, schema),
-    TRAINING: (plan, run, tune, range_test),
+    TRAINING: (show, plan, run, tune, range_test),
     WATCHING: (status, logs, cancel, tensorboard, track),
     RESULTS: (evaluate, compare, predict, explain, export, clean),
 }

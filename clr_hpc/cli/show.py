@@ -1,0 +1,157 @@
+"""The command ``clr-hpc show``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clr_hpc.cli.options import Overrides, Results, StudyOrFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from clr_hpc.cli.display.origins import Value
+    from clr_hpc.config.run import RunSpec
+    from clr_hpc.config.study import Study
+
+MOST_RUNS = 5
+"""All of whose values are shown."""
+
+
+def show(
+    study_file: StudyOrFolder,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="WORD", help="Runs with WORD in their names: all their values.")
+    ] = None,
+) -> None:
+    """Show a study as it would run: each value and where it is from, its runs, the disk and the time they need.
+
+    Nothing is trained, measured or written.
+    """
+    from clr_hpc.cli.display.origins import values_of_study
+    from clr_hpc.cli.display.terminal import plain, terminal
+    from clr_hpc.cli.study import on_its_pack
+    from clr_hpc.config.base import UserError
+    from clr_hpc.config.expand import expand
+    from clr_hpc.config.load import find_study, load_study
+    from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
+    from clr_hpc.config.yaml_file import read_yaml
+    from clr_hpc.planning.lr_range import with_measured
+    from clr_hpc.store import layout
+
+    file = study_file / layout.STUDY if study_file.is_dir() else study_file
+    changes = tuple(overrides or ())
+    study, checksum, no_pack = load_study(file, changes), CHECKSUM_OF_NO_PACK, None
+    try:
+        study, manifest = on_its_pack(study, file)
+        checksum = manifest.checksum
+    except UserError as error:
+        no_pack = str(error)
+    study = with_measured(study, checksum, results)
+    values = list(values_of_study(study, read_yaml(find_study(file)), changes))
+    runs, console = expand(study, checksum), terminal(is_wide=True)
+    origins = {value.key: value.origin for value in values}
+    if run is not None:
+        _show_runs(console, [spec for spec in runs if run in spec.name], run, study, origins)
+        return
+    console.print(_table(values))
+    console.print()
+    console.print(_kinds(runs, study, origins))
+    console.print()
+    if no_pack is None:
+        _show_need(console, study, checksum, results)
+    else:
+        console.print(plain(f"disk and time are known once there is a pack: {no_pack}"), soft_wrap=True)
+
+
+def _show_runs(
+    console: "Console", found: "Sequence[RunSpec]", word: str, study: "Study", origins: dict[str, str]
+) -> None:
+    from clr_hpc.cli.display.origins import values_of_run
+    from clr_hpc.cli.display.terminal import plain
+    from clr_hpc.config.base import UserError, counted
+
+    if not found:
+        raise UserError(f"--run {word}: no run of {study.name} has that in its name; give part of one")
+    for spec in found[:MOST_RUNS]:
+        console.print(plain(spec.name, "bold"), soft_wrap=True)
+        console.print(_table(list(values_of_run(spec, study, origins))))
+        console.print()
+    if found[MOST_RUNS:]:
+        more = counted(len(found) - MOST_RUNS, "run")
+        console.print(plain(f"and {more} more; give more of a name"))
+
+
+def _show_need(console: "Console", study: "Study", checksum: str, results: Path) -> None:
+    from clr_hpc.cli.display.run import RunDisplay
+    from clr_hpc.places.base import find_place
+    from clr_hpc.places.disk import disk_line
+    from clr_hpc.places.machine import resources_here
+    from clr_hpc.places.options import TrainingOptions
+    from clr_hpc.places.prepare import job_of
+    from clr_hpc.places.processes.measured_plan import plan_if_possible
+    from clr_hpc.store.study_folder import StudyFolder
+
+    folder = StudyFolder.of(results, study.name)
+    job = job_of(study, checksum, folder, TrainingOptions(results=results, dry_run=True))
+    display = RunDisplay(console, folder, job.runs)
+    if job.show(display):
+        display.say(disk_line(job))
+        plan_if_possible(job, find_place("here").ray_lanes, resources_here(), None, display)
+
+
+def _table(values: "Sequence[Value]") -> "Table":
+    from rich.table import Table
+
+    from clr_hpc.cli.display.origins import DEFAULT
+    from clr_hpc.cli.display.terminal import plain
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", no_wrap=True)
+    for each in values:
+        style = "dim" if each.origin == DEFAULT else ""
+        table.add_row(plain(each.key, style), plain(_text(each.value), style), plain(each.origin, style))
+    return table
+
+
+def _kinds(runs: "Sequence[RunSpec]", study: "Study", origins: dict[str, str]) -> "Table":
+    """Return one row for the runs that differ in task, architecture and seed alone."""
+    from rich.table import Table
+
+    from clr_hpc.cli.display.origins import values_of_run
+    from clr_hpc.cli.display.terminal import plain
+
+    alike: dict[tuple[str, ...], list[RunSpec]] = {}
+    for spec in runs:
+        policy = "" if spec.is_fitted else spec.policy.model_dump_json()
+        kind = (spec.stage, spec.task.name if spec.is_fitted else "", spec.optimizer.name, policy)
+        alike.setdefault(kind, []).append(spec)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("runs", justify="right", no_wrap=True)
+    for name in ("stage", "policy", "optimizer"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("values and where they are from", overflow="fold")
+    for specs in alike.values():
+        first = specs[0]
+        shown = [
+            f"{value.key.rpartition('.')[2]} {_text(value.value)} ({value.origin})"
+            for value in values_of_run(first, study, origins)
+            if value.key.startswith(("policy.", "training.epochs"))
+            and value.key != "policy.name"
+            and value.value is not None
+        ]
+        policy, text = ("–", first.task.name) if first.is_fitted else (first.policy.name, ", ".join(shown))
+        table.add_row(f"{len(specs):,}", first.stage, policy, first.optimizer.name, plain(text))
+    return table
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return "–" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
