@@ -63,8 +63,25 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given; exit with 2 after an error, as typer does, and with 70 after ours.
 
-        After Ctrl-C and SIGTERM it exits as a shell counts them: 128 and the signal's number.
+        After Ctrl-C and SIGTERM it exits as a shell counts them: 128 and the signal's number. The command's log
+        ends with the exit code.
         """
+        code = 0
+        try:
+            return self._invoke(ctx)
+        except typer.Exit as ending:
+            code = ending.exit_code
+            raise
+        except BaseException:
+            code = 1
+            raise
+        finally:
+            if "clr_hpc.cli.display.log_file" in sys.modules:  # or there is no log
+                from clr_hpc.cli.display.log_file import close_log
+
+                close_log(f"ended with exit code {code}")
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             with raise_on_terminate():
                 return super().invoke(ctx)
@@ -185,11 +202,13 @@ for panel, commands in _COMMANDS.items():
 @app.command(rich_help_panel=RESULTS)
 def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overrides = None) -> None:
     """Write a study's report from the runs that have ended so far."""
+    from clr_hpc.cli.display.log_file import open_log
     from clr_hpc.cli.display.terminal import complain
     from clr_hpc.reporting.report import write_report
     from clr_hpc.store.results import check_result, is_done
 
     folder = find_folder(study, results, overrides)
+    open_log(folder.path, "report")
     page = write_report(folder.path)
     started = folder.started()
     runs = started.runs

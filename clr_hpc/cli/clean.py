@@ -31,6 +31,7 @@ def clean(
     """
     import shlex
 
+    from clr_hpc.cli.display.log_file import open_log
     from clr_hpc.cli.display.terminal import complain, plain, terminal
     from clr_hpc.config.base import counted
     from clr_hpc.config.load import load_study
@@ -59,6 +60,7 @@ def clean(
     if not yes:
         say(f"free it: {shlex.join(['clr-hpc', *sys.argv[1:], '--yes'])}")
         return
+    open_log(folder.path, "clean")
     failed = _free(found)
     for line in failed:
         complain(line)

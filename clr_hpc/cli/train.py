@@ -115,12 +115,14 @@ def _checked_pack(console: "Console", study: "Study", place: "Place") -> str:
 
 def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None:
     """Return how many runs failed; None where nothing is trained by now: in a dry run, or after submitting."""
+    from clr_hpc.cli.display.log_file import open_log
     from clr_hpc.cli.display.profile import show_profiles
     from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.cli.display.terminal import complain
     from clr_hpc.config.base import counted
     from clr_hpc.places.base import Submitted
     from clr_hpc.places.disk import check_disk
+    from clr_hpc.store.study_folder import StudyFolder
 
     missing = job.missing
     with RunDisplay(console, job.folder, job.runs) as display:
@@ -130,6 +132,8 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         if job.options.dry_run:
             place.describe(job, display)
             return None
+        # that of the study itself, also for the range tests that come first
+        open_log(StudyFolder.of(job.options.results, job.study.name).path, "run", makes_folder=True)
         with mirrored(job.folder, _trackers_of(job) if place.waits else ()):
             ended = place.run(job, display)
     if isinstance(ended, Submitted):

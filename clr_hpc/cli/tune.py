@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @on_a_place(SearchOptions, check=lambda place, options: place.trials(options))
 def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     """Search the batch size, learning rates and other settings that a study's tune section names."""
+    from clr_hpc.cli.display.log_file import open_log
     from clr_hpc.cli.display.terminal import plain, terminal
     from clr_hpc.config.base import UserError
     from clr_hpc.config.load import load_study
@@ -63,6 +64,7 @@ def tune(study_file: Path, options: SearchOptions, place: "Place") -> None:
     if options.dry_run:
         _describe(say, folder, place)
         return
+    open_log(StudyFolder.of(options.results, study.name).path, "tune", makes_folder=True)
     with folder.opened(), trial_place as trials:
         tuner, dimensions = _open_search(say, folder, trials.sharing)
         queue = TrialQueue(tuner, study, checksum, folder.runs, lambda trial: say(*_line(trial, tuner)))

@@ -25,6 +25,8 @@ SLURM = "slurm"
 TENSORBOARD = "tensorboard"
 TRACKERS = "trackers"
 REPORT = "report"
+LOGS = "logs"
+"""Folder: what commands printed and logged, a file for each."""
 EVALUATIONS = "evaluations"
 """Folder: one for each external validation."""
 
