@@ -122,6 +122,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     from clr_hpc.config.base import counted
     from clr_hpc.places.base import Submitted
     from clr_hpc.places.disk import check_disk
+    from clr_hpc.places.notify import train_and_notify
     from clr_hpc.store.study_folder import StudyFolder
 
     missing = job.missing
@@ -135,7 +136,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         # that of the study itself, also for the range tests that come first
         open_log(StudyFolder.of(job.options.results, job.study.name).path, "run", makes_folder=True)
         with mirrored(job.folder, _trackers_of(job) if place.waits else ()):
-            ended = place.run(job, display)
+            ended = train_and_notify(place, job, display)
     if isinstance(ended, Submitted):
         _say(console, f"watch: {command('status', job.folder.path)}")
         if _trackers_of(job):

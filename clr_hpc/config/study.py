@@ -1,6 +1,7 @@
 """A study file: a grid over tasks, models, optimizers, policies and seeds, and what all its runs share."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -279,6 +280,10 @@ class Study(FrozenSpec):
     """What the study is made to answer; ``clr-hpc run`` writes it into the study's folder."""
     keep: Keep = Keep()
     """Which weights stay on disk; results don't depend on it."""
+    notify: str | None = None
+    """A command to run when training has ended, failed or was stopped; no shell reads it. Its environment has
+    ``CLR_HPC_STUDY``, ``CLR_HPC_STATUS`` (``done``, ``failed`` or ``stopped``), ``CLR_HPC_FOLDER``,
+    ``CLR_HPC_REPORT``, ``CLR_HPC_RUNS`` and ``CLR_HPC_RUNS_DONE``."""
     tune: Tuning | None = None
     """The search of ``clr-hpc tune``; the study's own runs don't depend on it."""
     range_test: RangeTest = RangeTest()
@@ -297,6 +302,17 @@ class Study(FrozenSpec):
                 f"{shown(value)} must be of letters, digits, _ and -, beginning with one of the first two; "
                 f"take another, such as {possible}"
             )
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _is_a_command(cls, value: str | None) -> str | None:
+        try:
+            words = [] if value is None else shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"notify={shown(value)} is no command: {error}; close what it opens") from None
+        if value is not None and not words:
+            raise ValueError("notify is empty; give a command, or leave it out")
         return value
 
     @field_validator("pathologies", mode="before")

@@ -17,6 +17,7 @@ from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.places.base import Ended, Submitted, TrainingJob, find_place
 from clr_hpc.places.disk import check_disk
+from clr_hpc.places.notify import train_and_notify
 from clr_hpc.places.options import TrainingOptions, of_a_place
 from clr_hpc.places.prepare import check_beforehand, job_of, on_its_pack, with_auto_rates
 from clr_hpc.planning.plan import Plan
@@ -69,7 +70,7 @@ def run(study: Study | str | Path, **options: Any) -> Path:
 
     def train(job: TrainingJob) -> bool:
         check_disk(job)
-        ended = place.run(job, _Logged())
+        ended = train_and_notify(place, job, _Logged())
         if isinstance(ended, Ended):
             _check(ended, job)
         return not isinstance(ended, Submitted)

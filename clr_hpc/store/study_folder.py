@@ -21,7 +21,7 @@ from clr_hpc.store.run_files import Environment, read_environments
 
 MOST_SHOWN = 5
 """Keys; more are counted."""
-IGNORED = {"name", "pack", "tune", "track", "measured", "keep"}
+IGNORED = {"name", "pack", "tune", "measured", "track", "keep", "notify"}
 """Keys on which runs don't depend, or that others are told of: packs differ by their checksums."""
 _ABSENT = object()
 
