@@ -38,7 +38,7 @@ def values_of_study(study: Study, raw: Mapping[str, Any], overrides: Sequence[st
     del resolved["measured"]
     for key, value, is_in_file in _leaves("", resolved, raw):
         short = key.removeprefix("training.")
-        is_set = any(each in (key, short) or key.startswith(f"{each}.") for each in changed)
+        is_set = any(each in (key, short) or key.startswith((f"{each}.", f"{each}[")) for each in changed)
         yield Value(key, value, OVERRIDE if is_set else FILE if is_in_file else DEFAULT)
     for one in study.measured:
         learner = f"{one.optimizer.name}, {one.architecture}, {one.task.name}"
@@ -100,7 +100,9 @@ def values_of_run(spec: RunSpec, study: Study, origins: Mapping[str, str]) -> It
 
 def _origin_in_training(key: str, spec: RunSpec, study: Study, origins: Mapping[str, str]) -> str:
     name = SECTIONS.get(spec.stage, spec.stage)
-    stage = study.stages.trained[name]
+    stage = study.stages.trained.get(name)
+    if stage is None or (spec.stage == "fit" and spec.start is None):  # fitted to a network that has weights
+        return origins.get(key, FILE)
     if key == "training.epochs" and stage.epochs is not None:
         return origins[f"stages.{name}.epochs"]
     if key == "training.early_stop_epochs" and not stage.early_stop:
@@ -109,6 +111,8 @@ def _origin_in_training(key: str, spec: RunSpec, study: Study, origins: Mapping[
 
 
 def _origin_in_policy(key: str, spec: RunSpec, study: Study, origins: Mapping[str, str]) -> str:
+    if spec.is_fitted:
+        return DEFAULT if spec.start is None else BASELINE
     if spec.stage == "control":
         retraining = study.stages.retrain
         is_own_rate = key == "lr_max" and retraining is not None and retraining.control != "as_baseline"
