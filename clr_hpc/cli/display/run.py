@@ -141,6 +141,7 @@ def _summary(result: Mapping[str, Any]) -> str:
     if validation is None:  # an LR range test
         how = "the loss diverged" if result["diverged"] else "the loss did not diverge"
         return f"{how} by epoch {result['epochs']:.1f}, {result['seconds']:.0f} s"
-    shown = {"AUROC": validation["auroc"], "accuracy": validation["accuracy"]}
-    values = ", ".join(f"{name} {'not defined' if v is None else format(v, '.3f')}" for name, v in shown.items())
-    return f"validation {values}, {result['seconds']:.0f} s"
+    auroc = validation["auroc"]
+    return (
+        f"validation AUROC {'not defined' if auroc is None else format(auroc, '.3f')}, {result['seconds']:.0f} s"
+    )

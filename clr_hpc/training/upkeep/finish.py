@@ -1,6 +1,7 @@
 """The end of a run that is done: its result is written, and what its study doesn't keep is freed."""
 
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from clr_hpc.config.load import StudyError
 from clr_hpc.config.run import RunSpec
 from clr_hpc.store import layout
-from clr_hpc.store.run_folder import RunFolder, RunInUseError
+from clr_hpc.store.run_folder import LeaseLostError, RunFolder, RunInUseError
 from clr_hpc.store.study_folder import NothingThereError, StudyFolder
 from clr_hpc.training.checkpoint import Checkpoints, DamagedCheckpointError
 from clr_hpc.training.upkeep.clean import clean_held, clean_run, drop_optimizer_state
@@ -69,10 +70,9 @@ def _free(held: RunFolder, spec: RunSpec, upkeep: Upkeep) -> None:
         clean_held(held, upkeep.freed(spec))
         for name, other in others.items():
             if upkeep.is_done(other) and not upkeep.awaited_from(other):
-                clean_run(held.path.with_name(name), upkeep.freed(other))
-    except RunInUseError:
-        pass  # whoever has it frees the same, or clr-hpc clean does
-    except (OSError, DamagedCheckpointError) as error:
+                with suppress(RunInUseError):  # whoever has it frees the same, or clr-hpc clean does
+                    clean_run(held.path.with_name(name), upkeep.freed(other))
+    except (OSError, DamagedCheckpointError, LeaseLostError) as error:
         log.warning("%s: not all that the study doesn't keep could be freed: %s", held.path, error)
 
 
