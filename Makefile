@@ -2,6 +2,7 @@
 # make test         format, lint, types, and the tests that need no cluster and no browser: six minutes on 2 cores
 # make test-rest    those that kill commands, those with a browser, Ray or SLURM, and the README's commands
 # make test-all     all of these, and what takes minutes
+# make test-lowest  the tests of make test with the oldest packages that pyproject.toml accepts, in .venv-lowest
 # make docs         the documentation as a site in build/docs/html; a dead link fails
 # make release-check  sdist and wheel, and the quickstart with the wheel alone, in an empty environment
 # make campaign     200 drawn faults at every place: FAULTS=, SEED=, PLACES=here,ray,slurm, AT_ONCE= studies on this machine
@@ -15,7 +16,7 @@ EXTRAS ?= dev
 # where Python keeps no bytecode, each process would compile torch anew, which takes as long as importing it
 COMPILED := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
-.PHONY: quickstart test test-rest test-all campaign docs release-check lint bench clean
+.PHONY: quickstart test test-rest test-all test-lowest campaign docs release-check lint bench clean
 
 quickstart: $(INSTALLED)
 	test -e packs/phantom || $(BIN)/clr-hpc pack phantom --images 1000 --size 64 --output packs/phantom
@@ -32,6 +33,13 @@ test-rest: $(INSTALLED)
 
 test-all: test test-rest
 	$(BIN)/python -m pytest -m slow
+
+# warnings are not errors: old releases warn of what newer Pythons and packages will change
+LOWEST := .venv-lowest
+test-lowest: $(INSTALLED)
+	test -x $(LOWEST)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet $(COMPILED) --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	PATH=$(abspath $(LOWEST)/bin):$$PATH $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist worksteal -o filterwarnings=default
 
 FAULTS ?= 200
 SEED ?= 1
@@ -58,7 +66,7 @@ bench: $(INSTALLED)
 	for benchmark in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 clean:
-	rm -rf $(VENV) packs results build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(LOWEST) packs results build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
