@@ -10,6 +10,7 @@ from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate
 from clr_hpc.reporting.tables import export
 from clr_hpc.reporting.tables.export import paper_tables
+from clr_hpc.reporting.tables.floors import floors_csv
 from clr_hpc.store.atomic import atomic_write
 
 
@@ -63,6 +64,7 @@ def _tables(evaluation: Evaluation) -> dict[str, str]:
         "costs.csv": export.costs_csv(evaluation.binary.costs, evaluation.binary.savings),
         "one-class-costs.csv": export.costs_csv(evaluation.one_class.costs, evaluation.one_class.savings),
         "slices.csv": export.slices_csv(evaluation.slices),
+        "one-class-floors.csv": floors_csv(evaluation.floors),
         "runs.csv": export.runs_csv(evaluation.runs),
         "epochs.csv": export.epochs_csv(evaluation.runs),
         "labels.csv": export.labels_csv(evaluation.study),

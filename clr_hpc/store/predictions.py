@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "validation", "test")
+FLOORS = {"brightness": "floor_brightness", "statistics": "floor_statistics"}
+"""Columns with the scores of rules that a one-class model must beat."""
 TEXTS, FACTS = ("image", "patient", "split", "model"), ("view", "sex")
 
 
@@ -19,8 +21,8 @@ def read_predictions(folder: Path, state: FileState | None) -> "pa.Table | Damag
     """Return a row for each model and image; None where the run has left no predictions.
 
     Columns: ``image``, ``patient``, ``split``, ``model`` (string), ``label`` (int8, 0 or 1), ``score`` (float32,
-    finite), and what may be null: ``view``, ``sex`` (string), ``age_years`` (double). In each split every model
-    has each image once.
+    finite), and what may be null: ``view``, ``sex`` (string), ``age_years`` (double), and of one-class models
+    ``findings`` (string) and the columns of ``FLOORS`` (float32). In each split every model has each image once.
 
     Args:
         folder: of the run.
@@ -50,6 +52,11 @@ def _table(data: bytes) -> "pa.Table":
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise ValueError(f"column {missing[0]} is missing")
+    later = pa.schema([("findings", pa.string()), *((column, pa.float32()) for column in FLOORS.values())])
+    for each in later:
+        if each.name not in table.column_names:
+            table = table.append_column(each, pa.nulls(table.num_rows, each.type))
+        schema = schema.append(each)
     table = table.select(schema.names).cast(schema)
     table.validate(full=True)
     return table

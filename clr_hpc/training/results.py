@@ -9,12 +9,15 @@ import pandas as pd
 import torch
 
 from clr_hpc.config.grid import points_per_epoch
+from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.one_class.base import threshold
+from clr_hpc.models.one_class.floors import floor_scores, statistics
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.checkpoints import Progress
+from clr_hpc.store.predictions import FLOORS
 from clr_hpc.store.run_folder import read_metrics
 from clr_hpc.training.checkpoint import load_average
 from clr_hpc.training.metrics import Evaluation, compute_metrics
@@ -39,10 +42,12 @@ def evaluate_run(
     seconds = recorder.elapsed_seconds  # of training: a cyclical run has more models to evaluate from here on
     models: dict[str, dict[str, Any]] = {}
     tables = []
+    one_class = isinstance(trainer.spec.task, OneClassTask)
+    beside = _floors_and_findings(trainer) if one_class and trainer.group.is_rank0 else None
     for name, evaluations in _models(trainer, saver, progress.samples, known):
         models[name] = {split: evaluations[split].metrics.as_dict() for split in SPLITS}
         models[name]["threshold"] = _threshold(trainer, evaluations["train"])
-        tables.append(_predictions(trainer, name, evaluations))
+        tables.append(_predictions(trainer, name, evaluations, beside))
         if name == "last" and trainer.group.is_rank0:
             _record_validation_scores(trainer, saver, progress.samples, evaluations["validation"])
     if trainer.group.is_rank0:
@@ -121,8 +126,29 @@ def _threshold(trainer: Trainer, train: Evaluation) -> float | None:
     return threshold(train.scores[trainer.data.trained_on], trainer.spec.task.threshold_quantile)
 
 
-def _predictions(trainer: Trainer, model: str, evaluations: Evaluations) -> pd.DataFrame:
-    """Return one row per image: validation and test, and for a one-class model the images it was trained on."""
+def _floors_and_findings(trainer: Trainer) -> pd.DataFrame:
+    """Return, by row of the pack, the findings of the images of a one-class run, and the scores of its floors."""
+    splits = [trainer.data.splits[split] for split in SPLITS]
+    rows = np.concatenate([split.rows for split in splits])
+    labels = np.concatenate([split.labels for split in splits]) == 1
+    with trainer.timeline("evaluation"):
+        parts = [statistics(trainer.pack.gather(part)) for part in np.array_split(rows, -(-len(rows) // 1024))]
+    scores = floor_scores(np.concatenate(parts), labels, np.arange(len(rows)) < len(splits[0]))
+    known = [pathology for pathology in PATHOLOGIES if pathology in trainer.pack.index]
+    positive = {pathology: trainer.pack.labels(pathology)[rows] == 1 for pathology in known}
+    names = ["|".join(name for name, has_it in positive.items() if has_it[place]) for place in range(len(rows))]
+    return pd.DataFrame(
+        {"findings": names, **{FLOORS[floor]: values for floor, values in scores.items()}}, index=rows
+    )
+
+
+def _predictions(
+    trainer: Trainer, model: str, evaluations: Evaluations, beside: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return one row per image: validation and test, and for a one-class model the images it was trained on.
+
+    ``beside`` has further columns, by row of the pack.
+    """
     parts = []
     for split in SPLITS:
         rows, scores = trainer.data.splits[split], evaluations[split].scores
@@ -133,6 +159,8 @@ def _predictions(trainer: Trainer, model: str, evaluations: Evaluations) -> pd.D
         table["label"] = rows.labels[chosen].astype(np.int8)
         table["model"] = model
         table["score"] = scores[chosen]
+        if beside is not None:
+            table = table.join(beside.loc[rows.rows[chosen]].reset_index(drop=True))
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 

@@ -156,6 +156,10 @@ def test_one_class_threshold_comes_from_training_scores_alone(
         assert found["threshold"] == pytest.approx(threshold(training["score"].to_numpy(), 0.8))
         assert set(last.loc[last["split"] == "validation", "label"]) == {0, 1}
         assert found["models"]["last"]["validation"]["auroc"] is not None
+        outside = last["label"] == 1
+        assert (last.loc[outside, "findings"] != "").all()
+        assert (last.loc[~outside, "findings"] == "").all()
+        assert last[["floor_brightness", "floor_statistics"]].notna().all(axis=None)
 
 
 def damage_missing(folder: Path) -> None:

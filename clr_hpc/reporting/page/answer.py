@@ -8,6 +8,7 @@ from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval
 from clr_hpc.reporting.stats.compare import Comparison, ContenderMean
 from clr_hpc.reporting.stats.contrast import ArmContrast
+from clr_hpc.reporting.stats.floors import FloorRow, chosen_rows
 from clr_hpc.reporting.stats.scoring import ResultRow
 from clr_hpc.reporting.stats.verdict import Verdict
 
@@ -111,6 +112,30 @@ def _of_one_class(settings: list[ResultRow]) -> str:
         f"{wording.number(values[0])} to {wording.number(values[-1])} over {len(settings)} settings, none of them "
         "chosen, since validation gives no AUROC to choose by"
     )
+
+
+def floor_lines(rows: Iterable[FloorRow]) -> list[str]:
+    """Say, for each class, whether the setting that is best on validation sees more than exposure."""
+    return [_against_floors(name, row, count) for name, (row, count) in chosen_rows(rows).items()]
+
+
+def _against_floors(name: str, row: FloorRow, count: int) -> str:
+    method = row.setting.task.partition(": ")[2]
+    of = "" if count == 1 else f", the best of {count} settings on validation"
+    known = {key: words for key, words in _FLOORS.items() if key in row.floors}
+    floors = [f"{wording.number(row.floors[key].value)} from {words}" for key, words in known.items()]
+    unbeaten = [words for key, words in known.items() if row.differences[key].low <= 0]
+    verdict = "It lies above both."
+    if unbeaten:
+        verdict = f"It is not above {wording.listed(unbeaten)}: it may have seen exposure and not disease."
+    return (
+        f"{name}: {method} with {row.setting.architecture}{of}, has a test AUROC of "
+        f"{wording.bounded(row.auroc.value, row.auroc.interval)}; without a look at anatomy one gets "
+        f"{wording.listed(floors)}. {verdict}"
+    )
+
+
+_FLOORS = {"brightness": "the mean gray", "statistics": "five statistics of the grays"}
 
 
 def contrast_caveats(contrasts: tuple[ArmContrast, ...], margin: float) -> list[str]:

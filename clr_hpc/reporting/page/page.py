@@ -18,6 +18,7 @@ from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
 from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
+from clr_hpc.reporting.tables.floors import floor_table
 from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
 from clr_hpc.reporting.tables.table import Table
 from clr_hpc.store.pack_record import PackRecord, training_images
@@ -99,6 +100,7 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None, heat_maps: He
         else None,
         model_legend=legend(select.model_styles(), "models"),
         one_class_table=tables.one_class_table(one_class.rows),
+        floor_table=floor_table(evaluation.floors),
         one_class_overviews=list(select.one_class_overviews(one_class.rows, styles)),
         one_class_contrast_table=contrast_tables.contrast_table(one_class.compared, "one-class-contrasts"),
         slice_table=tables.slice_table(evaluation.slices),
@@ -137,7 +139,7 @@ def _answers(evaluation: Evaluation) -> list[tuple[list[str], Table | None]]:
         table = contrast_tables.answer_table(one_class.contrasts, "task", "one-class-answer")
         answers.append(([opening], table))
     if best := answer.one_class_line(one_class.rows):
-        answers.append(([best], None))
+        answers.append(([best, *answer.floor_lines(evaluation.floors)], None))
     return answers
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clr_hpc.store.predictions import FLOORS
+
 REPORTED_SPLITS = ("validation", "test")
 Names = NDArray[np.str_]
 
@@ -39,10 +41,18 @@ class SplitScores:
     labels: NDArray[np.bool_]
     by_model: Mapping[str, NDArray[np.float32]]
     """Each (N,), as the file holds them."""
+    floors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Scores (N,) of rules that a one-class model must beat; empty where none are recorded."""
+    findings: Names = field(default_factory=lambda: np.empty(0, np.str_))
+    """(N,) the pathologies of each image, separated by ``|``; empty where they are not recorded."""
 
     def of(self, model: str) -> Scores:
         """Return what one model says."""
         return Scores(self.images, self.patients, self.labels, self.by_model[model].astype(np.float64))
+
+    def of_floor(self, floor: str) -> Scores:
+        """Return what a floor says."""
+        return Scores(self.images, self.patients, self.labels, self.floors[floor].astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +108,18 @@ def _split_scores(rows: Any, split: str, numbering: Numbering) -> SplitScores:
         _note_facts(rows.iloc[first], images, numbering)
     patients = numbering.patients[split]
     scores = rows["score"].to_numpy(dtype=np.float32)
+    floors = {
+        name: rows[column].to_numpy(dtype=np.float32)[first]
+        for name, column in FLOORS.items()
+        if rows[column].notna().all()
+    }
     return SplitScores(
         images,
         np.array([patients.setdefault(name, len(patients)) for name in rows["patient"].iloc[first]], np.int32),
         rows["label"].to_numpy()[first] == 1,
         {model: scores[positions] for model, positions in by_model.items()},
+        floors,
+        rows["findings"].fillna("").to_numpy(dtype=np.str_)[first],
     )
 
 

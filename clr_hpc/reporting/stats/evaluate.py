@@ -11,6 +11,7 @@ from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.compare import Comparison, arms, compare, models_of_an_arm
 from clr_hpc.reporting.stats.contrast import ArmContrast, against_control
 from clr_hpc.reporting.stats.cost import ArmCost, Saving, arm_costs, saving
+from clr_hpc.reporting.stats.floors import FloorRow, floor_rows
 from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun, result_rows, score_runs
 from clr_hpc.reporting.stats.subgroups import SliceRow, slice_rows
 
@@ -55,6 +56,8 @@ class Evaluation:
     models: Mapping[str, Comparison]
     """By arm: last, averaged and snapshot models side by side; arms with several models alone."""
     slices: tuple[SliceRow, ...]
+    floors: tuple[FloorRow, ...]
+    """One-class models against what exposure alone comes to; empty where no run has recorded that."""
 
     @property
     def frequent_name(self) -> str:
@@ -81,6 +84,7 @@ def evaluate(study: StudyRecord) -> Evaluation:
         frequent=compare(entry for entry in arms(binary) if entry.run.setting.task in frequent),
         models={arm: comparison for arm, comparison in by_arm.items() if len(comparison.contenders) > 1},
         slices=slice_rows(binary, study.test, generator),
+        floors=floor_rows(one_class, study.test, generator),
     )
 
 
