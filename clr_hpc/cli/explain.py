@@ -57,7 +57,7 @@ def explain(
     results: ResultsOfFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write heat maps (Grad-CAM) that show where a study's classifiers look.
+    """Write heat maps: where classifiers look (Grad-CAM), and what PaDiM and PatchCore find unusual.
 
     Of each finding the setting with the highest validation AUROC is used, all its seeds together. Exits with 1 if
     an image can't be read; the others are explained.
@@ -127,8 +127,10 @@ def _chosen(trained: "TrainedStudy", findings: "Sequence[str] | None", boxes: "B
     chosen = []
     for each in map(trained.best, findings or trained.findings):
         reason = ""
-        if not each.is_binary:
+        if not each.has_maps:
             reason = "Grad-CAM explains the logit of a classifier, and this is a one-class model"
+        elif boxes and not each.is_binary:
+            reason = "boxes are of findings, and a one-class model names none"
         elif boxes and each.finding not in boxes.by_finding:
             reason = (
                 f"{boxes.pack.folder} has no boxes of it; it has those of {', '.join(sorted(boxes.by_finding))}"

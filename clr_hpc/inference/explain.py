@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import title
+from clr_hpc.inference.anomaly_maps import anomaly_maps, patch_detectors
 from clr_hpc.inference.ensemble import Ensemble
 from clr_hpc.inference.gradcam import enlarge, heat_maps, trained_networks
 from clr_hpc.inference.images import Images
@@ -48,13 +49,13 @@ def explain(
     """Yield the heat maps of images, some hundred at a time, one finding after the other.
 
     Args:
-        chosen: classifiers, one setting for each finding.
+        chosen: classifiers and one-class models with maps, one setting for each finding.
         images: as ``TrainedStudy.read`` gives them; those that can't be read are passed over.
         device: ``cpu``, ``cuda``, ``cuda:1`` ...
         only: by finding the names of the images to explain; None: all.
 
     Raises:
-        UserError: a network has no map that could be shown, or is a one-class model.
+        UserError: a network has no map that could be shown, or is a one-class model without one.
         MissingExtraError: captum is not installed.
     """
     for part in images:
@@ -69,8 +70,14 @@ def explain(
                 tuple(part.names[number] for number in kept),
                 pixels,
                 ensemble.member_scores(pixels, device).mean(axis=0),
-                heat_maps(trained_networks(ensemble), ensemble.models[0].spec, pixels, device),
+                _maps(ensemble, pixels, device),
             )
+
+
+def _maps(ensemble: Ensemble, pixels: NDArray[np.uint8], device: str) -> NDArray[np.float32]:
+    if detectors := patch_detectors(ensemble):
+        return anomaly_maps(detectors, ensemble, pixels, device)
+    return heat_maps(trained_networks(ensemble), ensemble.models[0].spec, pixels, device)
 
 
 @dataclass
@@ -96,7 +103,8 @@ class Gallery:
         for name, pixels, heat, score in zip(found.names, found.pixels, found.heat, found.scores, strict=True):
             finding = found.ensemble.finding
             stem = f"{self._stem(name)}.{finding}"
-            words = f"{title(finding)}: score {score:.3f}, positive from {found.ensemble.threshold:.3f}    {name}"
+            called = "positive" if found.ensemble.is_binary else "anomalous"
+            words = f"{title(finding)}: score {score:.3f}, {called} from {found.ensemble.threshold:.3f}    {name}"
             with atomic_write(self.folder / f"{stem}.png") as temporary:
                 save_overlay(temporary, pixels, heat, words, (boxes or {}).get(name, ()))
             with atomic_write(self.folder / f"{stem}.npy") as temporary, temporary.open("wb") as file:

@@ -58,7 +58,9 @@ def results(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     written = TrialStudy.write(
         tmp_path_factory.mktemp("explain"),
         pack=str(pack.folder),
-        one_class=[{"normal": "no_finding", "methods": ["nearest_neighbours"], "features_of": "cardiomegaly"}],
+        one_class=[
+            {"normal": "no_finding", "methods": ["nearest_neighbours", "padim"], "features_of": "cardiomegaly"}
+        ],
         seeds=[0, 1],
         stages={"baseline": {"policies": ["exponential"]}},
         training={"epochs": 1, "image_size": SIDE, "batch_size": 16},
@@ -135,6 +137,20 @@ def test_boxes_are_compared_and_kept_for_the_report(results: Path, pack: Pack, t
     assert explain(results, *words).exit_code == 0
     again = json.loads((results / "explanations.json").read_text())
     assert {key: value for key, value in again.items() if key != "made"} == json.loads(json.dumps(before))
+
+
+def test_padim_shows_what_is_unusual(results: Path, pack: Pack, tmp_path: Path) -> None:
+    output = tmp_path / "maps"
+    words = [results, "--pack", pack.folder, "--split", "test", "--output", output]
+    assert explain(*words, "--finding", "no_finding-padim").exit_code == 0
+    table = pd.read_csv(output / "heatmaps.csv")
+    assert len(table) == len(pack.rows_of("test"))
+    heat = np.load(output / table["array"][0])
+    assert heat.shape == (SIDE, SIDE)
+    assert 0 <= heat.min() < heat.max() <= 1
+    assert (output / table["overlay"][0]).exists()
+    with_boxes = explain(*words, "--with-boxes", "--finding", "no_finding-padim")
+    assert "boxes are of findings, and a one-class model names none" in with_boxes.output
 
 
 def test_random_networks_have_other_weights(results: Path) -> None:

@@ -86,11 +86,13 @@ class PatchcoreModel(PatchDetector):
         projected = patches @ matrix.to(patches.device)
         chosen = torch.empty(self._largest, dtype=torch.int64, device=patches.device)
         farthest = torch.zeros((), dtype=torch.int64, device=patches.device)
+        squares = projected.square().sum(dim=1)
         nearest = projected.new_full((len(patches),), torch.inf)
         for number in range(self._largest):
             chosen[number] = farthest
-            nearest = torch.minimum(nearest, (projected - projected[farthest]).square().sum(dim=1))
-            farthest = nearest.argmax()
+            # less |x|², which is added once: a product is several times faster than differences
+            nearest = torch.minimum(nearest, squares[farthest] - 2 * (projected @ projected[farthest]))
+            farthest = (nearest + squares).argmax()
         return patches[chosen]
 
 
