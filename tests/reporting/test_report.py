@@ -59,7 +59,7 @@ def test_the_same_run_folders_give_the_same_bytes(make_study: StudyMaker) -> Non
     folder = make_study()
     first = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
     second = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
-    assert len(first) == 13
+    assert len(first) == 14
     assert first == second
 
 
