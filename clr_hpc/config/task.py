@@ -144,6 +144,10 @@ class PyodDetector(_EmbeddingMethod):
         """What names it in folders and tables of scores."""
         return f"pyod-{self.detector}"
 
+    def __hash__(self) -> int:
+        """Return a hash as every spec has one, though a mapping has none."""
+        return hash(self.model_dump_json())
+
 
 class _MapMethod(_Method):
     is_fitted = True

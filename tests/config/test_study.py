@@ -12,7 +12,7 @@ from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import Initialisation, RunSpec, Training
 from clr_hpc.config.study import OneClassOfStudy, Study
-from clr_hpc.config.task import Mahalanobis, NearestNeighbours
+from clr_hpc.config.task import Mahalanobis, NearestNeighbours, OneClassTask, PyodDetector
 from clr_hpc.places.options import SearchOptions
 
 STUDY: dict[str, Any] = {
@@ -302,6 +302,8 @@ def test_features_have_one_source(tmp_path: Path) -> None:
 def test_new_options_of_methods_do_not_change_old_ids() -> None:
     assert NearestNeighbours().model_dump() == {"name": "nearest_neighbours", "neighbours": 5}
     assert NearestNeighbours(strides=(8,)).model_dump()["strides"] == (8,)
+    one, other = (PyodDetector(detector="KNN", arguments={"n_neighbors": 3}) for _ in range(2))
+    assert hash(OneClassTask(method=one)) == hash(OneClassTask(method=other)), "specs are kept by their hash"
     assert Mahalanobis.model_validate(Mahalanobis(strides=None).model_dump()).strides is None
     assert "features" not in OneClassOfStudy(methods=["autoencoder"]).model_dump()
 
