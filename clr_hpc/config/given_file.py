@@ -83,7 +83,7 @@ def mistake_of(error: Exception) -> Mistake:
         return _MISTAKES.get(error.errno, unknown)
     if isinstance(error, MemoryError):
         return Mistake("it does not fit into memory", "is it another file?")
-    if "null byte" in str(error):
+    if "embedded null" in str(error):  # "null byte", and since Python 3.13 "null character"
         return Mistake("the name holds a NUL", "correct the path")
     return Mistake(shortened(str(error)) or type(error).__name__, "check the path and its disk")
 

@@ -35,6 +35,7 @@ from clr_hpc.config.given_file import (
         (zlib.error("bad block"), r"its compressed data is damaged (bad block)"),
         (UnicodeDecodeError("utf-8", b"\xf6", 0, 1, "x"), "it is not UTF-8"),
         (ValueError("embedded null byte"), "the name holds a NUL"),
+        (ValueError("open: embedded null character in path"), "the name holds a NUL"),
         (MemoryError(), "it does not fit into memory"),
     ],
 )
