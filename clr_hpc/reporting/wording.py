@@ -8,7 +8,7 @@ from typing import Any
 
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, OneClassTask
+from clr_hpc.config.task import BinaryTask, OneClassTask, PyodDetector
 from clr_hpc.reporting.stats.bootstrap import Interval
 
 STAGE_TITLES = {
@@ -27,7 +27,7 @@ def task_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     tasks = {spec.task.model_dump_json(): spec.task for spec in specs}
     methods = _labels(
         (
-            task.method.title,
+            f"PyOD {task.method.detector}" if isinstance(task.method, PyodDetector) else task.method.title,
             {"threshold_quantile": task.threshold_quantile, **task.method.model_dump()},
             task.normal,
             key,
@@ -86,12 +86,12 @@ def _labels(entries: Iterable[tuple[str, dict[str, Any], str, str]]) -> dict[str
     Args:
         entries: of each setting its title, its fields (``name`` among them), the context and the key to label.
     """
-    values: dict[tuple[str, str, str], set[Any]] = defaultdict(set)
+    values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     settings: dict[str, tuple[str, dict[str, Any]]] = {}
     for named, fields, context, key in entries:
         settings[key] = named, fields
         for field, value in fields.items():
-            values[fields["name"], context, field].add(value)
+            values[fields["name"], context, field].add(repr(value))  # a mapping has no hash
     apart = {(name, field) for (name, _, field), seen in values.items() if len(seen) > 1}
     labels = {}
     for key, (named, fields) in settings.items():

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from clr_hpc.config.run import RunSpec, WarmStart
+from clr_hpc.config.task import OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.stats.bootstrap import Interval
 
@@ -96,4 +98,17 @@ def test_methods_of_one_class_are_told_apart_by_what_differs() -> None:
     assert list(wording.task_labels(specs).values()) == [
         "No finding: Deep SVDD (boundary hard)",
         "No finding: Deep SVDD (boundary soft)",
+    ]
+
+
+def test_detectors_of_pyod_are_named() -> None:
+    fits = [
+        {"kind": "one_class", "method": {"name": "pyod", "detector": "KNN", "arguments": {"n_neighbors": count}}}
+        for count in (3, 5)
+    ]
+    tasks = [OneClassTask.model_validate(fit) for fit in fits]
+    labels = wording.task_labels(SimpleNamespace(task=task) for task in tasks)  # type: ignore[misc]
+    assert list(labels.values()) == [
+        "No finding: PyOD KNN (arguments {'n_neighbors': 3})",
+        "No finding: PyOD KNN (arguments {'n_neighbors': 5})",
     ]
