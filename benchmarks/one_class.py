@@ -1,16 +1,18 @@
-"""How well each one-class method tells films without findings from films with some, on the phantom.
+"""How well one-class methods tell films without findings from films with some, next to two floors.
 
-    python benchmarks/one_class.py
+    python benchmarks/one_class.py [--only PART] [--data FOLDER]
 
-About five minutes on one thread: draw 4,000 films of 64 × 64, train a binary classifier of effusion whose features
-the detectors use, and fit every method to the training films without findings. Intervals are 95 %, of 1,000
-bootstrap draws of test patients. The threshold is the 0.95 quantile of training scores, so films without findings
-should lie above it in 5 %; sensitivity is the share of the others that do.
+Parts: ``phantom`` (3,000 films), ``real`` (the images of FOLDER/nih-mini), ``cost`` (time and memory of fits to
+10³ to 10⁵ images), ``digits`` (Deep SVDD on scikit-learn's digits). About an hour on two cores.
+
+Features are those of a binary classifier of effusion (MobileNetV1, phantom only) and of EfficientNet-Lite0 with
+ImageNet's weights from a file, which a package brings. Everything is fitted with three seeds. Intervals are 95 %,
+over patients. Floors: mean gray, and a logistic regression on five global statistics; both know labels. "Above
+both": zero is excluded from both differences. Settings are chosen on validation and judged on test.
 """
 
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,136 +20,174 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
-from clr_hpc.config import task
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.config.run import Augmentation, Initialisation, Normalisation
-from clr_hpc.data.augment import draw_transforms, prepare
+from clr_hpc.config.run import Initialisation, Normalisation
+from clr_hpc.config.task import Mahalanobis
+from clr_hpc.data.augment import prepare
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.one_class.base import threshold
-from clr_hpc.models.one_class.build import build_one_class
-from clr_hpc.models.task_model import BinaryClassifier, TaskModel
+from clr_hpc.models.one_class.embedding import EmbeddingDetector
+from clr_hpc.models.one_class.floors import floor_scores, statistics
+from clr_hpc.reporting.stats.bootstrap import Sampled
+from parts import fit_cost, real_films, svdd_digits
 from parts.command import parser
+from parts.contestants import FITTED, STRIDES, Answer, Films, Judge, against, bounded, fitted
+from parts.lite0 import ARCHITECTURE, write_weights
+from parts.own_networks import OWN, effusion_classifier, trained
+from parts.remembered import Remembered, remember
 from parts.studies import phantom_pack
 
-SIZE, BATCH, QUANTILE, DRAWS = 64, 32, 0.95, 1000
-ARCHITECTURE = "mobilenet_v1"
-CONTESTANTS: list[tuple[str, task.OneClassMethod, int, float]] = [
-    # title, method, epochs, highest rate
-    ("Deep SVDD, hard", task.DeepSvdd(), 4, 3e-4),
-    ("Deep SVDD, soft", task.DeepSvdd(boundary="soft"), 4, 3e-4),
-    ("Deep SVDD, hard, pretrained", task.DeepSvdd(pretraining_epochs=4), 4, 3e-4),
-    ("autoencoder", task.Autoencoder(), 12, 2e-3),
-    ("one-class SVM", task.OneClassSvm(), 0, 0),
-    ("isolation forest", task.IsolationForest(), 0, 0),
-    ("nearest neighbours", task.NearestNeighbours(), 0, 0),
-]
+SEEDS, SIDE, REAL_SIDE = 3, 64, 128
+SEEN = ("cardiomegaly", "effusion", "mass", "pneumothorax")
+"""Findings that a person sees on a phantom film."""
+LITE0_SCALE = Normalisation(mean=0.5, std=0.5)
+Answers = dict[str, list[Answer]]
 
 
-class Films:
-    """The phantom's films without findings and with, and the network's input."""
-
-    def __init__(self, pack: Pack) -> None:
-        self.pack = pack
-        self.anomalous = np.any([pack.labels(pathology) == 1 for pathology in PATHOLOGIES], axis=0)
-        self.patients = np.unique(pack.index["patient"].to_numpy(), return_inverse=True)[1].astype(np.int64)
-        self.train, self.test = pack.rows_of("train"), pack.rows_of("test")
-        self.train_normal = self.train[~self.anomalous[self.train]]
-
-    def load(self, rows: NDArray[np.int64], transforms: NDArray[np.float32] | None = None) -> Tensor:
-        """Return the input ``(B, 1, SIZE, SIZE)`` of these rows."""
-        images = prepare(torch.from_numpy(self.pack.gather(rows)), SIZE, Normalisation(), transforms)
-        return images.contiguous(memory_format=torch.channels_last)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield the training films without findings in batches, as often as asked."""
-        for first in range(0, len(self.train_normal), 256):
-            yield self.load(self.train_normal[first : first + 256])
+def films_of(pack: Pack) -> Films:
+    """Return what a pack knows of its films."""
+    findings = {finding: pack.labels(finding) == 1 for finding in PATHOLOGIES if finding in pack.index}
+    patients = np.unique(pack.index["patient"].to_numpy(dtype=str), return_inverse=True)[1]
+    return Films(np.any(list(findings.values()), axis=0), patients.astype(np.int64), findings)
 
 
-@torch.no_grad()
-def score(model: TaskModel, films: Films, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the scores ``(N,)`` of these rows."""
-    model.eval()
-    batches = [films.load(rows[first : first + 256]) for first in range(0, len(rows), 256)]
-    return torch.cat([model.scores(model(images), images) for images in batches]).numpy()
+def inputs(pack: Pack, side: int, scale: Normalisation, batch: int = 64) -> list[torch.Tensor]:
+    """Return all films of a pack as batches of a network's input."""
+    rows = np.arange(len(pack.index))
+    return [
+        prepare(torch.from_numpy(pack.gather(rows[i : i + batch])), side, scale)
+        for i in range(0, len(rows), batch)
+    ]
 
 
-def fit(
-    model: TaskModel, films: Films, rows: NDArray[np.int64], labels: NDArray[np.float32], epochs: int, lr: float
-) -> None:
-    """Train by Adam with a cosine decay, as ``clr_hpc.training`` calls a model."""
-    random = np.random.default_rng(0)
-    optimizer = torch.optim.Adam(
-        [weight for weight in model.parameters() if weight.requires_grad] or [Tensor()], lr
-    )
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs))
-    for _ in range(epochs):
-        model.train()
-        order = random.permutation(len(rows))
-        for first in range(0, len(rows) - BATCH + 1, BATCH):
-            chosen = order[first : first + BATCH]
-            images = films.load(rows[chosen], draw_transforms(Augmentation(), BATCH, random))
-            loss = model.losses(model(images), images, torch.from_numpy(labels[chosen])).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        decay.step()
-        model.end_epoch(torch.from_numpy(score(model, films, rows)))
+def lite0(pack: Pack, folder: Path, side: int) -> Remembered:
+    """Return the feature maps of EfficientNet-Lite0 with weights from a file."""
+    weights = Initialisation(weights="imagenet", file=str(write_weights(folder / "lite0.pt")))
+    kept = folder / f"lite0-{pack.folder.name}-{side}.pt"
+    if not kept.exists():
+        reader = EmbeddingDetector(
+            build_backbone(ARCHITECTURE, 1, weights, 0), Mahalanobis(strides=STRIDES), 0, True
+        )
+        network = remember(reader, inputs(pack, side, LITE0_SCALE), STRIDES)
+        torch.save((network.known, network.inputs), kept)
+    return Remembered(*torch.load(kept, weights_only=True))
 
 
-def measure(model: TaskModel, films: Films) -> list[str]:
-    """Return AUROC, its interval, false-positive rate, its interval, and sensitivity of a fitted model."""
-    scores, anomalous = score(model, films, films.test), films.anomalous[films.test]
-    held_out = model.held_out_training_scores
-    training = score(model, films, films.train_normal) if held_out is None else held_out.numpy()
-    above = scores >= threshold(training, QUANTILE)
-    patients = films.patients[films.test]
-    images_of = [np.flatnonzero(patients == one) for one in np.unique(patients)]
-    random = np.random.default_rng(0)
-    aurocs, rates = [], []
-    for _ in range(DRAWS):
-        drawn = np.concatenate([images_of[one] for one in random.integers(len(images_of), size=len(images_of))])
-        aurocs.append(float(roc_auc_score(anomalous[drawn], scores[drawn])))
-        rates.append(float(above[drawn][~anomalous[drawn]].mean()))
-    cells = []
-    for value, draws in ((roc_auc_score(anomalous, scores), aurocs), (above[~anomalous].mean(), rates)):
-        low, high = np.quantile(draws, [0.025, 0.975])
-        cells += [f"{value:.3f}", f"{low:.3f} to {high:.3f}"]
-    return [*cells, f"{above[anomalous].mean():.3f}"]
+def phantom(images: int, folder: Path, seeds: int, trains: bool) -> Table:
+    """Return the table of methods and features on the phantom."""
+    pack = phantom_pack(folder / f"phantom-{images}", images, SIDE, validation=0.1, test=0.3)
+    films = films_of(pack)
+    train, validation, test = (pack.rows_of(split) for split in ("train", "validation", "test"))
+    normal = train[~films.anomalous[train]]
+    judges = Judge(films, validation), Judge(films, test)
+    learned = np.isin(np.arange(len(films.anomalous)), train)
+    found = floor_scores(statistics(pack.gather(np.arange(len(pack.index)))), films.anomalous, learned)
+
+    judged = np.concatenate([validation, test])
+    answers: Answers = {}
+    of_file = lite0(pack, folder, SIDE)
+    small = inputs(pack, SIDE, Normalisation()) if trains else []
+    for seed in range(seeds):
+        sources = {"ImageNet": of_file}
+        if trains:
+            classifier = effusion_classifier(pack, films, train, SIDE, seed)
+            baseline = EmbeddingDetector(classifier.backbone, Mahalanobis(strides=STRIDES), seed, is_trained=True)
+            sources["baseline"] = remember(baseline, small, STRIDES)
+        for source, network in sources.items():
+            for name, method in FITTED.items():
+                started = time.perf_counter()
+                found_by = fitted(method, network, films, normal, judged, seed)
+                for variant, one in found_by.items():
+                    answers.setdefault(f"{name}{variant} | {source}", []).append(one)
+                print(seed, source, name, f"{time.perf_counter() - started:.1f} s", flush=True)
+        for name, (method, epochs, rate) in OWN.items() if trains else ():
+            answers.setdefault(f"{name} | own", []).append(
+                trained(method, pack, films, normal, SIDE, epochs, rate, seed)
+            )
+            print(seed, name, flush=True)
+    title = f"phantom: {len(normal)} training films without findings, {len(test)} test films, {seeds} seeds"
+    return tabulate(title, answers, found, judges, SEEN)
 
 
-def run(films: Films) -> Table:
-    """Train the classifier, fit every method and return the table."""
-    binary = BinaryClassifier(build_backbone(ARCHITECTURE, 1, Initialisation(), seed=0), positive_weight=3)
-    effusion = films.pack.labels("effusion").astype(np.float32)
-    fit(binary, films, films.train, effusion[films.train], epochs=10, lr=2e-3)
-    quality = roc_auc_score(effusion[films.test], score(binary, films, films.test))
-    normal = len(films.train_normal)
-    title = f"{normal} training films without findings; features of a classifier of AUROC {quality:.3f}"
-    heads = ("method", "AUROC", "interval", "false positives", "interval", "sensitivity", "seconds")
+def tabulate(
+    title: str,
+    answers: Answers,
+    floors: dict[str, NDArray[np.float32]],
+    judges: tuple[Judge, Judge],
+    findings: tuple[str, ...],
+) -> Table:
+    """Return one row per floor and per method; the one that is best on validation is marked."""
+    validation, test = judges
+    on_validation = {
+        name: validation.auroc([each.scores for each in group]).value for name, group in answers.items()
+    }
+    best = max(on_validation, key=lambda name: on_validation[name])
+    of_floors = {
+        name: [test.auroc([scores], finding) for finding in (None, *findings)] for name, scores in floors.items()
+    }
+    heads = ("method", "features", "validation", "AUROC", *findings, "above both", "false positives")
     table = Table(*heads, title=title)
-    for name, method, epochs, lr in CONTESTANTS:
-        start = time.perf_counter()
-        model = build_one_class(task.OneClassTask(method=method), ARCHITECTURE, Initialisation(), seed=0)
-        if not model.takes_steps:
-            model.start_from(binary.state_dict())
-        model.prepare(films, films.patients[films.train_normal])
-        fit(model, films, films.train_normal, np.zeros(normal, np.float32), epochs, lr)
-        table.add_row(name, *measure(model, films), f"{time.perf_counter() - start:.0f}")
+
+    def row(name: str, source: str, chosen: str, aurocs: list[Sampled], *last: str) -> None:
+        table.add_row(name, source, chosen, *map(bounded, aurocs), *last)
+
+    for name, aurocs in of_floors.items():
+        row(f"floor: {name}", "", "", aurocs, "", "")
+    for name, group in answers.items():
+        scores = [each.scores for each in group]
+        aurocs = [test.auroc(scores, finding) for finding in (None, *findings)]
+        above = [
+            against(found, list(of))
+            for found, of in zip(aurocs, zip(*of_floors.values(), strict=True), strict=True)
+        ]
+        mark = " *" if name == best else ""
+        method, _, source = name.partition(" | ")
+        verdict = "all" if set(above) == {"yes"} else ", ".join(above)
+        row(
+            method + mark,
+            source,
+            f"{on_validation[name]:.3f}",
+            aurocs,
+            verdict,
+            f"{test.false_positives(group):.3f}",
+        )
     return table
 
 
 def main() -> None:
     """Measure and print."""
-    parser(__doc__).parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        films = Films(phantom_pack(Path(folder) / "pack", 4000, SIZE, validation=0.1, test=0.3))
-        Console(width=140).print(run(films))
+    options = parser(__doc__)
+    options.add_argument("--only", choices=("phantom", "real", "cost", "digits"), help="this part alone")
+    options.add_argument("--data", type=Path, help="folder that holds nih-mini/; without it, no real images")
+    options.add_argument("--images", type=int, default=3000, help="phantom films")
+    options.add_argument("--largest", type=int, default=100_000, help="images of the largest fit of part cost")
+    options.add_argument("--keep", type=Path, help="folder of packs and maps that are used again")
+    options.add_argument("--file-only", action="store_true", help="features of the file alone: train no network")
+    options.add_argument("--seeds", type=int, default=SEEDS, help="seeds of every fit")
+    options.add_argument("--threads", type=int, default=1, help="threads of torch")
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    console = Console(width=220)
+
+    def wanted(part: str) -> bool:
+        return given.only in (None, part)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if wanted("phantom"):
+            console.print(phantom(given.images, folder, given.seeds, not given.file_only))
+        if wanted("real") and given.data is None:
+            console.print("real: skipped, since --data FOLDER with nih-mini/ is not given")
+        elif wanted("real"):
+            pack, source = real_films.pack(given.data, folder / "real", REAL_SIDE)
+            network = lite0(pack, folder, REAL_SIDE)
+            console.print(real_films.table(pack, source, films_of(pack), network, given.seeds))
+    if wanted("cost"):
+        console.print(fit_cost.table(given.largest, given.threads))
+    if wanted("digits"):
+        console.print(svdd_digits.table(given.seeds))
 
 
 if __name__ == "__main__":

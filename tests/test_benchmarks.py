@@ -13,6 +13,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.config.run import Initialisation
+from clr_hpc.config.task import Mahalanobis, Padim
+from clr_hpc.models.backbones import build_backbone
+from clr_hpc.models.one_class.embedding import EmbeddingDetector
+from clr_hpc.models.one_class.fitted import FittedModel
 from clr_hpc.monitoring.status import State, StudyStatus, count
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.distributed import ProcessGroup
@@ -26,6 +31,7 @@ WITH_OPTIONS = [
     "evaluation",
     "gpu",
     "lr_limit",
+    "one_class",
     "overhead",
     "pack",
     "plan",
@@ -184,3 +190,28 @@ def test_intervals_hold_the_truth_as_often_as_they_say(load: Load) -> None:
     held = load("verdicts").coverage(30, 0.75, 200, np.random.default_rng(3))
     for kind in ("AUROC", "AUROC, mean of two models", "difference of two models", "Sensitivity"):
         assert 0.90 <= held[kind] <= 0.99, kind
+
+
+def test_one_class_fits_to_remembered_maps_are_fits_to_the_network(load: Load) -> None:
+    contestants, remembered = load("parts.contestants"), load("parts.remembered")
+    strides = contestants.STRIDES
+
+    def reader() -> FittedModel:
+        backbone = build_backbone("mobilenet_v1", 1, Initialisation(), seed=0)
+        return EmbeddingDetector(backbone, Mahalanobis(strides=strides), 0, is_trained=True)
+
+    images = torch.randn(30, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    patients = np.arange(30)
+    films = contestants.Films(patients >= 20, patients, {"mass": patients >= 25})
+    network = remembered.remember(reader(), [images], strides)
+    found = contestants.fitted(Mahalanobis(strides=strides), network, films, patients[:20], patients, seed=0)[""]
+    model = reader()
+    model.prepare([images[:20]], patients[:20])
+    np.testing.assert_allclose(found.scores, model.scores(model(images), images), rtol=0.02)
+
+    judge = contestants.Judge(films, patients)
+    assert judge.auroc([patients.astype(float)], "mass").value == 1
+    assert contestants.fitted(Padim(grid=2), network, films, patients[:20], patients, 0).keys() == {
+        ", max",
+        ", mean",
+    }
