@@ -1,15 +1,19 @@
 """Predictions of runs, aligned: what each model of a run says of each image."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.store.predictions import FLOORS
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ORDERS_KEPT = 4
 REPORTED_SPLITS = ("validation", "test")
 Names = NDArray[np.str_]
 
@@ -26,6 +30,8 @@ class Scores:
     """(N,)"""
     scores: NDArray[np.float64]
     """(N,)"""
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was computed from them and is asked for again and again."""
 
     def among(self, kept: NDArray[np.bool_]) -> "Scores":
         """Return the scores of those images ``(N,)`` that are ``kept``."""
@@ -45,10 +51,13 @@ class SplitScores:
     """Scores (N,) of rules that a one-class model must beat; empty where none are recorded."""
     findings: Names = field(default_factory=lambda: np.empty(0, np.str_))
     """(N,) the pathologies of each image, separated by ``|``; empty where they are not recorded."""
+    kept: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict), compare=False, repr=False)
+    """``Scores.kept`` of each model."""
 
     def of(self, model: str) -> Scores:
         """Return what one model says."""
-        return Scores(self.images, self.patients, self.labels, self.by_model[model].astype(np.float64))
+        scores = self.by_model[model].astype(np.float64)
+        return Scores(self.images, self.patients, self.labels, scores, self.kept[model])
 
     def of_floor(self, floor: str) -> Scores:
         """Return what a floor says."""
@@ -71,6 +80,22 @@ class TestImages:
     """(N,) NaN where it isn't known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The images of one split as a run's file lists them, and their numbers."""
+
+    names: "pa.Array"
+    """``(N,)`` of the images."""
+    owners: "pa.Array"
+    """``(N,)`` names of the patients."""
+    places: NDArray[np.int64]
+    """``(N,)`` by which the file's rows come into the order of the numbers."""
+    images: NDArray[np.int32]
+    """``(N,)`` numbers, ascending."""
+    patients: NDArray[np.int32]
+    """``(N,)`` number of each image's patient."""
+
+
 @dataclass(slots=True)
 class Numbering:
     """Gives images and patients of each split one number over all runs."""
@@ -79,6 +104,22 @@ class Numbering:
     patients: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     facts: dict[int, tuple[str, str, float]] = field(default_factory=dict)
     """View, sex and age in years of the test split's images, by number."""
+    orders: dict[str, deque[Order]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=ORDERS_KEPT)))
+    """Those that were met last, since the runs of a study list the same images."""
+
+    def order_of(self, rows: "pa.Table", split: str) -> Order:
+        """Return the numbers of the images in rows of one model."""
+        names, owners = (_whole(rows[column]) for column in ("image", "patient"))
+        for known in self.orders[split]:
+            if known.names.equals(names) and known.owners.equals(owners):
+                return known
+        numbers = _numbers(self.images[split], names)
+        places = np.argsort(numbers, kind="stable")
+        order = Order(names, owners, places, numbers[places], _numbers(self.patients[split], owners)[places])
+        if split == "test":
+            self._note_facts(rows, numbers)
+        self.orders[split].append(order)
+        return order
 
     def test_images(self) -> TestImages:
         """Return what is known of all images of the test split that were numbered."""
@@ -88,43 +129,45 @@ class Numbering:
             len(self.patients["test"]), np.array(view, np.str_), np.array(sex, np.str_), np.array(age, np.float64)
         )
 
+    def _note_facts(self, rows: "pa.Table", numbers: NDArray[np.int32]) -> None:
+        columns = (rows[column].to_pylist() for column in ("view", "sex", "age_years"))
+        for image, view, sex, age in zip(numbers.tolist(), *columns, strict=True):
+            self.facts[image] = (view or "", sex or "", float("nan") if age is None else float(age))
 
-def split_scores(predictions: Any, numbering: Numbering) -> dict[str, SplitScores]:
+
+def split_scores(predictions: "pa.Table", numbering: Numbering) -> dict[str, SplitScores]:
     """Return the validation and test splits of one run's predictions, a table of ``clr_hpc.store.predictions``."""
-    table = predictions.to_pandas()
-    by_split = {split: table[table["split"] == split] for split in REPORTED_SPLITS}
+    import pyarrow.compute as pc
+
+    by_split = {split: predictions.filter(pc.equal(predictions["split"], split)) for split in REPORTED_SPLITS}
     return {split: _split_scores(rows, split, numbering) for split, rows in by_split.items() if len(rows)}
 
 
-def _split_scores(rows: Any, split: str, numbering: Numbering) -> SplitScores:
-    known = numbering.images[split]
-    numbers = np.array([known.setdefault(name, len(known)) for name in rows["image"]], dtype=np.int32)
-    order = np.argsort(numbers, kind="stable")
-    models = rows["model"].to_numpy()[order]
-    by_model = {model: order[models == model] for model in dict.fromkeys(rows["model"])}
-    first = next(iter(by_model.values()))
-    images = numbers[first]
-    if split == "test":
-        _note_facts(rows.iloc[first], images, numbering)
-    patients = numbering.patients[split]
-    scores = rows["score"].to_numpy(dtype=np.float32)
-    floors = {
-        name: rows[column].to_numpy(dtype=np.float32)[first]
-        for name, column in FLOORS.items()
-        if rows[column].notna().all()
-    }
+def _split_scores(rows: "pa.Table", split: str, numbering: Numbering) -> SplitScores:
+    import pyarrow.compute as pc
+
+    models = pc.unique(rows["model"]).to_pylist()
+    by_model = {model: rows.filter(pc.equal(rows["model"], model)) for model in models}
+    orders = {model: numbering.order_of(part, split) for model, part in by_model.items()}
+    first, part = orders[models[0]], by_model[models[0]]
     return SplitScores(
-        images,
-        np.array([patients.setdefault(name, len(patients)) for name in rows["patient"].iloc[first]], np.int32),
-        rows["label"].to_numpy()[first] == 1,
-        {model: scores[positions] for model, positions in by_model.items()},
-        floors,
-        rows["findings"].fillna("").to_numpy(dtype=np.str_)[first],
+        first.images,
+        first.patients,
+        part["label"].to_numpy()[first.places] == 1,
+        {model: each["score"].to_numpy()[orders[model].places] for model, each in by_model.items()},
+        {
+            name: part[column].to_numpy()[first.places]
+            for name, column in FLOORS.items()
+            if not part[column].null_count
+        },
+        np.array(part["findings"].fill_null("").to_pylist(), dtype=np.str_)[first.places],
     )
 
 
-def _note_facts(rows: Any, images: NDArray[np.int32], numbering: Numbering) -> None:
-    view, sex = (rows[column].fillna("").astype(str) for column in ("view", "sex"))
-    ages = rows["age_years"].astype(np.float64)
-    for image, *facts in zip(images.tolist(), view, sex, ages, strict=True):
-        numbering.facts[image] = (facts[0], facts[1], facts[2])
+def _numbers(known: dict[str, int], names: "pa.Array") -> NDArray[np.int32]:
+    return np.array([known.setdefault(name, len(known)) for name in names.to_pylist()], dtype=np.int32)
+
+
+def _whole(column: "pa.ChunkedArray") -> "pa.Array":
+    whole = column.combine_chunks()
+    return whole.chunk(0) if hasattr(whole, "chunk") else whole

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.reporting.read.predictions import Scores, TestImages
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES, patient_draws
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Draws, patient_draws
 from clr_hpc.reporting.stats.evaluate import BOOTSTRAP_SEED
 from clr_hpc.reporting.stats.metrics import Estimate, measure
 from clr_hpc.reporting.stats.subgroups import FEWEST_OF_A_CLASS, slices
@@ -85,9 +85,7 @@ def _result(models: CardModels) -> CardResult:
     )
 
 
-def _calibrated(
-    scores: Scores, probabilities: NDArray[np.float64] | None, draws: NDArray[np.int32]
-) -> dict[str, Estimate]:
+def _calibrated(scores: Scores, probabilities: NDArray[np.float64] | None, draws: Draws) -> dict[str, Estimate]:
     if probabilities is None:
         return {}
     calibrated = Scores(scores.images, scores.patients, scores.labels, probabilities)
@@ -95,6 +93,6 @@ def _calibrated(
     return {key: found[key] for key in OF_PROBABILITIES}
 
 
-def _auroc(part: Scores, draws: NDArray[np.int32]) -> Estimate | None:
+def _auroc(part: Scores, draws: Draws) -> Estimate | None:
     fewest = min(part.labels.sum(), (~part.labels).sum())
     return measure(part, None, draws, False)["auroc"] if fewest >= FEWEST_OF_A_CLASS else None

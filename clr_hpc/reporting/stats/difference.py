@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.bootstrap import LEVEL, Interval, Sampled
 
 
@@ -97,15 +98,33 @@ def _p_value(value: float, variance: Variance | None) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One task and model: the scores of two policies on the same test images, each trained with S seeds."""
+class Influence:
+    """An AUROC, and what each patient adds to its error."""
 
-    labels: NDArray[np.bool_]
-    """(N,)"""
-    patients: NDArray[np.int32]
-    """(N,) positions in the split's list of patients."""
-    scores: NDArray[np.float64]
-    """(2, S, N)"""
+    auroc: float
+    of_patients: NDArray[np.float64] | None
+    """``(P,)``, whose sum of squares is the variance of the AUROC; None where fewer than two patients have images
+    of one class."""
+
+    @classmethod
+    def of(cls, model: Scores) -> "Influence":
+        """Return that of one model, computed once."""
+        if "influence" not in model.kept:
+            count = int(model.patients.max()) + 1
+            (auroc,), added = influences(model.labels, model.scores[None], model.patients, count)
+            model.kept["influence"] = cls(float(auroc), None if added is None else added[0])
+        known: Influence = model.kept["influence"]
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One task and model: two policies on the same test images, each trained with the same seeds."""
+
+    first: Sequence[Influence]
+    """``(S,)``"""
+    second: Sequence[Influence]
+    """``(S,)``"""
     weight: float
     """In the mean; all weights of a mean add up to 1."""
 
@@ -115,21 +134,21 @@ def auroc_difference(cells: Sequence[Cell]) -> Difference:
 
     ``cells`` have the same seeds, in the same order.
     """
-    seeds = cells[0].scores.shape[1]
-    patients = 1 + max(int(cell.patients.max()) for cell in cells)
+    seeds = len(cells[0].first)
     differences = np.empty((len(cells), seeds))
-    summed: NDArray[np.float64] | None = np.zeros((seeds, patients))
+    signed: list[tuple[int, float, NDArray[np.float64] | None]] = []
     for place, cell in enumerate(cells):
-        auroc, added = influences(cell.labels, cell.scores.reshape(2 * seeds, -1), cell.patients, patients)
-        differences[place] = auroc[:seeds] - auroc[seeds:]
-        if added is None or summed is None:
-            summed = None
-        else:
-            summed += cell.weight * (added[:seeds] - added[seeds:])
+        for seed, (first, second) in enumerate(zip(cell.first, cell.second, strict=True)):
+            differences[place, seed] = first.auroc - second.auroc
+            signed += [(seed, cell.weight, first.of_patients), (seed, -cell.weight, second.of_patients)]
     weights = np.array([cell.weight for cell in cells])
     value = float((weights @ differences).mean())
-    if summed is None:
-        return Difference(value)
+    patients = max((len(added) for _, _, added in signed if added is not None), default=0)
+    summed = np.zeros((seeds, patients))
+    for seed, weight, added in signed:
+        if added is None:
+            return Difference(value)
+        summed[seed, : len(added)] += weight * added
     of_patients = _of_patients(summed.mean(axis=0))
     if seeds == 1:
         return Difference(value, of_patients)

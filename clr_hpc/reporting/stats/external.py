@@ -13,6 +13,7 @@ from clr_hpc.reporting.stats.bootstrap import (
     LEVEL,
     RESAMPLES,
     SMALLEST_DEFINED_SHARE,
+    Draws,
     Interval,
     Sampled,
     defined_share,
@@ -116,7 +117,7 @@ def evaluate(evaluation: EvaluationRecord) -> ExternalResults:
     )
 
 
-def _on_side(side: Side, number: int, record: EvaluatedSetting, draws: NDArray[np.int32]) -> SideResult | None:
+def _on_side(side: Side, number: int, record: EvaluatedSetting, draws: Draws) -> SideResult | None:
     scores = side.scores.get(number)
     if scores is None:
         return None
@@ -130,7 +131,7 @@ def _on_side(side: Side, number: int, record: EvaluatedSetting, draws: NDArray[n
     return SideResult(len(scores.labels), int(scores.labels.sum()), measures)
 
 
-def expected_over_observed(model: Scores, draws: NDArray[np.int32]) -> Estimate:
+def expected_over_observed(model: Scores, draws: Draws) -> Estimate:
     """Return the sum of the probabilities over the number of positives, with Student's interval on the log scale.
 
     Above 1 the model expects more positives than there are (calibration in the large; Riley et al. 2016,
@@ -141,7 +142,7 @@ def expected_over_observed(model: Scores, draws: NDArray[np.int32]) -> Estimate:
         draws: ``(P, B)`` how often each patient is in each draw.
     """
     columns = np.stack([model.scores, model.labels.astype(np.float64)], axis=1)
-    once = Resampled(model, None, np.ones((len(draws), 1), dtype=np.int32)).sums(columns)[:, 0]
+    once = Resampled(model, None, np.ones((len(draws), 1))).sums(columns)[:, 0]
     if once[1] == 0:
         nothing = Sampled(float("nan"), np.full(draws.shape[1], np.nan), 0)
         return Estimate(nothing, None, f"no positive image among {len(model.labels):,} images")
@@ -233,9 +234,7 @@ def _place(key: tuple[str, str]) -> tuple[int, int, str]:
     return ("View", "Sex", "Age").index(attribute), list(AGES).index(name) if name in AGES else 0, name
 
 
-def _by_task(
-    side: Side, chosen: Sequence[int], mask: NDArray[np.bool_], draws: NDArray[np.int32]
-) -> dict[int, Sampled]:
+def _by_task(side: Side, chosen: Sequence[int], mask: NDArray[np.bool_], draws: Draws) -> dict[int, Sampled]:
     parts = {number: side.scores[number].among(mask[side.scores[number].images]) for number in chosen}
     return {number: sampled_auroc(part, draws) for number, part in parts.items() if has_enough(part)}
 

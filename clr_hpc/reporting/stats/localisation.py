@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from clr_hpc.config.pathologies import title
-from clr_hpc.reporting.stats.bootstrap import LEVEL, RESAMPLES, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.bootstrap import LEVEL, RESAMPLES, Draws, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.difference import Difference, Variance, mean_difference
 from clr_hpc.reporting.wording import listed
 from clr_hpc.store.explanations import ComparedRecord, ExplanationsRecord, FindingRecord
@@ -101,9 +101,7 @@ def _of_finding(record: FindingRecord, generator: np.random.Generator) -> FoundB
     )
 
 
-def _located(
-    images: Sequence[ComparedRecord], kind: Kind, patients: NDArray[np.int32], draws: NDArray[np.int32]
-) -> Located:
+def _located(images: Sequence[ComparedRecord], kind: Kind, patients: NDArray[np.int32], draws: Draws) -> Located:
     trained = np.array([image["trained"][kind] for image in images])
     random = np.array([image["random"][kind] for image in images])
     chance = np.array([image["chance_overlap" if kind == "overlap" else "area"] for image in images])
@@ -125,9 +123,7 @@ def _located(
     )
 
 
-def _interval(
-    values: NDArray[np.float64], patients: NDArray[np.int32], draws: NDArray[np.int32]
-) -> Interval | None:
+def _interval(values: NDArray[np.float64], patients: NDArray[np.int32], draws: Draws) -> Interval | None:
     """Return the interval of a mean of ``values`` ``(N,)`` on draws of patients ``(P, B)``."""
     images = np.bincount(patients, minlength=len(draws)) @ draws
     drawn = np.bincount(patients, values, len(draws)) @ draws / images

@@ -3,7 +3,7 @@
 To add a measure, add it to ``_MEASURES``: the report's tables, CSV and LaTeX follow.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.predictions import Scores
-from clr_hpc.reporting.stats.bootstrap import LEVEL, Areas, Interval, Sampled, defined_share, resampled_areas
+from clr_hpc.reporting.stats.bootstrap import (
+    LEVEL,
+    Areas,
+    Draws,
+    Interval,
+    Sampled,
+    defined_share,
+    resampled_areas,
+)
 from clr_hpc.reporting.stats.calibration import corrected
 
 CALIBRATION_BINS = 10
@@ -25,16 +33,22 @@ class Resampled:
     """One model's scores on B draws of patients; what several measures share is computed once."""
 
     def __init__(
-        self, model: Scores, threshold: float | None, draws: NDArray[np.int32], positive_weight: float = 1.0
+        self,
+        model: Scores,
+        threshold: float | None,
+        draws: Draws,
+        positive_weight: float = 1.0,
+        on_all: "Resampled | None" = None,
     ) -> None:
-        """Take the draws as ``(P, B)``: how often each patient is in each."""
+        """Take the draws as ``(P, B)``: how often each patient is in each; ``on_all`` has each once."""
         self.model, self.draws = model, draws
-        self._threshold, self._positive_weight = threshold, positive_weight
+        self._threshold, self._positive_weight, self._on_all = threshold, positive_weight, on_all
 
     @cached_property
     def areas(self) -> Areas:
         """Areas under the ROC and the precision-recall curve."""
-        return resampled_areas(self.model.labels, self.model.scores, self.model.patients, self.draws)
+        exact = self._on_all.areas if self._on_all else None
+        return resampled_areas(self.model.labels, self.model.scores, self.model.patients, self.draws, exact)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -50,10 +64,9 @@ class Resampled:
 
     def sums(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``(C, B)``: the sums over images of ``columns`` ``(N, C)`` in each draw."""
-        sums = np.zeros((len(self.draws), columns.shape[1]))
-        np.add.at(sums, self.model.patients, columns)
-        drawn: NDArray[np.float64] = sums.T @ self.draws
-        return drawn
+        count = len(self.draws)
+        sums = np.stack([np.bincount(self.model.patients, column, count) for column in columns.T], axis=1)
+        return np.asarray(sums.T.astype(self.draws.dtype) @ self.draws, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +206,7 @@ def youden_threshold(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> 
 def measure(
     model: Scores,
     threshold: float | None,
-    draws: NDArray[np.int32],
+    draws: Draws,
     probabilities: bool,
     positive_weight: float = 1.0,
     only: Collection[str] = MEASURES,
@@ -213,16 +226,20 @@ def measure(
     unmet = _unmet(model, threshold, probabilities)
     if np.isnan(positive_weight):
         unmet["weight"] = "the weight of positives is not known: the run has not counted its training images"
-    once = Resampled(model, threshold, np.ones((len(draws), 1), dtype=np.int32), positive_weight)
-    drawn = Resampled(model, threshold, draws, positive_weight)
+    once = Resampled(model, threshold, np.ones((len(draws), 1)), positive_weight)
+    drawn = Resampled(model, threshold, draws, positive_weight, once)
     undefined = np.full(draws.shape[1], np.nan)
-    return {
-        key: Estimate(Sampled(float("nan"), undefined, 0), None, reason)
-        if (reason := next((unmet[need] for need in one.needs if need in unmet), ""))
-        else _estimate(one, model, float(one.compute(once)[0]), one.compute(drawn))
-        for key, one in MEASURES.items()
-        if key in only
-    }
+    patients = _patients_of(model)
+    found: dict[str, Estimate] = {}
+    for key, one in MEASURES.items():
+        if key not in only:
+            continue
+        if reason := next((unmet[need] for need in one.needs if need in unmet), ""):
+            found[key] = Estimate(Sampled(float("nan"), undefined, 0), None, reason)
+            continue
+        scattered = one.compute(drawn) if one.has_interval else undefined
+        found[key] = _estimate(one, model, patients, float(one.compute(once)[0]), scattered)
+    return found
 
 
 def _unmet(model: Scores, threshold: float | None, probabilities: bool) -> dict[Need, str]:
@@ -240,10 +257,17 @@ def _unmet(model: Scores, threshold: float | None, probabilities: bool) -> dict[
     return unmet
 
 
-def _estimate(one: Measure, model: Scores, value: float, draws: NDArray[np.float64]) -> Estimate:
-    counted = {"positives": model.labels, "negatives": ~model.labels}
-    masks = [counted[need] for need in one.needs if need in counted] or [np.ones_like(model.labels)]
-    rarest = min(len(np.unique(model.patients[mask])) for mask in masks)
+def _patients_of(model: Scores) -> dict[str, int]:
+    """Return how many patients have images of each class, and how many have any."""
+    negative, positive = (np.bincount(model.patients, of_class) > 0 for of_class in (~model.labels, model.labels))
+    return {"negatives": negative.sum(), "positives": positive.sum(), "images": (negative | positive).sum()}
+
+
+def _estimate(
+    one: Measure, model: Scores, patients: Mapping[str, int], value: float, draws: NDArray[np.float64]
+) -> Estimate:
+    classes: list[str] = [need for need in one.needs if need in patients] or ["images"]
+    rarest = int(min(patients[each] for each in classes))
     sampled = Sampled(value, draws, rarest - 1)
     if np.isnan(value):
         return Estimate(sampled, None, "no image")

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from clr_hpc.reporting.read.predictions import Scores
-from clr_hpc.reporting.stats.difference import Cell, Difference, auroc_difference, training_difference
+from clr_hpc.reporting.stats.difference import Cell, Difference, Influence, auroc_difference, training_difference
 
 Side = TypeVar("Side")
 
@@ -44,12 +44,16 @@ class Balanced(Generic[Side]):
         """Return the mean difference in test AUROC, the first side's minus the second's."""
         if not self.cells:
             return Difference(float("nan"))
-        cells = []
-        for cell, weight in zip(self.cells, self.weights, strict=True):
-            known = scores(cell[0].first)
-            both = [[scores(pair.first).scores for pair in cell], [scores(pair.second).scores for pair in cell]]
-            cells.append(Cell(known.labels, known.patients, np.array(both), weight))
-        return auroc_difference(cells)
+        return auroc_difference(
+            [
+                Cell(
+                    [Influence.of(scores(pair.first)) for pair in cell],
+                    [Influence.of(scores(pair.second)) for pair in cell],
+                    weight,
+                )
+                for cell, weight in zip(self.cells, self.weights, strict=True)
+            ]
+        )
 
     def training(self, value: Callable[[Side], float]) -> Difference:
         """Return the mean difference of what is measured on the training images."""

@@ -3,21 +3,23 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clr_hpc.config.network import network
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Draws, Interval, Sampled, patient_draws, side_by_side
 from clr_hpc.reporting.stats.calibration import positive_weight
 from clr_hpc.reporting.stats.metrics import MEASURES, Estimate, measure, youden_threshold
 
 LAST = "last"
 """The model at the end of training: what is compared by default."""
+OF_OTHER_MODELS = ("auroc", "average_precision", "accuracy")
+"""Measures of averaged weights and snapshots, which stand next to the last model in one table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ def score_runs(study: StudyRecord, generator: np.random.Generator) -> tuple[Scor
     """Label every run and measure its models, also on draws of patients that come from ``generator``."""
     settings = settings_of([run.spec for run in study.runs])
     drawn = patient_draws(study.test.patients, RESAMPLES, generator)
-    return tuple(_score(run, setting, drawn) for run, setting in zip(study.runs, settings, strict=True))
+    with side_by_side() as pool:
+        return tuple(pool.map(partial(_score, drawn=drawn), study.runs, settings))
 
 
 def settings_of(specs: Sequence[RunSpec]) -> list[Setting]:
@@ -164,7 +167,7 @@ def settings_of(specs: Sequence[RunSpec]) -> list[Setting]:
     return settings
 
 
-def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> ScoredRun:
+def _score(run: RunRecord, setting: Setting, drawn: Draws) -> ScoredRun:
     if run.status != "done":
         return ScoredRun(run, setting, {}, {}, f"{run.status}: {run.reason}")
     if "test" not in run.predictions:
@@ -172,7 +175,14 @@ def _score(run: RunRecord, setting: Setting, drawn: NDArray[np.int32]) -> Scored
     thresholds = {model: threshold_of(run, model, setting.one_class) for model in run.predictions["test"].by_model}
     weight = positive_weight(run)
     models = {
-        model: measure(run.predictions["test"].of(model), threshold, drawn, not setting.one_class, weight)
+        model: measure(
+            run.predictions["test"].of(model),
+            threshold,
+            drawn,
+            not setting.one_class,
+            weight,
+            MEASURES if model == LAST else OF_OTHER_MODELS,
+        )
         for model, threshold in thresholds.items()
     }
     return ScoredRun(run, setting, models, thresholds, "")

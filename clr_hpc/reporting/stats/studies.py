@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Draws, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.compare import Comparison, Entry, compare
 from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.metrics import measure
@@ -131,7 +130,7 @@ def compare_studies(
     )
 
 
-def _entry(chosen: Chosen, record: RunRecord, draws: NDArray[np.int32]) -> Entry:
+def _entry(chosen: Chosen, record: RunRecord, draws: Draws) -> Entry:
     threshold = threshold_of(record, chosen.model, one_class=False)
     measures = measure(record.predictions["test"].of(chosen.model), threshold, draws, True, only=MEASURED)
     # what the studies differ in may be the network: it is no cell of its own

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.reporting.read.predictions import Scores, TestImages
-from clr_hpc.reporting.stats.bootstrap import Interval, Sampled, patient_draws, resampled_areas
+from clr_hpc.reporting.stats.bootstrap import (
+    Draws,
+    Interval,
+    Sampled,
+    patient_draws,
+    resampled_areas,
+    side_by_side,
+)
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun
 
 RESAMPLES_OF_SLICES = 400
@@ -54,12 +61,16 @@ def slice_rows(
     """Return one row a slice and arm; a mean weighs every task alike."""
     measured = [run for run in runs if run.models]
     draws = patient_draws(test.patients, RESAMPLES_OF_SLICES, generator)
-    arms = dict.fromkeys(run.setting.arm for run in measured)
-    return tuple(
-        _row(attribute, name, arm, [run for run in measured if run.setting.arm == arm], mask, draws)
-        for (attribute, name), mask in slices(test).items()
-        for arm in arms
-    )
+    by_arm: dict[str, list[ScoredRun]] = defaultdict(list)
+    for run in measured:
+        by_arm[run.setting.arm].append(run)
+    with side_by_side() as pool:
+        found = [
+            pool.submit(_row, attribute, name, arm, group, mask, draws)
+            for (attribute, name), mask in slices(test).items()
+            for arm, group in by_arm.items()
+        ]
+        return tuple(row.result() for row in found)
 
 
 def _row(
@@ -68,7 +79,7 @@ def _row(
     arm: str,
     runs: list[ScoredRun],
     mask: NDArray[np.bool_],
-    draws: NDArray[np.int32],
+    draws: Draws,
 ) -> SliceRow:
     by_task: dict[str, list[Sampled]] = defaultdict(list)
     for run in runs:
@@ -94,9 +105,9 @@ def has_enough(part: Scores) -> bool:
     return bool(min(part.labels.sum(), (~part.labels).sum()) >= FEWEST_OF_A_CLASS)
 
 
-def sampled_auroc(part: Scores, draws: NDArray[np.int32]) -> Sampled:
+def sampled_auroc(part: Scores, draws: Draws) -> Sampled:
     """Return the AUROC of images of both classes, from draws ``(P, B)`` of patients."""
-    once = np.ones((len(draws), 1), dtype=np.int32)
-    area = resampled_areas(part.labels, part.scores, part.patients, np.concatenate([once, draws], axis=1)).auroc
+    once = np.ones((len(draws), 1))
+    value, drawn = (resampled_areas(part.labels, part.scores, part.patients, each).auroc for each in (once, draws))
     rarest = min(len(np.unique(part.patients[mask])) for mask in (part.labels, ~part.labels))
-    return Sampled(float(area[0]), area[1:], rarest - 1)
+    return Sampled(float(value[0]), drawn, rarest - 1)

@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from clr_hpc.reporting.stats import bootstrap
 from clr_hpc.reporting.stats.bootstrap import (
     Sampled,
     auroc,
@@ -46,11 +47,11 @@ def test_a_draw_counts_each_patients_images_together() -> None:
     patients = np.repeat(np.arange(40), 3)
     labels = generator.random(120) < 0.3
     scores = generator.random(120) + 0.3 * labels
-    draws = patient_draws(40, 25, generator)
+    draws = patient_draws(40, 25, generator).astype(np.float64)  # whose precision areas have
     assert draws.shape == (40, 25)
     assert (draws.sum(axis=0) == 40).all()
     areas = resampled_areas(labels, scores, patients, draws).auroc
-    for area, counts in zip(areas, draws.T, strict=True):
+    for area, counts in zip(areas, draws.T.astype(int), strict=True):
         images = np.concatenate(
             [np.flatnonzero(patients == patient) for patient in np.repeat(np.arange(40), counts)]
         )
@@ -127,3 +128,19 @@ def test_means_know_how_few_patients_they_rest_on() -> None:
 def test_mean_of_defined_leaves_out_what_is_not() -> None:
     draws = np.array([[1.0, np.nan, np.nan], [3.0, 3.0, np.nan]])
     np.testing.assert_array_equal(mean_of_defined(draws), [2.0, 3.0, np.nan])
+
+
+def test_areas_of_many_positives_scatter_as_with_all_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(6)
+    patients = np.sort(generator.integers(0, 500, 4000)).astype(np.int32)
+    labels = (generator.normal(size=500)[patients] + generator.normal(size=4000)) > 1
+    scores = labels + generator.normal(size=4000) + 0.5 * generator.normal(size=500)[patients]
+    assert labels.sum() > bootstrap.MOST_PLACES
+    draws = patient_draws(500, 400, generator)
+    counted = resampled_areas(labels, scores, patients, draws)
+    monkeypatch.setattr(bootstrap, "MOST_PLACES", 10_000)
+    exact = resampled_areas(labels, scores, patients, draws)
+    for rough, true in zip(counted, exact, strict=True):
+        assert not np.array_equal(rough, true)
+        assert abs(rough - true).max() < 0.15 * true.std()
+        assert rough.std() == pytest.approx(true.std(), rel=0.01)

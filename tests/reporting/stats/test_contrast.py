@@ -9,7 +9,7 @@ import pytest
 
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.contrast import ArmContrast, against_control
-from clr_hpc.reporting.stats.difference import Cell, auroc_difference
+from clr_hpc.reporting.stats.difference import Cell, Influence, auroc_difference
 from clr_hpc.reporting.stats.scoring import ScoredRun, score_runs
 from clr_hpc.reporting.stats.significance import combined, holm, mcnemar
 
@@ -47,8 +47,8 @@ def test_a_tasks_numbers_are_those_of_its_pairs(make_study: StudyMaker) -> None:
     )
     sides = [pair.first for pair in task.pairs] + [pair.second for pair in task.pairs]
     tests = [side.record.predictions["test"] for side in sides]
-    scores = np.array([test.of("last").scores for test in tests])
-    cell = Cell(tests[0].labels, tests[0].patients, scores.reshape(2, 3, -1), 1.0)
+    influences = [Influence.of(test.of("last")) for test in tests]
+    cell = Cell(influences[:3], influences[3:], 1.0)
     assert task.difference == auroc_difference([cell])
     right = [
         (test.of("last").scores >= side.thresholds["last"]) == test.labels

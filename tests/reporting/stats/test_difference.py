@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.bootstrap import Interval
 from clr_hpc.reporting.stats.difference import (
     Cell,
     Difference,
+    Influence,
     auroc_difference,
     influences,
     of_single_runs,
@@ -36,7 +38,14 @@ def delong_by_pairs(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> t
 
 def of_models(labels: NDArray[np.bool_], scores: NDArray[np.float64], patients: NDArray[np.int32]) -> Difference:
     """Return the difference of two models ``(2, N)``."""
-    return auroc_difference([Cell(labels, patients, scores[:, None], 1.0)])
+    return auroc_difference([cell_of(labels, patients, scores[:, None])])
+
+
+def cell_of(labels: NDArray[np.bool_], patients: NDArray[np.int32], scores: NDArray[np.float64]) -> Cell:
+    """Return two policies' models, scores ``(2, S, N)``, as the only cell of a mean."""
+    images = np.arange(len(labels), dtype=np.int32)
+    first, second = ([Influence.of(Scores(images, patients, labels, one)) for one in side] for side in scores)
+    return Cell(first, second, 1.0)
 
 
 def alone(images: int) -> NDArray[np.int32]:
@@ -128,8 +137,8 @@ def test_patients_count_once_however_many_seeds_they_are_tested_with() -> None:
     generator = np.random.default_rng(7)
     labels = generator.random(300) < 0.3
     one = generator.normal(size=(2, 1, 300)) + labels
-    single = auroc_difference([Cell(labels, alone(300), one, 1.0)])
-    repeated = auroc_difference([Cell(labels, alone(300), np.repeat(one, 5, axis=1), 1.0)])
+    single = auroc_difference([cell_of(labels, alone(300), one)])
+    repeated = auroc_difference([cell_of(labels, alone(300), np.repeat(one, 5, axis=1))])
     assert single.patients is not None
     assert repeated.total is not None
     assert repeated.total.value == pytest.approx(single.patients.value, rel=1e-9)

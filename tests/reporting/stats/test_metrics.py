@@ -73,9 +73,9 @@ def test_calibration_error_of_three_bins_by_hand() -> None:
 
 def test_a_measure_on_a_draw_is_that_of_the_drawn_images() -> None:
     scored = model(7)
-    draws = patient_draws(40, 20, np.random.default_rng(0))
+    draws = patient_draws(40, 20, np.random.default_rng(0)).astype(np.float64)  # whose precision sums have
     estimates = measure(scored, 0.4, draws, True)
-    for position, counts in enumerate(draws.T):
+    for position, counts in enumerate(draws.T.astype(int)):
         images = np.repeat(np.arange(120), counts[scored.patients])
         labels, scores = scored.labels[images], scored.scores[images]
         expected = {
