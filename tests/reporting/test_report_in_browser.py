@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clr_hpc.reporting.page import template
 from clr_hpc.reporting.report import write_report
 
 pytestmark = pytest.mark.browser
 
 PROBE = """
 <script>
-addEventListener("load", () => {
+addEventListener("load", async () => {
   const shown = (selector) => [...document.querySelectorAll(selector)].filter((element) => element.offsetParent);
   const heads = [...document.querySelectorAll("#results th")];
   const column = (name) => heads.findIndex((head) => head.innerText.startsWith(name));
@@ -27,6 +28,9 @@ addEventListener("load", () => {
   seen.first = shown("#curves figure h3")[0].innerText;
   [...document.querySelectorAll("#curves .chooser button")].at(-1).click();
   seen.heading = shown("#curves figure h3")[0].innerText;
+  const drawn = () => document.querySelectorAll("#curves figure:not([hidden]) svg").length;
+  for (let wait = 0; wait < 50 && !drawn(); wait++) await new Promise((done) => setTimeout(done, 100));
+  seen.drawn = drawn();
   document.querySelectorAll("#results th button")[column("AUROC")].click();
   seen.sorted = values("AUROC").map((text) => Number(text.split(" ")[0]));
   seen.direction = document.querySelector("#results [aria-sort]").getAttribute("aria-sort");
@@ -46,13 +50,19 @@ def console(finished: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in finished.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.parametrize("most_drawn", [template.MOST_DRAWN, 0])
 def test_tables_curves_and_choosers_work_offline(
-    make_study: Callable[..., Path], browse: Callable[..., subprocess.CompletedProcess[str]]
+    make_study: Callable[..., Path],
+    browse: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    most_drawn: int,
 ) -> None:
+    monkeypatch.setattr(template, "MOST_DRAWN", most_drawn)
     report = write_report(make_study(pathologies=("effusion", "pneumothorax", "pleural_thickening", "edema")))
+    assert ("data-packed=" in report.read_text()) == (most_drawn == 0)
     probed = report.with_name("probed.html")
     probed.write_text(report.read_text().replace("</body>", PROBE + "</body>"))
-    finished = browse(probed, "--dump-dom", "--window-size=1300,2400")
+    finished = browse(probed, "--dump-dom", "--window-size=1300,2400", "--virtual-time-budget=20000")
     assert console(finished) == []
     match = re.search(r'<pre id="seen">(.*?)</pre>', finished.stdout)
     assert match is not None
@@ -63,6 +73,7 @@ def test_tables_curves_and_choosers_work_offline(
     assert seen["stroke"] == "rgb(0, 114, 178)"
     assert seen["first"] == "Pneumothorax: MobileNetV1, SGD"
     assert seen["heading"] == "Pleural thickening: MobileNetV1, SGD"
+    assert seen["drawn"] == 2
     assert seen["direction"] == "descending"
     assert seen["sorted"] == sorted(seen["sorted"], reverse=True)
     assert seen["filtered"] == ["Edema"] * 3

@@ -68,6 +68,13 @@
     update();
   }
 
+  async function unpack(figures) {
+    const bytes = Uint8Array.from(atob(figures.dataset.packed), (letter) => letter.charCodeAt(0));
+    delete figures.dataset.packed;
+    const drawn = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    figures.innerHTML = await new Response(drawn).text();
+  }
+
   function makeChoosable(section) {
     const drawings = [...section.querySelectorAll("figure[data-choice]")];
     const choices = drawings.map((drawing) => JSON.parse(drawing.dataset.choice));
@@ -78,6 +85,7 @@
     const update = () => {
       drawings.forEach((drawing, index) => {
         drawing.hidden = Object.entries(chosen).some(([key, value]) => choices[index][key] !== value);
+        if (!drawing.hidden) drawing.querySelectorAll("[data-packed]").forEach(unpack);
       });
       for (const [button, key, value] of buttons) button.setAttribute("aria-pressed", String(chosen[key] === value));
     };
