@@ -21,10 +21,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.sources.nih import NihSource
-from clr_hpc.data.workers import usable_cores
 from parts.command import parser
 
 BATCH = 32

@@ -20,10 +20,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.images.files import read_image_file
 from clr_hpc.data.sources.table import TableSource
-from clr_hpc.data.workers import usable_cores
 from parts.command import parser
 from parts.processes import apart
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import clr_hpc
-from clr_hpc.data.workers import usable_cores
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.inference.model import TrainedModel
 from clr_hpc.places.prepare import on_its_pack
 from pack import imagecodecs_and_pillow, measure, write_copies

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clr_hpc.config.network import ARCHITECTURES
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.pack import Pack
-from clr_hpc.data.workers import usable_cores
 from parts.command import parser
 from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours
 from parts.noise import noise_pack

@@ -1,5 +1,6 @@
 """What a place has to train on, and how lanes are cut out of it."""
 
+import os
 from collections.abc import Iterable
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -89,3 +90,8 @@ class Resources(FrozenSpec):
             *(LaneShape(gpus_per_worker=1 / share) for share in shares),
             *(LaneShape(workers=workers, gpus_per_worker=1) for workers in widths),
         )
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: on a cluster fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from clr_hpc.config.given_file import check_writable
 from clr_hpc.config.pathologies import NO_FINDING, UNKNOWN
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.index_rows import IndexRow, index_rows
 from clr_hpc.data.manifest import (
     MANIFEST,
@@ -31,7 +32,6 @@ from clr_hpc.data.rejections import nothing_left, sorted_rejections, strict_mess
 from clr_hpc.data.shards import PackProgress, rows_per_shard, write_shards
 from clr_hpc.data.source import Box, ImageRecord, ImageSource
 from clr_hpc.data.splits import SPLITS, OfficialSplit, SeededSplit, SplitName, assign_splits
-from clr_hpc.data.workers import usable_cores
 from clr_hpc.store.atomic import atomic_write, sync_folder
 
 

@@ -50,11 +50,6 @@ def mapped(
         executor.shutdown(cancel_futures=True)
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use: on a cluster fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     parent = multiprocessing.parent_process()

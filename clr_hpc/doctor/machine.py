@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from clr_hpc.data.workers import usable_cores
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.doctor.check import Check, failure, ok, warning
 
 CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")

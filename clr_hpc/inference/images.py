@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.images.bits import BITS, about, bits_for, peak_of, survey
 from clr_hpc.data.images.encoded import Samples
 from clr_hpc.data.images.files import OWN_RANGE, read_square
 from clr_hpc.data.images.gray import check_blank, fit_square, to_gray
 from clr_hpc.data.images.listing import list_files
 from clr_hpc.data.source import RejectedImageError
-from clr_hpc.data.workers import usable_cores
 
 log = logging.getLogger(__name__)
 AT_ONCE = 256

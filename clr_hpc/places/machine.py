@@ -5,8 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from clr_hpc.config.resources import Resources
-from clr_hpc.data.workers import usable_cores
+from clr_hpc.config.resources import Resources, usable_cores
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def doctor(
 
 def examinations(site: Path | None, results: Path, submit: bool) -> "Sequence[Examination]":
     """Return all that is looked at: here, and by each place."""
-    from clr_hpc.data.workers import usable_cores
+    from clr_hpc.config.resources import usable_cores
     from clr_hpc.doctor import disk, machine, software
     from clr_hpc.places.base import all_places
     from clr_hpc.places.machine import visible_gpus

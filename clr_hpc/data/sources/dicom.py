@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from clr_hpc.config.pathologies import PATHOLOGIES, UNKNOWN
 from clr_hpc.config.plugins import require
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.images.files import RESAMPLING, FileSource
 from clr_hpc.data.images.listing import list_files
 from clr_hpc.data.pseudonyms import Pseudonyms, hashed
@@ -17,7 +18,6 @@ from clr_hpc.data.tables.label_table import read_label_table
 from clr_hpc.data.tables.layout import TableLayout
 from clr_hpc.data.tables.records import read_records
 from clr_hpc.data.tables.values import Meaning, ValueRules
-from clr_hpc.data.workers import usable_cores
 from clr_hpc.store.csv_text import csv_text
 
 if TYPE_CHECKING:

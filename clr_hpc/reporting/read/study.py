@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from clr_hpc.config.base import UserError
 from clr_hpc.config.load import StudyError
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
+from clr_hpc.config.resources import usable_cores
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.task import OneClassTask
-from clr_hpc.data.workers import usable_cores
 from clr_hpc.reporting.read.predictions import Numbering, SplitScores, TestImages, split_scores
 from clr_hpc.store import layout
 from clr_hpc.store.metrics import check_metrics

@@ -17,7 +17,7 @@ from scipy import special, stats
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from clr_hpc.data.workers import usable_cores
+from clr_hpc.config.resources import usable_cores
 
 RESAMPLES = 1000
 LEVEL = 0.95
