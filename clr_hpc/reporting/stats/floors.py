@@ -10,7 +10,7 @@ from scipy import stats
 
 from clr_hpc.config.pathologies import PATHOLOGIES, title
 from clr_hpc.reporting.read.predictions import SplitScores, TestImages
-from clr_hpc.reporting.stats.bootstrap import LEVEL, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.bootstrap import LEVEL, Draws, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, Setting, validation_auroc
 from clr_hpc.reporting.stats.subgroups import has_enough, sampled_auroc
 
@@ -89,7 +89,7 @@ def _parts(scores: SplitScores, test: TestImages) -> Iterator[tuple[str, NDArray
 
 
 def _row(
-    setting: Setting, group: list[ScoredRun], name: str, mask: NDArray[np.bool_], draws: NDArray[np.int32]
+    setting: Setting, group: list[ScoredRun], name: str, mask: NDArray[np.bool_], draws: Draws
 ) -> FloorRow | None:
     first = group[0].record.predictions["test"]
     if not has_enough(first.of(LAST).among(mask)):
