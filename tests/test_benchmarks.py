@@ -13,12 +13,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from clr_hpc.config.expand import expand
+from clr_hpc.config.load import load_study
 from clr_hpc.config.run import Initialisation
 from clr_hpc.config.task import Mahalanobis, Padim
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
 from clr_hpc.models.one_class.fitted import FittedModel
 from clr_hpc.monitoring.status import State, StudyStatus, count
+from clr_hpc.reporting.read.study import read_study
+from clr_hpc.reporting.stats.scoring import score_runs
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.distributed import ProcessGroup
 
@@ -34,6 +38,7 @@ WITH_OPTIONS = [
     "one_class",
     "overhead",
     "pack",
+    "paper_grid",
     "plan",
     "scale",
     "step",
@@ -109,6 +114,28 @@ def test_copies_of_a_trained_seed_count_as_done(load: Load, tmp_path: Path) -> N
     assert costs.keys() == {"clr-hpc status, s", "clr-hpc report, s"}
     folder = StudyFolder(tmp_path / "results" / studies.with_folders(4).stem)
     assert count(StudyStatus(folder).read())[State.DONE] == 4 * scale.RUNS_A_SEED
+
+
+def test_a_drawn_grid_is_read_as_trained_runs_are(load: Load, tmp_path: Path) -> None:
+    drawn = load("parts.drawn_grid")
+    pack = drawn.drawn_pack(tmp_path / "pack", drawn.DrawnCollection(images=2000, patients=600))
+    wave = {"name": "triangular", "half_cycle_epochs": 1}
+    stages = {"baseline": {"policies": ["cosine"]}, "retrain": {"policies": [wave]}}
+    training = {"epochs": 4, "image_size": 32}
+    file = load("parts.command").write_study(tmp_path / "drawn.yaml", pack.folder, training, stages=stages)
+    study = load_study(file)
+    folder = StudyFolder(tmp_path / "results" / "drawn")
+    folder.prepare(study, pack.folder)
+    specs = expand(study, pack.manifest.checksum)
+    grid = drawn.DrawnGrid(pack, folder.runs)
+    for spec in specs:
+        grid.write(spec)
+    runs = score_runs(read_study(folder.path), np.random.default_rng(0))
+    assert [run.record.status for run in runs] == ["done"] * 3
+    for run in runs:
+        bounds = run.models["last"]["auroc"].interval
+        assert bounds is not None
+        assert bounds.low - 0.02 < drawn.true_auroc(run.record.spec) < bounds.high + 0.02
 
 
 def test_what_grows_faster_than_linear_is_named(load: Load) -> None:

@@ -29,8 +29,13 @@ addEventListener("load", async () => {
   [...document.querySelectorAll("#curves .chooser button")].at(-1).click();
   seen.heading = shown("#curves figure h3")[0].innerText;
   const drawn = () => document.querySelectorAll("#curves figure:not([hidden]) svg").length;
-  for (let wait = 0; wait < 50 && !drawn(); wait++) await new Promise((done) => setTimeout(done, 100));
+  const pause = () => new Promise((done) => setTimeout(done, 100));
+  for (let wait = 0; wait < 50 && !drawn(); wait++) await pause();
   seen.drawn = drawn();
+  const specs = [...document.querySelectorAll("#provenance > details")].at(-1);
+  specs.open = true;
+  for (let wait = 0; wait < 50 && !specs.querySelector("pre"); wait++) await pause();
+  seen.specs = specs.querySelectorAll("pre").length;
   document.querySelectorAll("#results th button")[column("AUROC")].click();
   seen.sorted = values("AUROC").map((text) => Number(text.split(" ")[0]));
   seen.direction = document.querySelector("#results [aria-sort]").getAttribute("aria-sort");
@@ -58,6 +63,7 @@ def test_tables_curves_and_choosers_work_offline(
     most_drawn: int,
 ) -> None:
     monkeypatch.setattr(template, "MOST_DRAWN", most_drawn)
+    monkeypatch.setattr(template, "MOST_SPECS", most_drawn)
     report = write_report(make_study(pathologies=("effusion", "pneumothorax", "pleural_thickening", "edema")))
     assert ("data-packed=" in report.read_text()) == (most_drawn == 0)
     probed = report.with_name("probed.html")
@@ -74,6 +80,7 @@ def test_tables_curves_and_choosers_work_offline(
     assert seen["first"] == "Pneumothorax: MobileNetV1, SGD"
     assert seen["heading"] == "Pleural thickening: MobileNetV1, SGD"
     assert seen["drawn"] == 2
+    assert seen["specs"] == 12
     assert seen["direction"] == "descending"
     assert seen["sorted"] == sorted(seen["sorted"], reverse=True)
     assert seen["filtered"] == ["Edema"] * 3

@@ -121,5 +121,8 @@
   document.querySelectorAll(".table table").forEach(makeSortable);
   document.querySelectorAll("table[data-filterable]").forEach(makeFilterable);
   document.querySelectorAll("section[data-choosable]").forEach(makeChoosable);
+  for (const details of document.querySelectorAll("details")) {
+    details.addEventListener("toggle", () => details.querySelectorAll(":scope > [data-packed]").forEach(unpack));
+  }
   makeThemeButton(document.querySelector(".theme"));
 }

@@ -15,6 +15,8 @@ from clr_hpc.store.atomic import atomic_write
 MOST_DRAWN = 24
 """Figures of one section that stand in the page as they are. Of more, each is packed until it is chosen: a page of
 thousands opens at once, and is a sixth as large."""
+MOST_SPECS = 100
+"""Runs whose specs stand in the page as they are."""
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -27,7 +29,7 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters["pack"] = _packed
-    environment.globals["most_drawn"] = MOST_DRAWN
+    environment.globals |= {"most_drawn": MOST_DRAWN, "most_specs": MOST_SPECS}
     assets = {"style": _asset("report.css"), "script": _asset("report.js"), "version": clr_hpc.__version__}
     return environment.get_template(template).render(**assets, **values)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ORDERS_KEPT = 4
 REPORTED_SPLITS = ("validation", "test")
 Names = NDArray[np.str_]
+_NONE: Names = np.empty(0, np.str_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,12 @@ def _split_scores(rows: "pa.Table", split: str, numbering: Numbering) -> SplitSc
             for name, column in FLOORS.items()
             if not part[column].null_count
         },
-        np.array(part["findings"].fill_null("").to_pylist(), dtype=np.str_)[first.places],
+        _findings(part["findings"])[first.places] if part["findings"].null_count < len(part) else _NONE,
     )
+
+
+def _findings(column: "pa.ChunkedArray") -> Names:
+    return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
 
 
 def _numbers(known: dict[str, int], names: "pa.Array") -> NDArray[np.int32]:

@@ -82,7 +82,7 @@ def _parts(scores: SplitScores, test: TestImages) -> Iterator[tuple[str, NDArray
     views = test.view[scores.images]
     for view in sorted(set(views.tolist()) - {""}):
         yield f"view {view}", views == view
-    for pathology in PATHOLOGIES:
+    for pathology in PATHOLOGIES if len(scores.findings) else ():
         has_it = np.array([pathology in found.split("|") for found in scores.findings.tolist()], bool)
         if (has_it & scores.labels).any():
             yield title(pathology), ~scores.labels | has_it

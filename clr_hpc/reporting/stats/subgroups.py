@@ -108,6 +108,7 @@ def has_enough(part: Scores) -> bool:
 def sampled_auroc(part: Scores, draws: Draws) -> Sampled:
     """Return the AUROC of images of both classes, from draws ``(P, B)`` of patients."""
     once = np.ones((len(draws), 1))
-    value, drawn = (resampled_areas(part.labels, part.scores, part.patients, each).auroc for each in (once, draws))
+    on_all = resampled_areas(part.labels, part.scores, part.patients, once)
+    drawn = resampled_areas(part.labels, part.scores, part.patients, draws, on_all).auroc
     rarest = min(len(np.unique(part.patients[mask])) for mask in (part.labels, ~part.labels))
-    return Sampled(float(value[0]), drawn, rarest - 1)
+    return Sampled(float(on_all.auroc[0]), drawn, rarest - 1)
