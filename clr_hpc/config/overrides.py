@@ -104,7 +104,7 @@ def _trained(study: Study, purpose: Purpose) -> tuple[Any, ...]:
     auto = auto_optimizers(study)
     tests = expand(range_test_study(study, auto), CHECKSUM_OF_NO_PACK) if auto else ()
     own = runs_of_one_seed(study, CHECKSUM_OF_NO_PACK)
-    return study.name, study.pack, study.seeds, study.keep, study.notify, own, tests
+    return study.name, study.pack, study.seeds, study.keep, study.notify, study.track, own, tests
 
 
 def _what_stands_before(path: Sequence[str], study: Study, purpose: Purpose) -> str | None:

@@ -155,7 +155,8 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
                 (freed if name in without else found).append((spec, RunFiles(runs / spec.name, name, result)))
     if freed and not found:
         raise UserError(
-            f"{folder}: no run has weights, as keep: {{last: false}} says; train them with keep.last=true"
+            f"{folder}: no run has weights, as keep: {{last: false}} says; delete its folder runs/ and train "
+            "again with keep: {last: true} in the study file"
         )
     if not found:
         raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")

@@ -354,6 +354,8 @@ OWN_EPOCHS = {"stages": {"baseline": {"policies": ["constant"], "epochs": 5}}}
         (STUDY, "batch_size=32", None),
         (STUDY, "epochs=4", None),
         (STUDY, "name=other", None),
+        (STUDY, "track=[mlflow]", None),
+        (STUDY, "keep.snapshots=true", None),
         (STUDY | {"rates": {"sgd": "auto", "adam": "auto"}}, "range_test.epochs=9", None),
         (STUDY | {"rates": {"sgd": "auto", "adam": "auto"}}, "range_test.pathology=edema", None),
     ],

@@ -18,6 +18,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.places.disk import size_of_network
 from clr_hpc.planning.disk import disk_need
 from clr_hpc.store import layout
+from clr_hpc.store.atomic import write_json
 from clr_hpc.store.results import check_result
 from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.distributed import ProcessGroup
@@ -118,6 +119,19 @@ def test_where_only_the_best_setting_is_kept_the_others_go_when_it_is_known(
     assert {model.run for model in clr_hpc.load(copy.path).models} == {best}
     assert find_freeable(copy).runs == ()
     assert copy.remaining(copy.started().runs).runs == (), "runs without weights are done"
+
+
+def test_the_best_setting_without_weights_beats_none_that_has_them(copy: StudyFolder, small_pack: Pack) -> None:
+    """As where seeds are added: the mean over them may be highest for a setting whose first seeds were freed."""
+    copy.prepare(copy.started().study.model_copy(update={"keep": Keep(settings="best")}), small_pack.folder)
+
+    def without_last() -> set[str]:
+        return {run.folder.name for run in find_freeable(copy).runs if Kind.LAST in run.size}
+
+    (best,) = {spec.name for spec in copy.started().runs} - without_last()
+    result = copy.runs / best / layout.RESULT
+    write_json(result, json.loads(result.read_text()) | {"weights_freed": ["best", "last", "snapshots", "swa"]})
+    assert len(without_last() - {best}) == 1
 
 
 def test_a_run_that_starts_from_weights_that_are_gone_says_what_to_do(copy: StudyFolder) -> None:

@@ -73,7 +73,8 @@ def difference(one: Sampled, other: Sampled) -> Interval:
     drawn = one.draws - other.draws
     degrees = min(one.degrees, other.degrees)
     half = stats.t.ppf((1 + LEVEL) / 2, max(degrees, 1)) * float(np.nanstd(drawn, ddof=1))
-    return Interval(one.value - other.value - half, one.value - other.value + half)
+    value = one.value - other.value
+    return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
 def _parts(scores: SplitScores, test: TestImages) -> Iterator[tuple[str, NDArray[np.bool_]]]:

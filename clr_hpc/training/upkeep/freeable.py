@@ -14,7 +14,7 @@ from clr_hpc.config.study import Keep
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import left_over
 from clr_hpc.store.checkpoints import tensor_files
-from clr_hpc.store.results import DoneResult, check_result
+from clr_hpc.store.results import DoneResult, check_result, freed_weights
 from clr_hpc.store.study_folder import StartedStudy, StudyFolder
 
 LONGEST_HEADER = 10**8
@@ -175,21 +175,36 @@ class Upkeep:
         return [each for group in self._beaten(spec.task.name).values() for each in group]
 
     def _beaten(self, task: str) -> dict[str, list[RunSpec]]:
-        """Return the settings all of whose runs are done, but for the best of them."""
+        """Return the settings all of whose runs are done, but for the best of them that has its weights.
+
+        A setting that was beaten once has them no more, and with more seeds it may be the best after all.
+        """
         done = {
             setting: group
             for setting, group in self._of_task[task].items()
             if all(self.is_done(each) for each in group)
         }
-        best = max(done, key=lambda setting: self._auroc(done[setting]), default=None)
+        whole = [setting for setting, group in done.items() if all(map(self._has_weights, group))]
+        best = max(whole, key=lambda setting: self._auroc(done[setting]), default=None)
+        if best is None:
+            return {}
         return {setting: group for setting, group in done.items() if setting != best}
 
     def _auroc(self, group: list[RunSpec]) -> float:
         """Return the highest validation AUROC of a setting's models that are kept, over all seeds."""
         results = [result for spec in group if (result := self._result(spec)) is not None]
-        kept = [key for key in ("last", "snapshots", "swa") if getattr(self._keep, key)] or ["last"]
-        scores = [[_validation_auroc(result, model) for result in results] for model in kept]
+        scores = [[_validation_auroc(result, model) for result in results] for model in self._models]
         return max(map(fmean, scores))
+
+    def _has_weights(self, spec: RunSpec) -> bool:
+        """Say whether a run that is done still has one of the models that the study keeps."""
+        result = self._result(spec)
+        return result is not None and bool({*self._models} & {*result["models"]} - freed_weights(result))
+
+    @property
+    def _models(self) -> list[str]:
+        """Names of the models that the study keeps."""
+        return [key for key in ("last", "snapshots", "swa") if getattr(self._keep, key)] or ["last"]
 
     def _result(self, spec: RunSpec) -> DoneResult | None:
         if spec.name not in self._known:
