@@ -84,7 +84,7 @@ def evaluate(study: StudyRecord) -> Evaluation:
         frequent=compare(entry for entry in arms(binary) if entry.run.setting.task in frequent),
         models={arm: comparison for arm, comparison in by_arm.items() if len(comparison.contenders) > 1},
         slices=slice_rows(binary, study.test, generator),
-        floors=floor_rows(one_class, study.test, generator),
+        floors=floor_rows(one_class, study.test, np.random.default_rng(BOOTSTRAP_SEED)),
     )
 
 

@@ -10,11 +10,10 @@ from scipy import stats
 
 from clr_hpc.config.pathologies import PATHOLOGIES, title
 from clr_hpc.reporting.read.predictions import SplitScores, TestImages
-from clr_hpc.reporting.stats.bootstrap import LEVEL, Draws, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.bootstrap import LEVEL, RESAMPLES, Draws, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, Setting, validation_auroc
 from clr_hpc.reporting.stats.subgroups import has_enough, sampled_auroc
 
-RESAMPLES_OF_FLOORS = 400
 ALL = "all"
 
 
@@ -43,8 +42,12 @@ class FloorRow:
 def floor_rows(
     runs: Iterable[ScoredRun], test: TestImages, generator: np.random.Generator
 ) -> tuple[FloorRow, ...]:
-    """Return the rows of all settings whose runs have recorded the floors."""
-    draws = patient_draws(test.patients, RESAMPLES_OF_FLOORS, generator)
+    """Return the rows of all settings whose runs have recorded the floors.
+
+    With a generator like that of ``score_runs`` the same patients are drawn, so that the page has one interval of
+    each AUROC.
+    """
+    draws = patient_draws(test.patients, RESAMPLES, generator)
     groups: dict[Setting, list[ScoredRun]] = defaultdict(list)
     for run in runs:
         if run.models and run.record.predictions["test"].floors:

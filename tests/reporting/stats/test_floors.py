@@ -43,6 +43,10 @@ def test_a_method_that_sees_more_lies_above_both(study: Path) -> None:
     whole = row_of(evaluation, "all")
     assert whole.is_above
     assert whole.auroc.value > 0.8
+    (row,) = [row for row in evaluation.one_class.rows if row.setting == whole.setting]
+    assert whole.auroc.interval is not None
+    assert row.auroc.interval is not None
+    assert whole.auroc.interval.low == pytest.approx(row.auroc.interval.low, abs=1e-6), "one AUROC, one interval"
     assert abs(whole.floors["brightness"].value - 0.5) < 0.15
     assert row_of(evaluation, "Mass").auroc.value == pytest.approx(whole.auroc.value), "all positives have it"
     assert row_of(evaluation, "Edema").anomalous < whole.anomalous
