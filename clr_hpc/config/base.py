@@ -9,9 +9,17 @@ import textwrap
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -68,6 +76,20 @@ class FrozenSpec(BaseModel):
             if name in ("name", "kind") and "const" in key:  # says which model of a union a mapping is
                 described["required"] = [name, *described.get("required", [])]
         return schema
+
+
+class GrownSpec(FrozenSpec):
+    """A spec that got options later. At their defaults they are not written, so that older ids and bytes stay."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+    """Names of these options."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        fields = type(self).model_fields
+        off = {name for name in self.later if name in fields and getattr(self, name) == fields[name].default}
+        return {name: value for name, value in values.items() if name not in off}
 
 
 @cache

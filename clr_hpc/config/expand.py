@@ -10,7 +10,8 @@ from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
 from clr_hpc.config.policy import POLICIES, Constant, Policy
 from clr_hpc.config.run import Features, RunSpec, Stage, WarmStart
-from clr_hpc.config.study import StageOfStudy, Stages, Study
+from clr_hpc.config.sections.stages import StageOfStudy, Stages
+from clr_hpc.config.study import Study
 from clr_hpc.config.task import BinaryTask, OneClassTask, Task
 
 

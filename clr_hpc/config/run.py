@@ -9,13 +9,11 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from clr_hpc.config.base import Also, FrozenSpec, Seed, shown
+from clr_hpc.config.base import Also, FrozenSpec, GrownSpec, Seed, shown
 from clr_hpc.config.network import Architecture, network
 from clr_hpc.config.optimizer import Optimizer
 from clr_hpc.config.policy import Policy, Ramp
@@ -92,8 +90,10 @@ class Selection(FrozenSpec):
         return tuple(sorted({str(view).upper() for view in value}))
 
 
-class Training(FrozenSpec):
+class Training(GrownSpec):
     """How long and on what a model is trained: all that is neither task, model, optimizer nor policy."""
+
+    later = ("rate_scaling", "measure_training_split_every", "select")
 
     epochs: PositiveInt
     """Passes over the training images, where a stage does not say."""
@@ -131,15 +131,6 @@ class Training(FrozenSpec):
             batch_size: the one in force, which is smaller than the field where there are fewer training images.
         """
         return 1.0 if self.rate_scaling is None else batch_size / self.rate_scaling.reference_batch_size
-
-    @model_serializer(mode="wrap")
-    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # the ids of runs from before there were any stay as they were
-        values: dict[str, Any] = serialise(self)
-        for name in ("rate_scaling", "measure_training_split_every", "select"):
-            if values[name] == type(self).model_fields[name].default:
-                del values[name]
-        return values
 
 
 class Features(FrozenSpec):

@@ -2,18 +2,13 @@
 
 import re
 import shlex
-from collections import Counter
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
     PositiveFloat,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -21,11 +16,12 @@ from clr_hpc.config.base import Also, FrozenSpec, Seed, shown, unknown
 from clr_hpc.config.lr_range import AUTO, MeasuredRates, RangeTest
 from clr_hpc.config.network import Architecture
 from clr_hpc.config.optimizer import OPTIMIZERS, Optimizer, OptimizerName
-from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, checked_finding
+from clr_hpc.config.pathologies import PATHOLOGIES, checked_finding
 from clr_hpc.config.plugins import plugins
-from clr_hpc.config.policy import POLICIES, Ramp
-from clr_hpc.config.run import Features, Training
-from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
+from clr_hpc.config.run import Training
+from clr_hpc.config.sections.entries import check_entries, named
+from clr_hpc.config.sections.one_class import OneClassOfStudy
+from clr_hpc.config.sections.stages import Stages
 from clr_hpc.config.tune import Tuning
 
 TRACKERS = {
@@ -61,106 +57,6 @@ class Rates(FrozenSpec):
     @classmethod
     def _auto_is_both(cls, value: Any) -> Any:
         return {"lr_min": AUTO, "lr_max": AUTO} if value == AUTO else value
-
-
-class _CompletedLater:
-    """The JSON schema of a policy in a study: a name, or a mapping that may leave out what the study completes."""
-
-    @staticmethod
-    def __get_pydantic_json_schema__(core_schema: Any, handler: Any) -> dict[str, Any]:
-        kinds = {name: kind for name, kind in POLICIES.items() if kind is not Ramp}
-        schemas = {name: kind.model_json_schema() for name, kind in kinds.items()}
-        for name, schema in schemas.items():
-            completed = {"lr_min", "lr_max", *kinds[name].defaults(1)}
-            schema["required"] = [key for key in schema["required"] if key not in completed]
-            for key in {"lr_min", "lr_max"} & schema["properties"].keys():
-                rate = schema["properties"][key]
-                schema["properties"][key] = {
-                    "description": rate.pop("description"),
-                    "anyOf": [{"const": AUTO}, rate],
-                }
-        return {"anyOf": [{"enum": [*kinds]}, {"oneOf": [*schemas.values()]}]}
-
-
-PolicyOfStudy = Annotated[dict[str, Any], _CompletedLater()]
-"""A policy as a study's file has it; ``clr_hpc.config.expand`` completes it."""
-
-
-class StageOfStudy(FrozenSpec):
-    """The policies of one stage and how long it trains."""
-
-    policies: tuple[PolicyOfStudy, ...]
-    """Names, or mappings with a name; rates and lengths may be left to the study."""
-    epochs: PositiveInt | None = None
-    """Epochs of each run of the stage; None: ``training.epochs``."""
-    early_stop: bool = True
-    """Whether ``training.early_stop_epochs``, if given, may end its runs; else all of them train equally long."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # studies from before there were any keep their bytes
-        values: dict[str, Any] = serialise(self)
-        for name in ("early_stop", "control"):
-            if name in values and values[name] == type(self).model_fields[name].default:
-                del values[name]
-        return values
-
-    @field_validator("policies", mode="before")
-    @classmethod
-    def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
-        return _named(value, "policies", POLICIES)
-
-    @model_validator(mode="after")
-    def _no_policy_is_there_twice(self) -> "StageOfStudy":
-        _check_entries("policies", self.policies)
-        return self
-
-
-class Retraining(StageOfStudy):
-    """Each baseline is trained further with each of these policies and, as their control, with its own."""
-
-    weights: Literal["last", "best"] = "last"
-    """The baseline's weights to start from: its ``last``, or the ``best`` by validation loss."""
-    optimizer: Literal["fresh", "continued"] = "fresh"
-    """``continued``: with the momenta that the baseline ended with."""
-    control: Literal["as_baseline", "rate_matched"] | dict[OptimizerName, PositiveFloat] = "as_baseline"
-    """``as_baseline``: with the baseline's rates. ``rate_matched``: for each highest rate of the policies, a
-    control with that one, so that only the form of the rate differs. A mapping: the control's highest rate by
-    optimizer, such as a search finds it."""
-
-
-class Stages(FrozenSpec):
-    """What is trained after what."""
-
-    baseline: StageOfStudy | None = None
-    """The first training, with a decaying rate."""
-    retrain: Retraining | None = None
-    """Training that starts from the baseline's weights, each time with a control."""
-    scratch: StageOfStudy | None = None
-    """Training from the initial weights, without a sequel."""
-    range_test: bool = False
-    """Only LR range tests, as ``clr-hpc range-test`` sets it; ``Study.range_test`` configures them."""
-
-    @model_validator(mode="after")
-    def _retraining_needs_a_baseline(self) -> "Stages":
-        if self.range_test:
-            if self.trained:
-                raise ValueError(
-                    f"stages.range_test stands alone, without {next(iter(self.trained))}; drop it: 'clr-hpc "
-                    "range-test' makes the range tests of any study"
-                )
-            return self
-        if self.baseline is None and self.scratch is None:
-            raise ValueError("stages is empty; name baseline, with or without retrain, or scratch")
-        if self.retrain is not None and self.baseline is None:
-            raise ValueError("stages.retrain starts from stages.baseline, which is missing; add it")
-        return self
-
-    @property
-    def trained(self) -> dict[str, StageOfStudy]:
-        """The stages with policies that the study has, by name, in the order of training."""
-        stages = {"baseline": self.baseline, "retrain": self.retrain, "scratch": self.scratch}
-        return {name: stage for name, stage in stages.items() if stage is not None}
 
 
 class Question(FrozenSpec):
@@ -200,57 +96,6 @@ class Keep(FrozenSpec):
         if self.optimizer_state and not self.last:
             raise ValueError("keep.optimizer_state is in the file of the last weights; set keep.last: true, too")
         return self
-
-
-class OneClassOfStudy(FrozenSpec):
-    """One class that is learned from its own images, by several methods."""
-
-    normal: str = NO_FINDING
-    """The one class: ``no_finding`` or a finding."""
-    methods: tuple[Annotated[OneClassMethod, Also(tuple(ONE_CLASS_METHODS))], ...]
-    """Names, or mappings that change some of a method's settings."""
-    threshold_quantile: float = 0.95
-    """Quantile of the training images' scores; an image above it is called anomalous."""
-    features_of: str | None = None
-    """The pathology whose binary baselines give the features that one-class SVM and the like are fitted to."""
-    features: Features | None = None
-    """A network with trained weights that gives the features, in place of ``features_of``."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = serialise(self)
-        if self.features is None:
-            del values["features"]
-        return values
-
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            value = [_of_pyod(entry) for entry in value]
-        return _named(value, "methods", ONE_CLASS_METHODS)
-
-    @model_validator(mode="after")
-    def _features_come_from_somewhere(self) -> "OneClassOfStudy":
-        _check_entries("methods", self.methods)
-        if self.features_of is not None and self.features is not None:
-            raise ValueError(
-                f"features_of: {self.features_of} and features: {self.features.network} are two sources of "
-                "features; drop one, or make two entries of one_class"
-            )
-        if (self.features_of or self.features) is None and any(method.is_fitted for method in self.methods):
-            raise ValueError(
-                "methods on features need features_of: a pathology of the study, or features: a network with its "
-                "weights"
-            )
-        return self
-
-    def tasks(self) -> tuple[OneClassTask, ...]:
-        """Return a task for each method."""
-        quantile = self.threshold_quantile
-        return tuple(
-            OneClassTask(normal=self.normal, method=method, threshold_quantile=quantile) for method in self.methods
-        )
 
 
 class Study(FrozenSpec):
@@ -330,7 +175,7 @@ class Study(FrozenSpec):
     @field_validator("optimizers", mode="before")
     @classmethod
     def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
-        return _named(value, "optimizers", OPTIMIZERS)
+        return named(value, "optimizers", OPTIMIZERS)
 
     @field_validator("rates")
     @classmethod
@@ -342,9 +187,9 @@ class Study(FrozenSpec):
 
     @model_validator(mode="after")
     def _nothing_is_empty_or_twice(self) -> "Study":
-        _check_entries("pathologies", self.findings, may_be_empty=bool(self.one_class))
+        check_entries("pathologies", self.findings, may_be_empty=bool(self.one_class))
         for field in ("architectures", "optimizers", "seeds"):
-            _check_entries(field, getattr(self, field))
+            check_entries(field, getattr(self, field))
         return self
 
     @model_validator(mode="after")
@@ -404,31 +249,3 @@ class Study(FrozenSpec):
             f"training.early_stop_epochs={patience} may end a retraining sooner than its control, and the report "
             "leaves such a pair out; set stages.retrain.early_stop: false so that both train for as long",
         )
-
-
-def _named(value: Any, field: str, known: Mapping[str, type]) -> Any:
-    """Let a list hold bare names besides mappings with a name, and name the nearest for an unknown one."""
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{field}={shown(value)} must be a list")
-    entries = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
-    for entry in entries:
-        name = entry.get("name") if isinstance(entry, dict) else getattr(entry, "name", None)
-        if name not in known:
-            raise ValueError(unknown(f"name in {field}", str(name), list(known)))
-    return tuple(entries)
-
-
-def _of_pyod(entry: Any) -> Any:
-    """Return ``{name: pyod, detector: ECOD}`` for ``pyod/ECOD``, and anything else as it is."""
-    if isinstance(entry, str) and entry.startswith("pyod/"):
-        return {"name": "pyod", "detector": entry.removeprefix("pyod/")}
-    return entry
-
-
-def _check_entries(field: str, entries: tuple[Any, ...], may_be_empty: bool = False) -> None:
-    shown = [repr(entry) for entry in entries]
-    if not shown and not may_be_empty:
-        raise ValueError(f"{field} is empty; name at least one")
-    twice = sorted(entry for entry, times in Counter(shown).items() if times > 1)
-    if twice:
-        raise ValueError(f"{field} has {', '.join(twice)} twice; drop one")

@@ -1,19 +1,17 @@
 """What one model learns, as data: a finding or not, or what one class of images looks like."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from clr_hpc.config.base import FrozenSpec, by_name
+from clr_hpc.config.base import FrozenSpec, GrownSpec, by_name
 from clr_hpc.config.pathologies import NO_FINDING, checked_finding, parse_finding
 
 Nu = Annotated[float, Field(gt=0, le=1)]
@@ -69,19 +67,12 @@ class Autoencoder(_Method):
     """Channels of the narrowest layer, whose sides are 1/16 of the image's."""
 
 
-class _EmbeddingMethod(_Method):
+class _EmbeddingMethod(_Method, GrownSpec):
     is_fitted = True
+    later = ("strides",)
 
     strides: Strides | None = None
     """Feature maps whose means over the image are the features. Without it: the inputs of the last layer."""
-
-    @model_serializer(mode="wrap")
-    def _without_later_options_that_are_off(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # the ids of runs from before there were any stay as they were
-        values: dict[str, Any] = serialise(self)
-        if self.strides == type(self).model_fields["strides"].default:
-            del values["strides"]
-        return values
 
 
 class OneClassSvm(_EmbeddingMethod):

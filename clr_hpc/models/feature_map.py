@@ -76,7 +76,7 @@ def modules_at_strides(backbone: nn.Module, strides: tuple[int, ...]) -> list[st
         calls = _calls(backbone, PROBE)
     except (AssertionError, RuntimeError, ValueError) as error:  # it takes images of one size
         raise NoFeatureMapError(
-            f"this network takes no images of {PROBE} pixels, so its feature maps can't be told apart ({error}); "
+            f"this network takes no images of {PROBE} pixels, so the strides of its maps are unknown ({error}); "
             "take a convolutional one, or a method on the last layer's inputs: strides: null"
         ) from error
     by_stride: dict[int, _Call] = {}

@@ -43,11 +43,11 @@ def evaluate_run(
     models: dict[str, dict[str, Any]] = {}
     tables = []
     one_class = isinstance(trainer.spec.task, OneClassTask)
-    beside = _floors_and_findings(trainer) if one_class and trainer.group.is_rank0 else None
+    further = _floors_and_findings(trainer) if one_class and trainer.group.is_rank0 else None
     for name, evaluations in _models(trainer, saver, progress.samples, known):
         models[name] = {split: evaluations[split].metrics.as_dict() for split in SPLITS}
         models[name]["threshold"] = _threshold(trainer, evaluations["train"])
-        tables.append(_predictions(trainer, name, evaluations, beside))
+        tables.append(_predictions(trainer, name, evaluations, further))
         if name == "last" and trainer.group.is_rank0:
             _record_validation_scores(trainer, saver, progress.samples, evaluations["validation"])
     if trainer.group.is_rank0:
@@ -143,11 +143,11 @@ def _floors_and_findings(trainer: Trainer) -> pd.DataFrame:
 
 
 def _predictions(
-    trainer: Trainer, model: str, evaluations: Evaluations, beside: pd.DataFrame | None
+    trainer: Trainer, model: str, evaluations: Evaluations, further: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return one row per image: validation and test, and for a one-class model the images it was trained on.
 
-    ``beside`` has further columns, by row of the pack.
+    ``further`` has more columns, by row of the pack.
     """
     parts = []
     for split in SPLITS:
@@ -159,8 +159,8 @@ def _predictions(
         table["label"] = rows.labels[chosen].astype(np.int8)
         table["model"] = model
         table["score"] = scores[chosen]
-        if beside is not None:
-            table = table.join(beside.loc[rows.rows[chosen]].reset_index(drop=True))
+        if further is not None:
+            table = table.join(further.loc[rows.rows[chosen]].reset_index(drop=True))
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 

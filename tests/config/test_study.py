@@ -11,7 +11,8 @@ from clr_hpc.config.overrides import EXAMPLE
 from clr_hpc.config.pathologies import PATHOLOGIES
 from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import Initialisation, RunSpec, Training
-from clr_hpc.config.study import OneClassOfStudy, Study
+from clr_hpc.config.sections.one_class import OneClassOfStudy
+from clr_hpc.config.study import Study
 from clr_hpc.config.task import Mahalanobis, NearestNeighbours, OneClassTask, PyodDetector
 from clr_hpc.places.options import SearchOptions
 

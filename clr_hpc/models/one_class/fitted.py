@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clr_hpc.models.backbones import last_layer
 from clr_hpc.models.feature_map import modules_at_strides
 from clr_hpc.models.one_class.base import OneClassModel, learn_batch_statistics
 
@@ -17,8 +18,7 @@ FOLDS = 5
 
 def without_last_layer(network: nn.Module) -> nn.Module:
     """Replace the last linear layer, so that the network gives its penultimate features ``(B, D)``."""
-    name = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
-    network.set_submodule(name, nn.Identity())
+    network.set_submodule(last_layer(network), nn.Identity())
     return network
 
 

@@ -1,0 +1,1 @@
+"""Parts of a study file that have rules of their own."""
