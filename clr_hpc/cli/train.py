@@ -121,15 +121,15 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     from clr_hpc.cli.display.terminal import complain
     from clr_hpc.config.base import counted
     from clr_hpc.places.base import Submitted
-    from clr_hpc.places.disk import check_disk
     from clr_hpc.places.notify import train_and_notify
+    from clr_hpc.places.prepare import check_job
     from clr_hpc.store.study_folder import StudyFolder
 
     missing = job.missing
     with RunDisplay(console, job.folder, job.runs) as display:
         for damaged in job.damaged:
             display.say(f"does not count, and is trained again: {damaged}")
-        check_disk(job)
+        check_job(job)
         if job.options.dry_run:
             place.describe(job, display)
             return None

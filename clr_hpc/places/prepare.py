@@ -16,10 +16,12 @@ from clr_hpc.config.study import Study
 from clr_hpc.data.manifest import Manifest, read_manifest
 from clr_hpc.data.misfits import check_fit
 from clr_hpc.places.base import Place, TrainingJob
+from clr_hpc.places.disk import check_disk
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.planning.lr_range import folder_of_tests, with_measured
 from clr_hpc.store.pack_record import trainable
 from clr_hpc.store.study_folder import StudyFolder
+from clr_hpc.training.upkeep.starts import check_starts
 
 
 def on_its_pack(study: Study) -> tuple[Study, Manifest]:
@@ -77,6 +79,16 @@ def _try_networks(runs: Iterable[RunSpec]) -> None:
 def job_of(study: Study, pack_checksum: str, folder: StudyFolder, options: TrainingOptions) -> TrainingJob:
     """Return the job of a study all of whose rates are numbers."""
     return TrainingJob(study, pack_checksum, folder, expand(study, pack_checksum), options)
+
+
+def check_job(job: TrainingJob) -> None:
+    """See that the missing runs of a job find what they start from, and can be written down.
+
+    Raises:
+        UserError: they can't.
+    """
+    check_starts(job.missing, job.folder)
+    check_disk(job)
 
 
 def with_auto_rates(

@@ -16,10 +16,9 @@ from clr_hpc.config.study import Study
 from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.places.base import Ended, Submitted, TrainingJob, find_place
-from clr_hpc.places.disk import check_disk
 from clr_hpc.places.notify import train_and_notify
 from clr_hpc.places.options import TrainingOptions, of_a_place
-from clr_hpc.places.prepare import check_beforehand, job_of, on_its_pack, with_auto_rates
+from clr_hpc.places.prepare import check_beforehand, check_job, job_of, on_its_pack, with_auto_rates
 from clr_hpc.planning.plan import Plan
 from clr_hpc.store.results import check_result
 from clr_hpc.store.study_folder import StudyFolder
@@ -69,7 +68,7 @@ def run(study: Study | str | Path, **options: Any) -> Path:
     checksum = open_manifest(Path(loaded.pack), verify=place.waits).checksum
 
     def train(job: TrainingJob) -> bool:
-        check_disk(job)
+        check_job(job)
         ended = train_and_notify(place, job, _Logged())
         if isinstance(ended, Ended):
             _check(ended, job)

@@ -10,6 +10,7 @@ import torch
 from trial_study import TrialStudy
 
 import clr_hpc
+from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.config.run import RunSpec
@@ -26,6 +27,7 @@ from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BaselineError, baseline_tensors
 from clr_hpc.training.upkeep.clean import clean_run
 from clr_hpc.training.upkeep.freeable import Kind, find_freeable, optimizer_bytes, size_of
+from clr_hpc.training.upkeep.starts import check_starts
 
 CHANGES = {
     "optimizers": ["adam"],
@@ -142,6 +144,24 @@ def test_a_run_that_starts_from_weights_that_are_gone_says_what_to_do(copy: Stud
     clean_run(copy.runs / baseline.name, {Kind.LAST})
     with pytest.raises(BaselineError, match=r"as the study's keep: says; delete .* and run the study again"):
         baseline_tensors(retrained.start, copy.runs)
+
+
+def test_a_policy_added_when_weights_are_freed_is_told_so_before_it_trains(copy: StudyFolder) -> None:
+    started = copy.started()
+    baseline, _, retrained = started.runs
+    check_starts([baseline], copy)
+    with pytest.raises(
+        UserError, match=rf"1 run would start from weights of a baseline .*{baseline.name}\. Delete"
+    ):
+        check_starts([retrained], copy)
+    assert retrained.start is not None
+    fresh = retrained.model_copy(update={"start": retrained.start.model_copy(update={"optimizer": "fresh"})})
+    check_starts([fresh], copy)
+    clean_run(copy.runs / baseline.name, {Kind.LAST})
+    with pytest.raises(UserError, match="3 runs would start from weights of a baseline that were freed"):
+        check_starts([*started.runs, fresh], copy)
+    shutil.rmtree(copy.runs / baseline.name)
+    check_starts(started.runs, copy)
 
 
 def test_state_without_the_weights_that_it_belongs_to_is_a_mistake(tmp_path: Path) -> None:
