@@ -1,6 +1,6 @@
 """The command ``clr-hpc show``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from clr_hpc.cli.display.origins import Value
     from clr_hpc.config.run import RunSpec
     from clr_hpc.config.study import Study
+
+    ValuesOf = Callable[[RunSpec], list[Value]]
 
 MOST_RUNS = 5
 """All of whose values are shown."""
@@ -32,15 +34,15 @@ def show(
 
     Nothing is trained, measured or written.
     """
-    from clr_hpc.cli.display.origins import values_of_study
+    from clr_hpc.cli.display.origins import Value, unmeasured, values_of_run, values_of_study
     from clr_hpc.cli.display.terminal import plain, terminal
     from clr_hpc.cli.study import on_its_pack
-    from clr_hpc.config.base import UserError
-    from clr_hpc.config.expand import expand
+    from clr_hpc.config.base import UserError, counted
+    from clr_hpc.config.expand import expand, with_placeholders
     from clr_hpc.config.load import find_study, load_study
     from clr_hpc.config.tuned_study import CHECKSUM_OF_NO_PACK
     from clr_hpc.config.yaml_file import read_yaml
-    from clr_hpc.planning.lr_range import with_measured
+    from clr_hpc.planning.lr_range import UnsuggestedRateError, with_measured
     from clr_hpc.store import layout
 
     file = study_file / layout.STUDY if study_file.is_dir() else study_file
@@ -51,35 +53,48 @@ def show(
         checksum = manifest.checksum
     except UserError as error:
         no_pack = str(error)
-    study = with_measured(study, checksum, results)
+    no_rates = None
+    try:
+        study = with_measured(study, checksum, results)
+    except UnsuggestedRateError as error:
+        no_rates = str(error)
     values = list(values_of_study(study, read_yaml(find_study(file)), changes))
-    runs, console = expand(study, checksum), terminal(is_wide=True)
     origins = {value.key: value.origin for value in values}
+    if no_rates is not None:
+        study = with_placeholders(study)
+
+    def values_of(spec: "RunSpec") -> list[Value]:
+        found = values_of_run(spec, study, origins)
+        return list(found if no_rates is None else map(unmeasured, found))
+
+    runs, console = expand(study, checksum), terminal(is_wide=True)
     if run is not None:
-        _show_runs(console, [spec for spec in runs if run in spec.name], run, study, origins)
+        _show_runs(console, [spec for spec in runs if run in spec.name], run, values_of)
         return
     console.print(_table(values))
     console.print()
-    console.print(_kinds(runs, study, origins))
+    console.print(_kinds(runs, values_of))
     console.print()
+    if study.tune is not None:
+        trials = "its grid" if study.tune.trials is None else f"up to {counted(study.tune.trials, 'trial')}"
+        console.print(plain(f"clr-hpc tune trains {trials} besides these runs"), soft_wrap=True)
+    if no_rates is not None:
+        console.print(plain(no_rates), soft_wrap=True)
     if no_pack is None:
         _show_need(console, study, checksum, results)
     else:
         console.print(plain(f"disk and time are known once there is a pack: {no_pack}"), soft_wrap=True)
 
 
-def _show_runs(
-    console: "Console", found: "Sequence[RunSpec]", word: str, study: "Study", origins: dict[str, str]
-) -> None:
-    from clr_hpc.cli.display.origins import values_of_run
+def _show_runs(console: "Console", found: "Sequence[RunSpec]", word: str, values_of: "ValuesOf") -> None:
     from clr_hpc.cli.display.terminal import plain
     from clr_hpc.config.base import UserError, counted
 
     if not found:
-        raise UserError(f"--run {word}: no run of {study.name} has that in its name; give part of one")
+        raise UserError(f"--run {word}: no run of the study has that in its name; give part of one")
     for spec in found[:MOST_RUNS]:
         console.print(plain(spec.name, "bold"), soft_wrap=True)
-        console.print(_table(list(values_of_run(spec, study, origins))))
+        console.print(_table(values_of(spec)))
         console.print()
     if found[MOST_RUNS:]:
         more = counted(len(found) - MOST_RUNS, "run")
@@ -120,11 +135,10 @@ def _table(values: "Sequence[Value]") -> "Table":
     return table
 
 
-def _kinds(runs: "Sequence[RunSpec]", study: "Study", origins: dict[str, str]) -> "Table":
+def _kinds(runs: "Sequence[RunSpec]", values_of: "ValuesOf") -> "Table":
     """Return one row for the runs that differ in task, architecture and seed alone."""
     from rich.table import Table
 
-    from clr_hpc.cli.display.origins import values_of_run
     from clr_hpc.cli.display.terminal import plain
 
     alike: dict[tuple[str, ...], list[RunSpec]] = {}
@@ -139,15 +153,18 @@ def _kinds(runs: "Sequence[RunSpec]", study: "Study", origins: dict[str, str]) -
     table.add_column("values and where they are from", overflow="fold")
     for specs in alike.values():
         first = specs[0]
+        if first.is_fitted:
+            table.add_row(f"{len(specs):,}", first.stage, "–", "–", plain(first.task.name))
+            continue
         shown = [
             f"{value.key.rpartition('.')[2]} {_text(value.value)} ({value.origin})"
-            for value in values_of_run(first, study, origins)
+            for value in values_of(first)
             if value.key.startswith(("policy.", "training.epochs"))
             and value.key != "policy.name"
             and value.value is not None
         ]
-        policy, text = ("–", first.task.name) if first.is_fitted else (first.policy.name, ", ".join(shown))
-        table.add_row(f"{len(specs):,}", first.stage, policy, first.optimizer.name, plain(text))
+        name, text = first.policy.name, ", ".join(shown)
+        table.add_row(f"{len(specs):,}", first.stage, name, first.optimizer.name, plain(text))
     return table
 
 

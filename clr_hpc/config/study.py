@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     Field,
     PositiveFloat,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -113,8 +114,9 @@ class Study(FrozenSpec):
     """Networks, by name."""
     optimizers: tuple[Annotated[Optimizer, Also(tuple(OPTIMIZERS))], ...]
     """Names, or mappings that change some of an optimizer's settings."""
-    rates: dict[OptimizerName, Annotated[Rates, Also((AUTO,))]]
-    """Rates by optimizer, since optimizers need different ones. A policy's own rates win."""
+    rates: Annotated[dict[OptimizerName, Annotated[Rates, Also((AUTO,))]], Also((AUTO,))]
+    """Rates by optimizer, since optimizers need different ones; ``auto``: all are measured. A policy's own rates
+    win."""
     stages: Stages
     """What is trained after what, and with which policies."""
     seeds: tuple[Seed, ...] = (0,)
@@ -176,6 +178,11 @@ class Study(FrozenSpec):
     @classmethod
     def _a_bare_name_takes_all_defaults(cls, value: Any) -> Any:
         return named(value, "optimizers", OPTIMIZERS)
+
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _auto_is_for_all(cls, value: Any, info: ValidationInfo) -> Any:
+        return {one.name: AUTO for one in info.data.get("optimizers", ())} if value == AUTO else value
 
     @field_validator("rates")
     @classmethod

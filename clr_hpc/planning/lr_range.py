@@ -45,6 +45,15 @@ def folder_of_tests(results: Path, study_name: str) -> StudyFolder:
     return folder
 
 
+def _tests_seen(results: Path, study_name: str) -> StudyFolder:
+    """Return the same folder to read from, also where it isn't there and other studies' tests are."""
+    shared = results / layout.RANGE_TESTS
+    folder = StudyFolder(shared / "studies" / study_name)
+    if not folder.runs.exists():
+        folder.runs = shared / layout.RUNS
+    return folder
+
+
 @dataclass(frozen=True)
 class TestedLearner:
     """The tests of one architecture, task and optimizer over all seeds, and their result."""
@@ -153,7 +162,7 @@ def with_measured(study: Study, pack_checksum: str, results: Path) -> Study:
     wanted = auto_optimizers(study)
     if not wanted:
         return study
-    folder = folder_of_tests(results, study.name)
+    folder = _tests_seen(results, study.name)
     tests = expand(range_test_study(study, wanted), pack_checksum)
     missing = folder.unfinished(tests)
     if missing:
@@ -182,7 +191,7 @@ def record_measured(study: Study, pack_checksum: str, results: Path) -> None:
     if not study.measured:
         return
     tests = expand(range_test_study(study, auto_optimizers(study)), pack_checksum)
-    learners = list(summarize_tests(tests, folder_of_tests(results, study.name)))
+    learners = list(summarize_tests(tests, _tests_seen(results, study.name)))
     (results / study.name).mkdir(parents=True, exist_ok=True)
     write_verdicts(StudyFolder(results / study.name), learners)
 

@@ -49,6 +49,31 @@ def test_all_values_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert CliRunner().invoke(app, ["show", "quickstart", "--run", "absent"]).exit_code == 2
 
 
+def test_rates_to_be_measured_are_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = show("quickstart", "--set", "rates=auto")
+    assert row(text, "rates.adam.lr_max") == ["auto", "--set"]
+    assert "lr_max auto (not measured yet)" in text
+    assert "LR range tests for them are not done; run them with 'clr-hpc range-test'" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_fitted_to_features_has_its_methods_values_and_no_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    methods = "one_class=[{methods: [{name: nearest_neighbours, neighbours: 7}], features_of: effusion}]"
+    text = show("quickstart", "--set", methods, "--run", "neighbours.densenet121")
+    assert row(text, "method.neighbours") == ["7", "--set"]
+    assert "policy." not in text
+    assert "optimizer." not in text
+
+
+def test_trials_of_a_search_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "clr-hpc tune trains up to 16 trials besides these runs" in show("tune")
+
+
 @pytest.mark.parametrize("name", [*shipped_studies()])
 def test_every_run_of_every_study_knows_where_it_is_from(name: str) -> None:
     raw = read_yaml(shipped_studies()[name])

@@ -56,6 +56,24 @@ def test_whatever_a_run_ends_with_is_shown(write_study: Callable[..., TrialStudy
     assert f"changed {SHOWN}" in told
 
 
+def test_a_run_that_failed_before_has_not_ended(write_study: Callable[..., TrialStudy]) -> None:
+    study = write_study()
+    failed, ended = expand(load_study(study.file), "a" * 64)
+    folder = StudyFolder(study.file.parent)
+    for spec in (failed, ended):
+        (folder.runs / spec.name).mkdir(parents=True)
+        failure = {"status": "failed", "reason": "the disk was full", "traceback": "", "seconds": 1.0}
+        write_json(folder.runs / spec.name / "result.json", failure)
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)  # a pipe
+    with RunDisplay(console, folder, [failed, ended]) as events:
+        events.ended(ended, "failed")
+        events.ended(failed, "failed")
+    first, second = shown.getvalue().splitlines()
+    assert "1 of 2 runs, 1 failed" in first
+    assert "100 %, 2 of 2 runs, 2 failed" in second
+
+
 def test_tables_and_errors_have_no_markup(printed: io.StringIO) -> None:
     table = Table("[b]head")
     table.add_row("[/cell]")

@@ -8,8 +8,10 @@ from clr_hpc.config.base import FrozenSpec
 from clr_hpc.config.lr_range import AUTO
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.config.task import OneClassTask
 
 FILE, OVERRIDE, DEFAULT, MEASURED, BASELINE = "file", "--set", "default", "measured", "its baseline"
+UNMEASURED = "not measured yet"
 SECTIONS = {"control": "retrain", "fit": "baseline"}
 """Of ``stages``, from which the values of runs of a stage are, where it isn't the stage's own name."""
 _ABSENT = object()
@@ -74,6 +76,8 @@ def _leaves(key: str, value: Any, raw: Any) -> Iterator[tuple[str, Any, bool]]:
 def values_of_run(spec: RunSpec, study: Study, origins: Mapping[str, str]) -> Iterator[Value]:
     """Yield each value of a run of a study.
 
+    One that is fitted to features has no optimizer and no policy.
+
     Args:
         spec: of the run.
         study: all of whose rates are numbers or measured.
@@ -82,9 +86,12 @@ def values_of_run(spec: RunSpec, study: Study, origins: Mapping[str, str]) -> It
     tasks = "pathologies" if spec.task.kind == "binary" else "one_class"
     yield Value("task", spec.task.name, next(origin for key, origin in origins.items() if key.startswith(tasks)))
     yield Value("architecture", spec.architecture, origins["architectures"])
-    position = study.optimizers.index(spec.optimizer)
-    for name, value in _all_values(spec.optimizer).items():
-        yield Value(f"optimizer.{name}", value, origins[f"optimizers[{position}].{name}"])
+    if spec.task.kind == "one_class":
+        yield from _values_of_method(spec.task, study, origins)
+    if not spec.is_fitted:
+        position = study.optimizers.index(spec.optimizer)
+        for name, value in _all_values(spec.optimizer).items():
+            yield Value(f"optimizer.{name}", value, origins[f"optimizers[{position}].{name}"])
     yield Value("seed", spec.seed, origins["seeds"])
     yield Value("stage", spec.stage, FILE)
     if spec.start is not None:
@@ -92,10 +99,28 @@ def values_of_run(spec: RunSpec, study: Study, origins: Mapping[str, str]) -> It
         for name in ("weights", "optimizer"):
             if spec.stage != "fit":
                 yield Value(f"start.{name}", getattr(spec.start, name), origins[f"stages.retrain.{name}"])
-    for name, value in _all_values(spec.policy).items():
+    for name, value in () if spec.is_fitted else _all_values(spec.policy).items():
         yield Value(f"policy.{name}", value, _origin_in_policy(name, spec, study, origins))
     for key, value, _ in _leaves("training", _all_values(spec.training), _ABSENT):
         yield Value(key, value, _origin_in_training(key, spec, study, origins))
+
+
+def _values_of_method(task: OneClassTask, study: Study, origins: Mapping[str, str]) -> Iterator[Value]:
+    group, position = next(
+        (group, position)
+        for group, one in enumerate(study.one_class)
+        for position, candidate in enumerate(one.tasks())
+        if candidate == task
+    )
+    for key, value, _ in _leaves("method", _all_values(task.method), _ABSENT):
+        written = key.replace("method", f"one_class[{group}].methods[{position}]", 1)
+        yield Value(key, value, origins.get(written, DEFAULT))
+    yield Value("threshold_quantile", task.threshold_quantile, origins[f"one_class[{group}].threshold_quantile"])
+
+
+def unmeasured(value: Value) -> Value:
+    """Return ``auto`` in place of a measured value, where its range tests are still to be made."""
+    return Value(value.key, AUTO, UNMEASURED) if value.origin == MEASURED else value
 
 
 def _origin_in_training(key: str, spec: RunSpec, study: Study, origins: Mapping[str, str]) -> str:
@@ -111,8 +136,6 @@ def _origin_in_training(key: str, spec: RunSpec, study: Study, origins: Mapping[
 
 
 def _origin_in_policy(key: str, spec: RunSpec, study: Study, origins: Mapping[str, str]) -> str:
-    if spec.is_fitted:
-        return DEFAULT if spec.start is None else BASELINE
     if spec.stage == "control":
         retraining = study.stages.retrain
         is_own_rate = key == "lr_max" and retraining is not None and retraining.control != "as_baseline"

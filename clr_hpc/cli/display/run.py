@@ -49,6 +49,7 @@ class RunDisplay:
         self._read_at = self._logged_at = 0.0
         self._statuses: list[RunStatus] = []
         self._planned: dict[str, PlannedRun] | None = None
+        self._ended: set[str] = set()
         self.failed = 0
         """How many runs have ended without a result."""
         self.hopeless = 0
@@ -106,6 +107,7 @@ class RunDisplay:
             opening = plain("in use  ", "yellow")
             rest = gone if holder is None else f"{holder} trains it; waiting for it"
         self.failed += outcome == "failed"
+        self._ended |= {spec.name} if outcome in ("done", "failed") else set()
         line = opening + plain(f"{self._name(spec)}  {rest}")
         if not self._is_drawn and outcome in ("done", "failed"):
             self._read()
@@ -115,7 +117,12 @@ class RunDisplay:
         self._read_at = 0.0
 
     def _read(self) -> None:
-        self._statuses, self._read_at = self._study.read(), time.monotonic()
+        self._statuses, self._read_at = [*map(self._as_it_is_now, self._study.read())], time.monotonic()
+
+    def _as_it_is_now(self, status: RunStatus) -> RunStatus:
+        """Return a run that failed in an earlier command as one that waits, since this one tries it again."""
+        is_earlier = status.state == State.FAILED and status.spec.name not in self._ended
+        return RunStatus(status.spec, State.WAITING) if is_earlier else status
 
     def _forecast(self) -> Forecast:
         if self._planned is None:  # the plan is written before the first run starts
