@@ -3,8 +3,13 @@
 import logging
 import os
 import shlex
+import shutil
+import signal
 import subprocess
+from contextlib import suppress
 
+from clr_hpc.config.base import UserError
+from clr_hpc.config.study import Study
 from clr_hpc.places.base import Ended, Events, Place, Submitted, TrainingJob
 from clr_hpc.store import layout
 from clr_hpc.store.results import check_result, is_done
@@ -13,6 +18,18 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 60
 LONGEST_OUTPUT = 500
 """Characters of what a command that failed has printed."""
+
+
+def check_command(study: Study) -> None:
+    """See before training that a study's command can be found.
+
+    Raises:
+        UserError: it can't.
+    """
+    if study.notify is not None and shutil.which(shlex.split(study.notify)[0]) is None:
+        raise UserError(
+            f"notify={study.notify}: no program of that name can be run here; correct the name, or give its path"
+        )
 
 
 def train_and_notify(place: Place, job: TrainingJob, events: Events) -> Ended | Submitted:
@@ -51,19 +68,31 @@ def notify(job: TrainingJob, status: str | None) -> None:
         "CLR_HPC_RUNS_DONE": str(done),
     }
     try:
-        ended = subprocess.run(
-            shlex.split(job.study.notify),
-            env=os.environ | about,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        code, printed = _run(shlex.split(job.study.notify), os.environ | about)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         log.warning("notify: %s: %s; the study is as it was", job.study.notify, error)
         return
-    if ended.returncode:
-        printed = (ended.stderr or ended.stdout).strip()[-LONGEST_OUTPUT:]
-        log.warning("notify: %s: exit code %d: %s", job.study.notify, ended.returncode, printed)
+    if code:
+        said = printed.strip()[-LONGEST_OUTPUT:] or "it printed nothing"
+        log.warning("notify: %s: exit code %d: %s", job.study.notify, code, said)
+
+
+def _run(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Return a command's exit code and what it printed; after the timeout it ends with all it started."""
+    with subprocess.Popen(
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, printed

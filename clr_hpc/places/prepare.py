@@ -17,6 +17,7 @@ from clr_hpc.data.manifest import Manifest, read_manifest
 from clr_hpc.data.misfits import check_fit
 from clr_hpc.places.base import Place, TrainingJob
 from clr_hpc.places.disk import check_disk
+from clr_hpc.places.notify import check_command
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.planning.lr_range import folder_of_tests, with_measured
 from clr_hpc.store.pack_record import trainable
@@ -82,11 +83,12 @@ def job_of(study: Study, pack_checksum: str, folder: StudyFolder, options: Train
 
 
 def check_job(job: TrainingJob) -> None:
-    """See that the missing runs of a job find what they start from, and can be written down.
+    """See that the missing runs of a job find what they start from, and can be written down and told of.
 
     Raises:
         UserError: they can't.
     """
+    check_command(job.study)
     check_starts(job.missing, job.folder)
     check_disk(job)
 

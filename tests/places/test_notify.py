@@ -2,17 +2,20 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from trial_study import is_alive
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import StudyError, load_study
 from clr_hpc.places import notify as notification
 from clr_hpc.places.base import Ended, Events, Place, Submitted, TrainingJob
-from clr_hpc.places.notify import train_and_notify
+from clr_hpc.places.notify import check_command, train_and_notify
 from clr_hpc.places.options import TrainingOptions
 from clr_hpc.store.study_folder import StudyFolder
 
@@ -86,6 +89,7 @@ def test_the_command_is_told_how_it_ended(
     [
         ("/absent/program", "No such file"),
         (f"{sys.executable} -c 'raise SystemExit(\"my own words\")'", "exit code 1: my own words"),
+        (f"{sys.executable} -c 'raise SystemExit(3)'", "exit code 3: it printed nothing"),
         ("sleep 60", "timed out"),
         (f"{sys.executable} -c 'print(\"$HOME | cat\")'", ""),
     ],
@@ -97,6 +101,29 @@ def test_a_command_that_fails_stops_nothing(
     train(lambda: Ended(is_complete=True), job(tmp_path, command))
     assert warning in caplog.text
     assert bool(caplog.text) == bool(warning)
+
+
+def test_what_a_command_has_started_ends_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notification, "TIMEOUT_SECONDS", 5)
+    script = tmp_path / "script.sh"
+    script.write_text(f"sleep 600 & echo $! > {tmp_path}/child; wait\n")
+    train(lambda: Ended(is_complete=True), job(tmp_path, f"sh {script}"))
+    assert "timed out" in caplog.text
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(child)
+
+
+def test_a_command_that_is_not_there_is_a_mistake_before_training() -> None:
+    quickstart = load_study(Path("quickstart"))
+    check_command(quickstart)
+    check_command(quickstart.model_copy(update={"notify": f"{sys.executable} absent.py"}))
+    with pytest.raises(UserError, match=r"notify=mial me: no program of that name .* correct the name"):
+        check_command(quickstart.model_copy(update={"notify": "mial me"}))
 
 
 def test_what_is_no_command_is_a_mistake() -> None:

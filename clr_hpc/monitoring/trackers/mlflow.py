@@ -27,6 +27,8 @@ REPORT, DIGEST = "report", "clr_hpc.report"
 """The key of the report's run, and the tag that says which report it has."""
 OF_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Has MLflow open an experiment with its runs, and not with traces of language models."""
+FOLDER = ("file:", "/", "./")
+"""How an address begins that is a folder."""
 MOST_METRICS, MOST_RUNS = 900, 1000
 """In one request; the server takes 1,000."""
 STATUS = {
@@ -55,13 +57,26 @@ class MLflow(Tracker):
         self._study = self._study_id = ""
 
     def check(self) -> None:
-        """See that package and server are named."""
+        """See that package and server are named, and that MLflow writes into it where it is a folder."""
         super().check()
-        if not os.environ.get(URI):
+        uri = os.environ.get(URI)
+        if not uri:
             raise UserError(
                 f"tracker mlflow: {URI} is not set, so the server isn't known; set it: export "
                 f"{URI}=http://127.0.0.1:5000"
             )
+        if uri.startswith(FOLDER):
+            from mlflow import MlflowClient
+            from mlflow.exceptions import MlflowException
+
+            try:  # later releases refuse folders, which costs no network to find out
+                MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+            except MlflowException as error:
+                rule = str(error).partition(". ")[0]
+                raise UserError(
+                    f"tracker mlflow: {URI}={uri}: {rule}; name a server or a database, such as "
+                    f"sqlite:///{Path.cwd()}/mlflow.db"
+                ) from error
 
     def open(self, study: str, study_id: str, folder: Path) -> dict[str, Mark]:  # noqa: ARG002
         """Find or make the experiment of the study's name, and the runs of this folder in it."""

@@ -15,6 +15,8 @@ from trial_study import TrialStudy, on_one_core, wait_until
 from typer.testing import CliRunner
 
 from clr_hpc.cli.app import app
+from clr_hpc.config.base import UserError
+from clr_hpc.monitoring.trackers.base import find_tracker
 from clr_hpc.store.metrics import read_metrics
 
 pytest.importorskip("mlflow", reason="it is the extra mlflow")
@@ -164,3 +166,12 @@ def test_a_server_that_dies_stops_no_training(write_study: Callable[..., TrialSt
         (run,) = (run for run in runs.values() if run.data.params["run"] == folder.name)
         steps = [(one["samples"], one["loss"]) for one in read_metrics(folder) if one["kind"] == "step"]
         assert mlflow.history(run, "training/loss") == steps
+
+
+def test_a_folder_that_mlflow_refuses_is_a_mistake_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlruns")
+    with pytest.raises(UserError, match=r"mlruns: The filesystem .*; name a server or a database, such as sqlite"):
+        find_tracker("mlflow").check()
