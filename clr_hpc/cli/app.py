@@ -203,7 +203,7 @@ for panel, commands in _COMMANDS.items():
 def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overrides = None) -> None:
     """Write a study's report from the runs that have ended so far."""
     from clr_hpc.cli.display.log_file import open_log
-    from clr_hpc.cli.display.terminal import complain
+    from clr_hpc.cli.display.terminal import complain, say
     from clr_hpc.reporting.report import write_report
     from clr_hpc.store.results import check_result, is_done
 
@@ -217,5 +217,5 @@ def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overr
     if done < len(runs):
         complain(f"note: {len(runs) - done:,} of {len(runs):,} runs are not done, and not in the report", "yellow")
     if done:
-        typer.echo(f"score images with its models: {command('predict', folder.path)} IMAGES")
-    typer.echo(f"report: {page}")  # the last line, which people look for
+        say(f"score images with its models: {command('predict', folder.path)} IMAGES")
+    say(f"report: {page}")  # the last line, which people look for

@@ -32,7 +32,7 @@ def clean(
     import shlex
 
     from clr_hpc.cli.display.log_file import open_log
-    from clr_hpc.cli.display.terminal import complain, plain, terminal
+    from clr_hpc.cli.display.terminal import complain, say, terminal
     from clr_hpc.config.base import counted
     from clr_hpc.config.load import load_study
     from clr_hpc.training.upkeep.freeable import find_freeable
@@ -42,13 +42,11 @@ def clean(
     if snapshots:
         keep = keep.model_copy(update={"snapshots": False})
     found = find_freeable(folder, keep)
-    console = terminal(is_wide=True)
-
-    def say(line: str) -> None:
-        console.print(plain(line), soft_wrap=True)
+    if yes:
+        open_log(folder.path, "clean")
 
     if found.runs:
-        console.print(_table(found))
+        terminal(is_wide=True).print(_table(found))
     else:
         say("nothing can be freed")
     if found.needed:
@@ -60,7 +58,6 @@ def clean(
     if not yes:
         say(f"free it: {shlex.join(['clr-hpc', *sys.argv[1:], '--yes'])}")
         return
-    open_log(folder.path, "clean")
     failed = _free(found)
     for line in failed:
         complain(line)

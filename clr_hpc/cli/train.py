@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @on_a_place(TrainingOptions)
 def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     """Train the remaining runs of a study, on this machine or a Ray cluster, or submit them to a SLURM cluster."""
-    from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.cli.display.terminal import say, terminal
     from clr_hpc.config.base import counted
     from clr_hpc.config.expand import runs_of_one_seed
     from clr_hpc.config.load import load_study
@@ -43,7 +43,7 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
     check_trackers(study.track)
     change = None if options.replace else folder.check(study, manifest.checksum)
     if change is not None:
-        _say(console, f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
+        say(f"{counted(change.new, 'run')} more than {folder.path} has: {change}")
     checksum = _checked_pack(console, study, place)
 
     def train_tests(tests: "TrainingJob") -> bool:
@@ -52,15 +52,15 @@ def run(study_file: Path, options: TrainingOptions, place: "Place") -> None:
             raise typer.Exit(1)
         return failed is not None
 
-    numbered = with_auto_rates(study, checksum, place, options, train_tests, lambda line: _say(console, line))
+    numbered = with_auto_rates(study, checksum, place, options, train_tests, say)
     if numbered is None:
         return
     job = job_of(numbered, checksum, folder, options)
     if (line := make_way(job)) is not None:
-        _say(console, line)
+        say(line)
     failed = _train(console, job, place)
     if failed is not None:
-        _say(console, f"report: {command('report', folder.path)}")
+        say(f"report: {command('report', folder.path)}")
     if failed:
         raise typer.Exit(1)
 
@@ -72,7 +72,7 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
     What was measured before, for this study or another, is not measured again. Exits with 1 if a range can't be
     determined.
     """
-    from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.cli.display.terminal import say, terminal
     from clr_hpc.config.base import UserError
     from clr_hpc.config.expand import range_test_study, runs_of_one_seed
     from clr_hpc.config.load import load_study
@@ -96,10 +96,10 @@ def range_test(study_file: Path, options: TrainingOptions, place: "Place") -> No
         failed = _train(console, job, place)
     if failed is None:
         if not options.dry_run:
-            _say(console, "when they have ended, the same command shows the ranges")
+            say("when they have ended, the same command shows the ranges")
         return
     learners = list(summarize_tests(job.runs, job.folder))
-    _show_ranges(console, job, learners)
+    _show_ranges(job, learners)
     if failed or any(one.measured is None for one in learners):
         raise typer.Exit(1)
 
@@ -118,7 +118,7 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
     from clr_hpc.cli.display.log_file import open_log
     from clr_hpc.cli.display.profile import show_profiles
     from clr_hpc.cli.display.run import RunDisplay
-    from clr_hpc.cli.display.terminal import complain
+    from clr_hpc.cli.display.terminal import complain, say
     from clr_hpc.config.base import counted
     from clr_hpc.places.base import Submitted
     from clr_hpc.places.notify import train_and_notify
@@ -138,15 +138,15 @@ def _train(console: "Console", job: "TrainingJob", place: "Place") -> int | None
         with mirrored(job.folder, _trackers_of(job) if place.waits else ()):
             ended = train_and_notify(place, job, display)
     if isinstance(ended, Submitted):
-        _say(console, f"watch: {command('status', job.folder.path)}")
+        say(f"watch: {command('status', job.folder.path)}")
         if _trackers_of(job):
-            _say(console, f"mirror while it trains, or afterwards: {command('track', job.folder.path)} --watch")
+            say(f"mirror while it trains, or afterwards: {command('track', job.folder.path)} --watch")
         return None
     if job.options.profile:
         show_profiles(console, [job.folder.runs / spec.name for spec in missing])
     again = shlex.join(["clr-hpc", *sys.argv[1:]])
     if not ended.is_complete:
-        _say(console, f"stopped; every run under way is saved. Resume with the same command: {again}")
+        say(f"stopped; every run under way is saved. Resume with the same command: {again}")
         raise typer.Exit(exit_code_of_stop())
     if display.failed:
         count = f"{display.failed} of {counted(len(job.runs), 'run')} failed"
@@ -169,9 +169,9 @@ def next_step(failed: int, hopeless: int, again: str) -> str:
     return f"{others} again with the same command: {again}"
 
 
-def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedLearner]") -> None:
+def _show_ranges(job: "TrainingJob", learners: "list[TestedLearner]") -> None:
     from clr_hpc.cli.display.lr_range import pasteable, reasons, render
-    from clr_hpc.cli.display.terminal import terminal
+    from clr_hpc.cli.display.terminal import say, terminal
     from clr_hpc.planning.lr_range import write_verdicts
     from clr_hpc.reporting.page.lr_range import write_page
 
@@ -180,12 +180,6 @@ def _show_ranges(console: "Console", job: "TrainingJob", learners: "list[TestedL
     page = write_page(folder)
     terminal(is_wide=True).print(render(learners))
     for line in (*reasons(learners), *pasteable(learners)):
-        _say(console, line)
-    _say(console, f"curves of {job.study.name}: {page}")
-    _say(console, f"in TensorBoard: {command('tensorboard', folder)}")
-
-
-def _say(console: "Console", line: str) -> None:
-    from clr_hpc.cli.display.terminal import plain
-
-    console.print(plain(line), soft_wrap=True)
+        say(line)
+    say(f"curves of {job.study.name}: {page}")
+    say(f"in TensorBoard: {command('tensorboard', folder)}")

@@ -259,11 +259,15 @@ def test_the_command_shows_then_frees(copy: StudyFolder) -> None:
     assert "free it: " in shown
     assert size_of(copy.path) == before
     assert "freed " in invoke("clean", str(copy.path), "--yes")
+    (log,) = (copy.path / layout.LOGS).glob("*-clean-*.log")
+    assert "can be freed" in log.read_text(), "what was shown is in the log"
     assert size_of(copy.path) < before * 0.7
     assert not temporary.exists()
     assert optimizer_bytes(next((copy.runs / specs(copy)[0].name / layout.CHECKPOINTS).glob("*.safetensors"))) == 0
     assert "nothing can be freed" in invoke("clean", str(copy.path), "--yes")
     assert "report: " in invoke("report", str(copy.path))
+    (log,) = (copy.path / layout.LOGS).glob("*-report-*.log")
+    assert "report: " in log.read_text()
 
 
 def invoke(*words: str) -> str:

@@ -46,6 +46,11 @@ def plain(text: str, style: str = "") -> Text:
     return Text(text.translate(_visible()), style)
 
 
+def say(text: str) -> None:
+    """Print a line to stdout, as long as it is."""
+    terminal().print(plain(text), soft_wrap=True)
+
+
 def complain(text: str, style: str = "red") -> None:
     """Print a line to stderr, as long as it is."""
     terminal(stderr=True).print(plain(text, style), soft_wrap=True)

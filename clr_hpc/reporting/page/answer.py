@@ -124,9 +124,12 @@ def _against_floors(name: str, row: FloorRow, count: int) -> str:
     of = "" if count == 1 else f", the best of {count} settings on validation"
     known = {key: words for key, words in _FLOORS.items() if key in row.floors}
     floors = [f"{wording.number(row.floors[key].value)} from {words}" for key, words in known.items()]
-    unbeaten = [words for key, words in known.items() if row.differences[key].low <= 0]
+    apart = {words: row.differences[key] for key, words in known.items()}
+    unbeaten = [words for words, interval in apart.items() if interval is not None and interval.low <= 0]
     verdict = "It lies above both."
-    if unbeaten:
+    if None in apart.values():
+        verdict = "Patients are too few to say whether that is more."
+    elif unbeaten:
         verdict = f"It is not above {wording.listed(unbeaten)}: it may have seen exposure and not disease."
     return (
         f"{name}: {method} with {row.setting.architecture}{of}, has a test AUROC of "

@@ -10,7 +10,16 @@ from scipy import stats
 
 from clr_hpc.config.pathologies import PATHOLOGIES, title
 from clr_hpc.reporting.read.predictions import SplitScores, TestImages
-from clr_hpc.reporting.stats.bootstrap import LEVEL, RESAMPLES, Draws, Interval, Sampled, patient_draws
+from clr_hpc.reporting.stats.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    SMALLEST_DEFINED_SHARE,
+    Draws,
+    Interval,
+    Sampled,
+    defined_share,
+    patient_draws,
+)
 from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, Setting, validation_auroc
 from clr_hpc.reporting.stats.subgroups import has_enough, sampled_auroc
 
@@ -28,15 +37,15 @@ class FloorRow:
     anomalous: int
     auroc: Sampled
     floors: dict[str, Sampled]
-    differences: dict[str, Interval]
-    """Of the AUROC from each floor's, over patients."""
+    differences: dict[str, Interval | None]
+    """Of the AUROC from each floor's, over patients; None where they are too few for an interval."""
     validation_auroc: float
     """Mean over the seeds, on all validation images."""
 
     @property
     def is_above(self) -> bool:
         """Whether the AUROC lies above every floor, each difference of zero excluded."""
-        return all(interval.low > 0 for interval in self.differences.values())
+        return all(interval is not None and interval.low > 0 for interval in self.differences.values())
 
 
 def floor_rows(
@@ -71,11 +80,16 @@ def chosen_rows(rows: Iterable[FloorRow]) -> dict[str, tuple[FloorRow, int]]:
     }
 
 
-def difference(one: Sampled, other: Sampled) -> Interval:
-    """Return the interval of a difference of two AUROCs on the same draws of patients."""
+def difference(one: Sampled, other: Sampled) -> Interval | None:
+    """Return the interval of a difference of two AUROCs on the same draws of patients.
+
+    None where an AUROC of them would have none, since too few draws define it or a class has one patient.
+    """
     drawn = one.draws - other.draws
     degrees = min(one.degrees, other.degrees)
-    half = stats.t.ppf((1 + LEVEL) / 2, max(degrees, 1)) * float(np.nanstd(drawn, ddof=1))
+    if defined_share(drawn) < SMALLEST_DEFINED_SHARE or degrees < 1:
+        return None
+    half = stats.t.ppf((1 + LEVEL) / 2, degrees) * float(np.nanstd(drawn, ddof=1))
     value = one.value - other.value
     return Interval(max(-1.0, value - half), min(1.0, value + half))
 

@@ -47,7 +47,11 @@ def floors_csv(rows: Iterable[FloorRow]) -> str:
             "auroc": row.auroc.value,
             **bounds("auroc", row.auroc.interval),
             **{f"{floor}_auroc": sampled.value for floor, sampled in row.floors.items()},
-            **{f"above_{floor}_by_at_least": interval.low for floor, interval in row.differences.items()},
+            **{
+                f"above_{floor}_by_at_least": interval.low
+                for floor, interval in row.differences.items()
+                if interval is not None
+            },
         }
         for row in rows
     )
@@ -60,6 +64,7 @@ def _is_above(row: FloorRow) -> Cell:
 def _floor_cell(floor: str) -> Callable[[FloorRow], Cell]:
     def cell(row: FloorRow) -> Cell:
         found, apart = row.floors[floor], row.differences[floor]
-        return Cell(number(found.value), found.value, f"Difference: 95 % CI {wording.between(apart, signed)}")
+        hint = "too few patients" if apart is None else f"95 % CI {wording.between(apart, signed)}"
+        return Cell(number(found.value), found.value, f"Difference: {hint}")
 
     return cell

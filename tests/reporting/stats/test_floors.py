@@ -1,5 +1,6 @@
 """One-class models next to what exposure alone comes to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from reporting.conftest import StudyMaker
 from clr_hpc.reporting.page.answer import floor_lines
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate
-from clr_hpc.reporting.stats.floors import FloorRow
+from clr_hpc.reporting.stats.floors import FloorRow, difference
 from clr_hpc.reporting.tables.floors import floor_table, floors_csv
 
 
@@ -63,6 +64,20 @@ def test_a_method_that_does_not_is_said_to_have_seen_exposure(study: Path) -> No
     assert line.endswith("It is not above the mean gray: it may have seen exposure and not disease.")
     assert {cells[-1].text for cells in floor_table(evaluation.floors).rows} == {"no"}
     assert floors_csv(evaluation.floors).startswith("task,architecture,arm,images_of,images,anomalous,auroc")
+
+
+def test_of_too_few_patients_nothing_is_said(study: Path) -> None:
+    evaluation = with_floors(study, of_label=0)
+    whole = row_of(evaluation, "all")
+    assert difference(replace(whole.auroc, degrees=0), whole.auroc) is None
+    half_defined = replace(whole.auroc, draws=np.where(np.arange(len(whole.auroc.draws)) % 2, np.nan, 0.5))
+    assert difference(whole.auroc, half_defined) is None
+    unknown = replace(whole, differences=dict.fromkeys(whole.differences))
+    assert not unknown.is_above
+    (line,) = floor_lines([unknown])
+    assert line.endswith("Patients are too few to say whether that is more.")
+    assert "too few patients" in str(floor_table([unknown]).rows)
+    assert "by_at_least" not in floors_csv([unknown])
 
 
 def test_studies_from_before_have_no_floors(study: Path) -> None:
