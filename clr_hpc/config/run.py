@@ -234,6 +234,11 @@ class RunSpec(FrozenSpec):
         return self.task.kind == "one_class" and self.task.method.is_fitted
 
     @property
+    def weights_key(self) -> str:
+        """The key of a study file that names the initial weights."""
+        return "features.weights" if self.stage == "fit" and self.start is None else "training.initialisation.file"
+
+    @property
     def network(self) -> str:
         """Name of the network that is trained: the architecture, unless the task's method has its own."""
         if self.task.kind == "one_class" and self.task.method.has_own_network:

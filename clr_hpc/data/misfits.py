@@ -119,6 +119,6 @@ def _weights_missing(spec: RunSpec) -> Iterator[str]:
         try:
             check_readable(Path(initialisation.file).expanduser())
         except FileError as error:
-            yield f"initialisation.file={initialisation.file}: {error}"
+            yield f"{spec.weights_key}={initialisation.file}: {error}"
     elif initialisation.weights == "imagenet" and network(spec.architecture).imagenet is None:
         yield no_weights(spec.architecture)

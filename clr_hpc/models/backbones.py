@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.network import network, no_weights
 from clr_hpc.config.run import Initialisation
 
 
-class InitialisationError(Exception):
+class InitialisationError(UserError):
     """The initial weights can't be loaded; the message gives the remedy."""
 
 
@@ -108,7 +109,8 @@ def _imagenet_state(architecture: str, file: str | None) -> dict[str, Tensor]:
         try:
             state = torch.load(Path(file).expanduser(), map_location="cpu", weights_only=True)
         except Exception as error:
-            raise InitialisationError(f"initialisation.file={file}: not a readable state dict: {error}") from error
+            said = str(error).strip().partition("\n")[0]
+            raise InitialisationError(f"{file}: not a readable state dict: {said}") from error
         return state  # type: ignore[no-any-return]
     weights = network(architecture).imagenet
     if weights is None:
@@ -118,7 +120,8 @@ def _imagenet_state(architecture: str, file: str | None) -> dict[str, Tensor]:
     except Exception as error:
         raise InitialisationError(
             f"the ImageNet weights of {architecture} could not be downloaded ({type(error).__name__}: {error}); "
-            "on a machine without a network give a local state dict as training.initialisation.file"
+            "on a machine without a network give a local state dict: training.initialisation.file, or "
+            "features.weights"
         ) from error
 
 

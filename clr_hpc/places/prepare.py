@@ -1,6 +1,7 @@
 """From a study to a job that a place trains: read on its pack, checked, its rates found.
 
-The command line and ``clr_hpc.run`` both go this way. It imports no torch but to try networks of timm.
+The command line and ``clr_hpc.run`` both go this way. It imports torch only to try networks, weights
+and features that are not known to fit.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,9 +11,10 @@ from pathlib import Path
 from clr_hpc.config.base import UserError, counted
 from clr_hpc.config.expand import auto_optimizers, expand, range_test_study
 from clr_hpc.config.given_file import check_writable
-from clr_hpc.config.network import network
+from clr_hpc.config.network import NETWORKS, network
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
+from clr_hpc.config.task import OneClassTask
 from clr_hpc.data.manifest import Manifest, read_manifest
 from clr_hpc.data.misfits import check_fit
 from clr_hpc.places.base import Place, TrainingJob
@@ -55,6 +57,7 @@ def check_beforehand(manifest: Manifest, runs: Iterable[RunSpec], results: Path)
     runs = tuple(runs)
     check_fit(runs, manifest)
     _try_networks(runs)
+    _try_weights_and_features(runs)
     check_writable(results)
 
 
@@ -80,6 +83,37 @@ def _try_networks(runs: Iterable[RunSpec]) -> None:
 def job_of(study: Study, pack_checksum: str, folder: StudyFolder, options: TrainingOptions) -> TrainingJob:
     """Return the job of a study all of whose rates are numbers."""
     return TrainingJob(study, pack_checksum, folder, expand(study, pack_checksum), options)
+
+
+def _try_weights_and_features(runs: Iterable[RunSpec]) -> None:
+    """See that given weights are those of their networks, and that methods find the features that they name.
+
+    The built-in networks with random weights and a method's own defaults need no try.
+    """
+    tried: set[tuple[object, ...]] = set()
+    for spec in runs:
+        method = spec.task.method if isinstance(spec.task, OneClassTask) else None
+        is_plain = method is None or not method.model_dump(exclude_defaults=True, exclude={"name"})
+        is_known = spec.architecture in NETWORKS or not spec.is_fitted  # others have been tried
+        initialisation, kind = (
+            spec.training.initialisation,
+            (spec.architecture, spec.training.initialisation, method),
+        )
+        if (initialisation.weights == "random" and is_plain and is_known) or kind in tried:
+            continue
+        tried.add(kind)
+        from clr_hpc.models.backbones import InitialisationError, build_backbone  # torch takes seconds
+        from clr_hpc.models.one_class.build import build_one_class
+
+        try:
+            if isinstance(spec.task, OneClassTask):
+                build_one_class(spec.task, spec.architecture, initialisation, spec.seed)
+            else:
+                build_backbone(spec.architecture, 1, initialisation, spec.seed)
+        except InitialisationError as error:
+            raise UserError(f"{spec.weights_key}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{spec.task.name} with {spec.architecture}: {error}") from error
 
 
 def check_job(job: TrainingJob) -> None:

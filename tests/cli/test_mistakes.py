@@ -41,6 +41,8 @@ def mistake(typed: str, *told: str, **more: Any) -> Mistake:
 RUN = "run study.yaml"
 PACK = "pack table --images images --labels labels.csv --image-column image --image-is-patient --output new"
 NO_PATIENT = PACK.replace("--image-is-patient ", "")
+BASELINE = "--set 'stages={baseline: {policies: [exponential]}}'"
+FEATURES, OF = "features: {network: mobilenet_v1", "features_of: cardiomegaly"
 SITE = "run study.yaml --on slurm --site"
 SINFO = "echo 'batch*|8|64000|(null)'; echo 'batch*|16|64000|gpu:a100:4(S:0-1)'; echo 'big|64|9|(null)'"
 SLURM = {"commands": {"sbatch": "exit 1", "sinfo": SINFO}}
@@ -119,7 +121,32 @@ MISTAKES = {
     ),
     "weights missing": mistake(
         f"{RUN} --set 'training.initialisation={{weights: imagenet, file: weights.pt}}'",
-        *("initialisation.file=weights.pt", "there is no such file", "check the path"),
+        *("training.initialisation.file=weights.pt", "there is no such file", "check the path"),
+    ),
+    "weights that are none": mistake(
+        f"{RUN} --set 'training.initialisation={{weights: imagenet, file: study.yaml}}'",
+        *("training.initialisation.file: study.yaml: not a readable state dict",),
+    ),
+    "features without their weights": mistake(
+        f"{RUN} --set 'one_class=[{{methods: [padim], {FEATURES}, weights: w.pt}}}}]'",
+        *("features.weights=w.pt", "there is no such file", "check the path"),
+    ),
+    "features of weights that are none": mistake(
+        f"{RUN} --set 'one_class=[{{methods: [padim], {FEATURES}, weights: study.yaml}}}}]'",
+        *("features.weights: study.yaml: not a readable state dict",),
+    ),
+    "features at a stride that the network lacks": mistake(
+        f"{RUN} {BASELINE} --set architectures=[timm/test_convnext] "
+        f"--set 'one_class=[{{methods: [{{name: padim, strides: [2, 4]}}], {OF}}}]'",
+        *(
+            "no_finding-padim with timm/test_convnext",
+            "no feature map of stride 2",
+            "set strides to some of these",
+        ),
+    ),
+    "misspelt detector of PyOD": mistake(
+        f"{RUN} {BASELINE} --set 'one_class=[{{methods: [pyod/ECODD], {OF}}}]'",
+        *("unknown detector of PyOD: 'ECODD'", "did you mean 'ECOD'?"),
     ),
     # overrides
     "override misspelt": mistake(f"{RUN} --set epoch=2", "--set epoch=2", "unknown key", "did you mean 'epochs'?"),

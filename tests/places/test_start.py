@@ -11,6 +11,7 @@ from trial_study import TrialStudy
 
 import clr_hpc
 from clr_hpc.config.base import UserError
+from clr_hpc.places import prepare
 
 
 def test_a_study_is_trained_reported_and_used_from_python(
@@ -41,8 +42,9 @@ def test_a_script_that_starts_itself_again_is_told_how_to_begin(
 
 
 def test_runs_that_fail_are_counted_with_the_reason_of_the_first(
-    write_study: Callable[..., TrialStudy], tmp_path: Path
+    write_study: Callable[..., TrialStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(prepare, "_try_weights_and_features", lambda _: None)
     (tmp_path / "weights.pth").write_bytes(b"not a state dict")
     training = {
         "epochs": 1,

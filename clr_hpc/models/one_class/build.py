@@ -6,6 +6,7 @@ from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.autoencoder import AutoencoderModel
 from clr_hpc.models.one_class.base import OneClassModel
 from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
+from clr_hpc.models.one_class.detectors import check_method
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
 from clr_hpc.models.one_class.padim import PadimModel
 from clr_hpc.models.one_class.patchcore import PatchcoreModel
@@ -25,6 +26,7 @@ def build_one_class(
     Raises:
         InitialisationError: ImageNet weights can't be loaded.
         NoFeatureMapError: the network has no feature map of a stride that the method asks for.
+        UserError: a package lacks the detector that the method names.
     """
     match task.method:
         case DeepSvdd() as method:
@@ -43,4 +45,5 @@ def build_one_class(
                 case Patchcore():
                     return PatchcoreModel(backbone, method, seed, is_trained)
                 case _:
+                    check_method(method)
                     return EmbeddingDetector(backbone, method, seed, is_trained)

@@ -26,6 +26,17 @@ LARGEST_KERNEL_FIT = 10_000
 """Images that a one-class SVM is fitted to, at most: its cost grows with their square."""
 
 
+def check_method(method: EmbeddingMethod) -> None:
+    """See that a method's detector is there and takes its arguments.
+
+    Raises:
+        MissingExtraError: PyOD is not installed.
+        UserError: it has no such detector, or that takes no such argument.
+    """
+    if isinstance(method, PyodDetector):
+        _of_pyod(method, 0)
+
+
 def fit(method: EmbeddingMethod, features: Floats, images: int, seed: int) -> Any:
     """Fit to features ``(N, D)``: each to variance 1, then their principal components, again to variance 1.
 
