@@ -126,15 +126,7 @@ def _chosen(trained: "TrainedStudy", findings: "Sequence[str] | None", boxes: "B
 
     chosen = []
     for each in map(trained.best, findings or trained.findings):
-        reason = ""
-        if not each.has_maps:
-            reason = "Grad-CAM explains the logit of a classifier, and this is a one-class model"
-        elif boxes and not each.is_binary:
-            reason = "boxes are of findings, and a one-class model names none"
-        elif boxes and each.finding not in boxes.by_finding:
-            reason = (
-                f"{boxes.pack.folder} has no boxes of it; it has those of {', '.join(sorted(boxes.by_finding))}"
-            )
+        reason = _why_not(each, boxes)
         if reason and findings:
             raise UserError(f"--finding {each.finding}: {reason}; name another finding")
         if reason:
@@ -147,6 +139,18 @@ def _chosen(trained: "TrainedStudy", findings: "Sequence[str] | None", boxes: "B
             "train a classifier of a finding"
         )
     return chosen
+
+
+def _why_not(ensemble: "Ensemble", boxes: "Boxes | None") -> str | None:
+    from clr_hpc.inference.explain import why_no_maps
+
+    if reason := why_no_maps(ensemble):
+        return reason
+    if boxes and not ensemble.is_binary:
+        return "boxes are of findings, and a one-class model names none"
+    if boxes and ensemble.finding not in boxes.by_finding:
+        return f"{boxes.pack.folder} has no boxes of it; it has those of {', '.join(sorted(boxes.by_finding))}"
+    return None
 
 
 def _noting(images: "Iterable[Images]", rejected: list[tuple[str, str]]) -> "Iterator[Images]":

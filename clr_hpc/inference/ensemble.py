@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError
-from clr_hpc.config.task import MapMethod
 from clr_hpc.inference.calibration import Calibration
 from clr_hpc.inference.model import TrainedModel
 
@@ -58,12 +57,6 @@ class Ensemble:
     def is_binary(self) -> bool:
         """Whether their scores are probabilities."""
         return self.models[0].is_binary
-
-    @property
-    def has_maps(self) -> bool:
-        """Whether a heat map shows what they see: of classifiers, and of one-class models that look at patches."""
-        task = self.models[0].spec.task
-        return task.kind == "binary" or isinstance(task.method, MapMethod)
 
     @property
     def validation_auroc(self) -> float:

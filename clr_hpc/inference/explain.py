@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import title
+from clr_hpc.config.task import MapMethod
 from clr_hpc.inference.anomaly_maps import anomaly_maps, patch_detectors
 from clr_hpc.inference.ensemble import Ensemble
-from clr_hpc.inference.gradcam import enlarge, heat_maps, trained_networks
+from clr_hpc.inference.gradcam import enlarge, heat_maps, refusal, trained_networks
 from clr_hpc.inference.images import Images
 from clr_hpc.inference.localisation import Box
 from clr_hpc.inference.overlay import save_overlay
@@ -38,6 +39,18 @@ class HeatMaps:
     def heat(self) -> NDArray[np.float32]:
         """The maps ``(N, S, S)`` in pixels of the images."""
         return enlarge(self.maps, self.pixels.shape[1])
+
+
+def why_no_maps(ensemble: Ensemble) -> str | None:
+    """Return why no heat map shows what models see; None where one does."""
+    spec = ensemble.models[0].spec
+    if spec.task.kind == "binary":
+        return refusal(spec.architecture, spec.training.image_size)
+    if isinstance(spec.task.method, MapMethod):
+        return None
+    return (
+        f"{spec.task.method.title} scores an image as a whole; of one-class models, PaDiM and PatchCore have maps"
+    )
 
 
 def explain(

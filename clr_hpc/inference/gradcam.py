@@ -5,6 +5,7 @@ finding. Each map is divided by its maximum before the mean over seeds and snaps
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from clr_hpc.config.run import Initialisation, RunSpec
 from clr_hpc.data.augment import prepare
 from clr_hpc.inference.ensemble import Ensemble
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.feature_map import last_feature_map
+from clr_hpc.models.feature_map import NoFeatureMapError, last_feature_map
 from clr_hpc.models.task_model import BinaryClassifier
 from clr_hpc.training.trainer import EVALUATION_BATCH
 
@@ -63,6 +64,18 @@ def random_networks(ensemble: Ensemble, draw: int) -> list[BinaryClassifier]:
     architecture = ensemble.models[0].spec.architecture
     seeds = [1_000_000 * (draw + 1) + number for number in range(count)]  # no study's seeds
     return [BinaryClassifier(build_backbone(architecture, 1, Initialisation(), seed)).eval() for seed in seeds]
+
+
+@cache
+def refusal(architecture: str, image_size: int) -> str | None:
+    """Return why a network has no heat map of images of ``image_size`` pixels a side; None where it has one."""
+    try:
+        with last_feature_map(
+            build_backbone(architecture, 1, Initialisation(), 0).eval(), architecture, image_size
+        ):
+            return None
+    except NoFeatureMapError as error:
+        return str(error)
 
 
 def heat_maps(

@@ -22,6 +22,7 @@ from clr_hpc.data.pack import Pack
 from clr_hpc.data.source import Box, SourceTable
 from clr_hpc.data.sources.phantom.source import PhantomSource
 from clr_hpc.data.splits import SeededSplit
+from clr_hpc.inference import explain as explaining
 from clr_hpc.inference.gradcam import enlarge, heat_maps, random_networks, trained_networks
 from clr_hpc.inference.localisation import localise, mask_of
 from clr_hpc.store.explanations import read_explanations
@@ -83,7 +84,7 @@ def test_images_get_pictures_and_arrays(results: Path, pack: Pack, tmp_path: Pat
     (films / "broken.png").write_bytes(b"no image")
     told = explain(results, films, "--output", output)
     assert told.exit_code == 1, told.output
-    assert "left out: no_finding-nearest_neighbours: Grad-CAM explains the logit of a classifier" in told.output
+    assert "left out: no_finding-nearest_neighbours: Nearest neighbours scores an image as a whole" in told.output
     assert f"not explained: {films / 'broken.png'}: not an image" in told.output
     written = pd.read_csv(output / "heatmaps.csv")
     table = written[written["finding"] == "cardiomegaly"]
@@ -101,6 +102,19 @@ def test_images_get_pictures_and_arrays(results: Path, pack: Pack, tmp_path: Pat
         ["heatmaps.csv", *written["array"], *written["overlay"]]
     ), "nothing temporary is left"
     assert not (results / "explanations.json").exists()
+
+
+def test_a_classifier_of_a_single_place_leaves_the_others_their_maps(
+    results: Path, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explaining, "refusal", lambda *_: "its last feature map is a single place")
+    told = explain(results, "--pack", pack.folder, "--split", "test", "--output", tmp_path / "maps")
+    assert told.exit_code == 0, told.output
+    assert "left out: cardiomegaly: its last feature map is a single place" in told.output
+    written = pd.read_csv(tmp_path / "maps" / "heatmaps.csv")
+    assert set(written["finding"]) == {"no_finding-padim"}
+    asked = explain(results, "--pack", pack.folder, "--finding", "cardiomegaly", "--output", tmp_path / "none")
+    assert "error: --finding cardiomegaly: its last feature map is a single place" in asked.output
 
 
 def test_boxes_are_compared_and_kept_for_the_report(results: Path, pack: Pack, tmp_path: Path) -> None:
@@ -169,7 +183,7 @@ def test_random_networks_have_other_weights(results: Path) -> None:
         ([], "name image files or folders, or a pack with --pack; one of the two"),
         (["--with-boxes", "."], "--with-boxes needs --pack, since image files have no boxes"),
         (["--pack", "{pack}", "--split", "test", "--with-boxes", "--finding", "no_finding-nearest_neighbours"],
-         "this is a one-class model; name another finding"),
+         "of one-class models, PaDiM and PatchCore have maps; name another finding"),
         (
             ["--pack", "{pack}", "--with-boxes", "--finding", "no_finding-nearest_neighbours"],
             "all splits count, those that the networks were trained on too",

@@ -12,7 +12,7 @@ from clr_hpc.config.network import NETWORKS, Network
 from clr_hpc.config.run import Initialisation
 from clr_hpc.data.augment import prepare
 from clr_hpc.data.pack import Pack
-from clr_hpc.inference.gradcam import enlarge, heat_maps
+from clr_hpc.inference.gradcam import enlarge, heat_maps, refusal
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.task_model import BinaryClassifier
 
@@ -65,6 +65,11 @@ def test_the_map_shows_the_place_that_decides(sees_bright: BinaryClassifier, sma
     row, column = np.unravel_index(heat[0].argmax(), heat[0].shape)
     assert (row // 8, column // 8) == (1, 5)
     assert not heat[2].any(), "where nothing speaks for the finding there is no heat"
+
+
+def test_whether_there_is_a_map_is_known_without_weights() -> None:
+    assert refusal("mobilenet_v1", SIDE) is None
+    assert "single place" in str(refusal("mobilenet_v1", SIDE // 2))
 
 
 @pytest.mark.parametrize(
