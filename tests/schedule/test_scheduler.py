@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
     CyclicLR,
     ExponentialLR,
@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import (
     LRScheduler,
     SequentialLR,
 )
+from walked_scheduler import MOMENTA, adam, in_force, parameter, rmsprop, sgd, walk
 
 from clr_hpc.config.policy import (
     Constant,
@@ -34,41 +35,7 @@ from clr_hpc.config.policy import (
 from clr_hpc.schedule.policies import learning_rate, momentum
 from clr_hpc.schedule.scheduler import PolicyScheduler, apply_policy
 
-MOMENTA = {"momentum_min": 0.8, "momentum_max": 0.95}
 WAVE = Triangular2Modified(lr_min=0.01, lr_max=0.1, half_cycle_epochs=1.5, **MOMENTA)
-
-
-def parameter() -> torch.nn.Parameter:
-    weight = torch.nn.Parameter(torch.ones(2))
-    weight.grad = torch.ones(2)
-    return weight
-
-
-def sgd(lr: float = 0.5) -> Optimizer:
-    return SGD([parameter()], lr=lr, momentum=0.9)
-
-
-def adam(lr: float = 0.5) -> Optimizer:
-    return Adam([parameter()], lr=lr)
-
-
-def rmsprop(lr: float = 0.5) -> Optimizer:
-    return RMSprop([parameter()], lr=lr)
-
-
-def in_force(optimizer: Optimizer) -> tuple[float, float]:
-    group = optimizer.param_groups[0]
-    return group["lr"], group["betas"][0] if "betas" in group else group["momentum"]
-
-
-def walk(scheduler: LRScheduler, steps: int) -> list[tuple[float, float]]:
-    """Return rate and momentum in force at each of ``steps`` training steps, which are really taken."""
-    taken = []
-    for _ in range(steps):
-        taken.append(in_force(scheduler.optimizer))
-        scheduler.optimizer.step()
-        scheduler.step()
-    return taken
 
 
 @pytest.mark.parametrize("make", [sgd, adam, rmsprop])
