@@ -35,7 +35,7 @@ def show(
     Nothing is trained, measured or written.
     """
     from clr_hpc.cli.display.origins import Value, unmeasured, values_of_run, values_of_study
-    from clr_hpc.cli.display.terminal import plain, terminal
+    from clr_hpc.cli.display.terminal import say, terminal
     from clr_hpc.cli.study import on_its_pack
     from clr_hpc.config.base import UserError, counted
     from clr_hpc.config.expand import expand, with_placeholders
@@ -77,13 +77,13 @@ def show(
     console.print()
     if study.tune is not None:
         trials = "its grid" if study.tune.trials is None else f"up to {counted(study.tune.trials, 'trial')}"
-        console.print(plain(f"clr-hpc tune trains {trials} besides these runs"), soft_wrap=True)
+        say(f"clr-hpc tune trains {trials} besides these runs")
     if no_rates is not None:
-        console.print(plain(no_rates), soft_wrap=True)
-    if no_pack is None:
-        _show_need(console, study, checksum, results)
+        say(no_rates)
+    if no_pack is not None:
+        say(f"disk and time are known once there is a pack: {no_pack}")
     else:
-        console.print(plain(f"disk and time are known once there is a pack: {no_pack}"), soft_wrap=True)
+        _show_need(console, study, checksum, results)
 
 
 def _show_runs(console: "Console", found: "Sequence[RunSpec]", word: str, values_of: "ValuesOf") -> None:
