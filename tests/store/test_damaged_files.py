@@ -157,7 +157,8 @@ def test_a_damaged_line_of_metrics_costs_that_line_only(folder: Path) -> None:
         found = check_metrics(folder)
         assert len(found.lines) + len(found.damaged) == content.count(b"\n")
         assert len(found.lines) >= 2
-        assert recent_metrics(folder) == list(found.lines)
+        # as text, since a damaged number may be NaN, which differs from itself
+        assert repr(recent_metrics(folder)) == repr(list(found.lines))
 
     check()
 
