@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from clr_hpc.data.splits import SeededSplit
 class Ranks:
     """Warm processes, one a rank; one that was killed is started again when it is next needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, warnings: Sequence[str]) -> None:
+        self._warnings = [f"-W{action}" for action in warnings]
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._numbers = count()
@@ -66,7 +67,7 @@ class Ranks:
                 _close(running)
             script = Path(__file__).with_name("one_rank.py")
             self._processes[rank] = subprocess.Popen(
-                [sys.executable, "-W", "error", script, str(rank), str(self._store.port)],
+                [sys.executable, *self._warnings, script, str(rank), str(self._store.port)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -98,8 +99,8 @@ def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
 
 @pytest.fixture(scope="session")
-def ranks() -> Iterator[Ranks]:
-    """Processes that train runs together."""
-    processes = Ranks()
+def ranks(pytestconfig: pytest.Config) -> Iterator[Ranks]:
+    """Processes that train runs together, in which warnings are what they are in the tests."""
+    processes = Ranks(pytestconfig.getini("filterwarnings"))
     yield processes
     processes.close()
