@@ -34,11 +34,13 @@ test-rest: $(INSTALLED)
 test-all: test test-rest
 	$(BIN)/python -m pytest -m slow
 
+# each lower bound as the version to install: --resolution lowest-direct takes a later one where others would conflict.
 # warnings are not errors: old releases warn of what newer Pythons and packages will change
 LOWEST := .venv-lowest
 test-lowest: $(INSTALLED)
 	test -x $(LOWEST)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(LOWEST)
-	$(BIN)/uv pip install --quiet $(COMPILED) --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	grep -oE '"[A-Za-z0-9._-]+(\[[a-z,]+\])?>=[0-9.]+' pyproject.toml | sed 's/"//; s/\[.*\]//; s/>=/==/' >$(LOWEST)/bounds.txt
+	$(BIN)/uv pip install --quiet $(COMPILED) --python $(LOWEST)/bin/python --constraint $(LOWEST)/bounds.txt --editable '.[dev]'
 	PATH=$(abspath $(LOWEST)/bin):$$PATH $(LOWEST)/bin/python -m pytest --numprocesses 2 --dist worksteal -o filterwarnings=default
 
 FAULTS ?= 200
