@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from invented_study import InventedStudy
+from made_once import made_once
 from trial_study import TrialStudy
 
 from clr_hpc.data.build import build_pack
@@ -54,9 +55,12 @@ def nih_mini() -> Path:
 @pytest.fixture(scope="session")
 def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     """200 phantom films at 64 × 64."""
-    folder = tmp_path_factory.mktemp("packs") / "phantom"
-    build_pack(PhantomSource(images=200), folder, 64, SeededSplit(validation_fraction=0.3, test_fraction=0.1))
-    return Pack.open(folder)
+
+    def build(folder: Path) -> None:
+        split = SeededSplit(validation_fraction=0.3, test_fraction=0.1)
+        build_pack(PhantomSource(images=200), folder / "phantom", 64, split)
+
+    return Pack.open(made_once(tmp_path_factory, "packs", build) / "phantom")
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def addon(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.commands
 def test_a_source_and_a_network_of_another_package(addon: Path, tmp_path: Path) -> None:
     pack = tmp_path / "pack"
     assert "Draw stripes" in command("pack", "--help", path=addon)
@@ -93,6 +94,7 @@ def test_a_source_and_a_network_of_another_package(addon: Path, tmp_path: Path) 
     assert "Tiny network" in trained_and_reported(study, addon)
 
 
+@pytest.mark.commands
 def test_a_network_of_timm_next_to_one_of_the_three(
     write_study: Callable[..., TrialStudy], tmp_path: Path
 ) -> None:
@@ -162,6 +164,7 @@ def patched(tmp_path: Path, repository: Path) -> Path:
     return folder
 
 
+@pytest.mark.commands
 def test_an_optimizer_and_a_policy_in_one_file_each(patched: Path, write_study: Callable[..., TrialStudy]) -> None:
     """From the study to the report, with momentum cycled and a snapshot at the end of each cycle."""
     wave = {"name": "sine", "half_cycle_epochs": 0.25, "momentum_min": 0.8, "momentum_max": 0.9}

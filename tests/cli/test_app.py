@@ -65,6 +65,7 @@ def test_our_own_mistake_is_one_line_and_its_traceback_is_kept(
     assert "in broken" in done.output, "where no file can be written"
 
 
+@pytest.mark.commands
 def test_errors_have_colours_only_where_they_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def told(**variables: str) -> str:
         shown = "import pty, sys; pty.spawn([sys.executable, '-m', 'clr_hpc', 'report', '[b]\\x1b[2J.yaml'])"

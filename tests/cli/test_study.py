@@ -175,6 +175,7 @@ def test_a_printed_command_finds_the_folder(path: str) -> None:
     assert Path(argument) == Path(path)
 
 
+@pytest.mark.commands
 def test_the_command_that_run_prints_last_is_of_the_study_that_ran(write_study: Write, tmp_path: Path) -> None:
     study = write_study(stages={"scratch": {"policies": ["constant"]}})
     changes = ("--set", "name=second", "--set", "epochs=1", "--no-plan", "--results", tmp_path / "results")

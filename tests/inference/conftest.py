@@ -1,11 +1,13 @@
 """What the tests of this folder share: a trained study, and a pack of other patients."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import made_once
 from numpy.typing import NDArray
 from trial_study import TrialStudy
 
@@ -33,10 +35,14 @@ TRAINED = {
 @pytest.fixture(scope="session")
 def study(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> TrialStudy:
     """Classifiers and a one-class model of two seeds, the retrained ones with snapshots and averaged weights."""
-    written = TrialStudy.write(tmp_path_factory.mktemp("trained"), pack=str(small_pack.folder), **TRAINED)
-    done = written.run()
-    assert done.returncode == 0, done.stdout
-    return written
+
+    def train(folder: Path) -> None:
+        done = TrialStudy.write(folder, pack=str(small_pack.folder), **TRAINED).run()
+        assert done.returncode == 0, done.stdout
+
+    folder = tmp_path_factory.mktemp("trained") / "copy"
+    shutil.copytree(made_once(tmp_path_factory, "trained", train), folder)
+    return TrialStudy(folder / "study.yaml")
 
 
 @pytest.fixture

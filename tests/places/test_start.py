@@ -14,6 +14,7 @@ from clr_hpc.config.base import UserError
 from clr_hpc.places import prepare
 
 
+@pytest.mark.commands
 def test_a_study_is_trained_reported_and_used_from_python(
     write_study: Callable[..., TrialStudy], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -30,6 +31,7 @@ def test_a_study_is_trained_reported_and_used_from_python(
     assert clr_hpc.run(study, results=tmp_path / "results") == folder, "nothing is left to train"
 
 
+@pytest.mark.commands
 def test_a_script_that_starts_itself_again_is_told_how_to_begin(
     write_study: Callable[..., TrialStudy], tmp_path: Path
 ) -> None:

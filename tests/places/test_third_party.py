@@ -45,6 +45,7 @@ def clr_hpc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     plugins.cache_clear()
 
 
+@pytest.mark.commands
 def test_a_study_is_submitted_followed_and_trained(write_study: Callable[..., TrialStudy], clr_hpc: Run) -> None:
     study = write_study(stages={"scratch": {"policies": ["constant"]}})
     shown = clr_hpc("run", study, "--on", "pbs", "--dry-run")

@@ -127,6 +127,7 @@ def assert_same(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor])
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
+@pytest.mark.commands
 def test_a_clean_that_is_killed_anywhere_leaves_a_done_run_and_can_be_repeated(
     trained: StudyFolder, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_reference_sees_the_same_batches_and_does_not_learn(train: Train, tiny
     assert [samples for samples, _, _ in tested] == [samples for samples, _, _ in untrained]
 
 
+@pytest.mark.commands
 def test_two_processes_end_together_where_the_loss_diverges(ranks: Any, tiny_pack: Pack, tmp_path: Path) -> None:
     spec = range_test(tiny_pack)
     replies = ranks.train(spec, tiny_pack, tmp_path / spec.name)

@@ -118,6 +118,7 @@ def test_no_checkpoint_is_ever_not_finite(
     assert result(tmp_path / "run")["divergences"] != []
 
 
+@pytest.mark.commands
 def test_after_three_times_it_fails_with_its_reason_and_can_be_tried_again(
     small_pack: Pack, tmp_path: Path
 ) -> None:

@@ -69,7 +69,10 @@ def alone(ranks: Any, tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.mark.parametrize(
     ("architecture", "size", "of_loss", "of_weights"),
-    [("mobilenet_v1", 2, 1e-4, None), ("densenet121", 3, 1e-7, 1e-6)],
+    [
+        ("mobilenet_v1", 2, 1e-4, None),
+        pytest.param("densenet121", 3, 1e-7, 1e-6, marks=pytest.mark.commands),
+    ],
 )
 def test_processes_equal_one_in_double_precision(
     architecture: str,
@@ -99,6 +102,7 @@ def test_processes_equal_one_in_double_precision(
         assert measured[0] == pytest.approx(measured[1], abs=1e-6)
 
 
+@pytest.mark.commands
 def test_processes_measure_on_the_grid_as_one_does(
     ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path
 ) -> None:
@@ -159,6 +163,7 @@ def test_every_rank_has_the_same_rate_at_every_step(ranks: Any, tiny_pack: Pack,
     assert environment["processes"] == 3
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 3)])
 def test_a_run_resumes_with_another_number_of_processes(
     first: int, then: int, ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path
@@ -190,6 +195,7 @@ def test_a_rank_that_raises_alone_ends_the_run_for_all(
     assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run")) == ["done", "done"]
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_rank_costs_nothing_but_the_steps_since_the_checkpoint(
     killed: int, ranks: Any, tiny_pack: Pack, tmp_path: Path
@@ -222,6 +228,7 @@ def test_memory_that_is_short_in_one_rank_makes_micro_batches_in_all(
     assert difference(short, whole) < 1e-5
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(
     "method", [{"name": "deep_svdd", "boundary": "soft", "pretraining_epochs": 1}, {"name": "autoencoder"}]
 )

@@ -45,6 +45,7 @@ def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
 
 
+@pytest.mark.commands
 def test_without_a_compiler_it_computes_all_the_same(tmp_path: Path) -> None:
     """In a process of its own, which looks for a compiler anew and has a cache of its own."""
     code = """

@@ -108,6 +108,7 @@ def test_a_retraining_is_tuned_on_its_baseline(write_study: Callable[..., TrialS
     del small_pack
 
 
+@pytest.mark.commands
 def test_a_trial_that_diverges_fails_alone(write_study: Callable[..., TrialStudy]) -> None:
     study = write_study(
         stages={"scratch": {"policies": ["constant"], "epochs": 1}},

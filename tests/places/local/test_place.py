@@ -110,6 +110,7 @@ def _has_steps(study: TrialStudy) -> bool:
     return len([folder for folder in study.folders() if read_metrics(folder)]) == 2
 
 
+@pytest.mark.commands
 def test_one_run_fails_and_the_others_finish(write_study: Callable[..., TrialStudy]) -> None:
     study = write_study(stages={"scratch": {"policies": [{"name": "constant", "lr_max": 1e38}, "constant"]}})
     outcome = study.run()
@@ -120,6 +121,7 @@ def test_one_run_fails_and_the_others_finish(write_study: Callable[..., TrialStu
     assert sorted(result["status"] for result in study.results()) == ["done", "failed"]
 
 
+@pytest.mark.commands
 def test_a_cohort_ends_in_the_bytes_of_a_process_a_run(
     write_study: Callable[..., TrialStudy], ended: Ended
 ) -> None:

@@ -138,6 +138,7 @@ def test_each_ends_with_the_bytes_of_the_run_alone_whatever_becomes_of_the_other
     assert [result(spec, tmp_path)["stopped_early"] for spec in specs] == [False, False, True, False]
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("architecture", ["alexnet", "densenet121"])
 @pytest.mark.usefixtures("thin_alexnet")
 def test_other_networks_end_with_the_bytes_of_the_run_alone(architecture: str, pack: Pack, tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_a_profiled_run_leaves_the_bytes_of_one_that_is_not(
         assert (profiled / file).read_bytes() == (plain / file).read_bytes(), file
 
 
+@pytest.mark.commands
 def test_a_profile_is_of_the_last_start(tiny_pack: Pack, tmp_path: Path) -> None:
     spec, folder = make_spec(tiny_pack), tmp_path / "run"
     assert train(spec, tiny_pack, folder, lambda: True) == "stopped"
@@ -133,6 +134,7 @@ def test_a_profile_is_of_the_last_start(tiny_pack: Pack, tmp_path: Path) -> None
     assert (resumed["steps"], resumed["missing"]) == (whole - 1, None)
 
 
+@pytest.mark.commands
 def test_a_trace_that_cannot_be_written_is_reported_and_spoils_nothing(tiny_pack: Pack, tmp_path: Path) -> None:
     training = {"epochs": 1, "image_size": 32, "batch_size": 16}
     (tmp_path / "run").mkdir()
@@ -237,6 +239,7 @@ def test_many_runs_become_a_row_an_architecture(profiled: Path) -> None:
     assert rows[1][-2:] == ["–", "–"]
 
 
+@pytest.mark.commands
 def test_the_command_shows_a_row_a_run_and_where_the_traces_lie(write_study: Callable[..., TrialStudy]) -> None:
     study = write_study(stages={"scratch": {"policies": ["constant"]}})
     ended = study.run("--profile", "--set", "training.epochs=1")
