@@ -18,7 +18,8 @@ from clr_hpc.config.load import load_study
 from clr_hpc.data.manifest import open_manifest
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.calibration import positive_weight
-from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, score_runs
+from clr_hpc.reporting.stats.run.scores import LAST
+from clr_hpc.reporting.stats.scoring import ScoredRun, score_runs
 from clr_hpc.reporting.stats.significance import mean_interval
 from clr_hpc.store.study_folder import StudyFolder
 from parts.command import parser

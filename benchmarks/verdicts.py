@@ -1,6 +1,6 @@
 """How often the report's verdicts are wrong, and how often its intervals hold the truth.
 
-    python benchmarks/verdicts.py [--studies 200] [--only verdicts|power|intervals]
+    python benchmarks/verdicts.py [--studies 200] [--only verdicts|power|intervals|conclusions]
 
 Draws studies whose true differences are known (parts/drawn_studies.py) and judges them with the report's own code.
 No training, no GPU; some ten minutes on one core.
@@ -10,9 +10,12 @@ No training, no GPU; some ten minutes on one core.
 - power: the first of the policies is better by .01, .02 or .05; the share of studies in which it is called better
   or equivalent
 - intervals: the share of 95 % intervals that hold the truth, by the number of positive patients
+- conclusions: studies of the article's shape, whose three policies are better, worse, or neither; how often each
+  verdict is given to which truth, and the share of studies with a wrong "better" or "worse"
 """
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +41,23 @@ NULL = (
     Design(2, 3, tasks=2, shared=0.3),
 )
 POWER = tuple(
-    Design(1, seeds, images=images, shared=0.1, effect=effect)
+    Design(1, seeds, images=images, shared=0.1, effects=(effect,))
     for images in (1000, 5000)
     for effect in (0.01, 0.02, 0.05)
     for seeds in (3, 5)
 )
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+ARTICLE = tuple(
+    Design(3, seeds=3, images=3000, training_noise=0.006, shared=0.2, models=2, effects=effects)
+    for effects in (
+        (0.0, 0.0, 0.0),
+        (0.02, 0.0, 0.0),
+        (0.02, 0.0, -0.02),
+        (0.005, 0.005, -0.005),
+        (0.015, -0.015, 0.0),
+    )
+)
+"""14 pathologies, three cyclical policies and three seeds, as in the article, on two of its twelve models."""
 
 
 def against_control(study: DrawnStudy) -> list[Verdict]:
@@ -93,7 +108,7 @@ def coverage(positives: int, area: float, studies: int, generator: np.random.Gen
             Sampled.over_seeds([found["auroc"].sampled for found in both]).interval,
             area,
         )
-        study = DrawnStudy({"one": {(0, 0): one}, "other": {(0, 0): other}}, {})
+        study = DrawnStudy({"one": {(0, 0, 0): one}, "other": {(0, 0, 0): other}}, {})
         note("difference of two models", study.difference("one", "other").patient_interval, 0.0)
     return {kind: float(np.mean(held)) for kind, held in holds.items()}
 
@@ -103,7 +118,7 @@ def coverage_over_training(design: Design, studies: int, generator: np.random.Ge
     held = []
     for _ in range(studies):
         interval = draw(design, generator).difference("policy 1", "control").interval
-        held.append(interval is not None and not interval.excludes(design.effect))
+        held.append(interval is not None and not interval.excludes(design.effects[0]))
     return float(np.mean(held))
 
 
@@ -118,10 +133,10 @@ def main() -> None:
     """Print a table of each kind."""
     command = parser(__doc__)
     command.add_argument("--studies", type=int, default=200)
-    command.add_argument("--only", choices=["verdicts", "power", "intervals"])
+    command.add_argument("--only", choices=list(TABLES))
     command.add_argument("--seed", type=int, default=0)
     asked = command.parse_args()
-    for name, table in (("verdicts", verdict_table), ("power", power_table), ("intervals", interval_table)):
+    for name, table in TABLES.items():
         if asked.only in (None, name):
             Console(width=120).print(table(asked.studies, np.random.default_rng(asked.seed)))
 
@@ -159,12 +174,44 @@ def interval_table(studies: int, generator: np.random.Generator) -> Table:
             table.add_row(kind, f"{area:g}", *(f"{held.get(kind, float('nan')):.1%}" for held in by_size))
     for seeds in (3, 5):
         held = [
-            coverage_over_training(Design(1, seeds, images=images, shared=0.3, effect=0.02), studies, generator)
+            coverage_over_training(
+                Design(1, seeds, images=images, shared=0.3, effects=(0.02,)), studies, generator
+            )
             for images in (300, 1000, 5000)
         ]
         columns = [f"{share:.1%}" for share in held]
         table.add_row(f"difference, patients and {seeds} seeds; 300, 1,000, 5,000 images", "0.75", *columns)
     return table
+
+
+def conclusion_table(studies: int, generator: np.random.Generator) -> Table:
+    """Return which verdicts policies get, by their true difference, in studies of the article's shape."""
+    table = Table("true differences", "of which", *VERDICTS, "wrong in a study", title="conclusions")
+    for design in ARTICLE:
+        given = [against_control(draw(design, generator)) for _ in range(studies)]
+        truth = np.array(design.effects)
+        wrong = [any(map(is_wrong, of_study, truth)) for of_study in given]
+        for effect in sorted(set(design.effects), reverse=True):
+            of_effect = [
+                one for of_study in given for one, true in zip(of_study, truth, strict=True) if true == effect
+            ]
+            shares = [f"{np.mean([one == name for one in of_effect]):.1%}" for name in VERDICTS]
+            label = ", ".join(f"{each:+.3f}" for each in design.effects)
+            table.add_row(label, f"{effect:+.3f}", *shares, f"{np.mean(wrong):.1%}")
+    return table
+
+
+def is_wrong(verdict: Verdict, effect: float) -> bool:
+    """Say whether a policy is called better or worse that is not."""
+    return (verdict == "better" and effect <= 0) or (verdict == "worse" and effect >= 0)
+
+
+TABLES = {
+    "verdicts": verdict_table,
+    "power": power_table,
+    "intervals": interval_table,
+    "conclusions": conclusion_table,
+}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from clr_hpc.models.one_class.patches import PatchDetector
 from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.bootstrap import Sampled, patient_draws
 from clr_hpc.reporting.stats.floors import difference
-from clr_hpc.reporting.stats.subgroups import sampled_auroc
+from clr_hpc.reporting.stats.run.parts import sampled_auroc
 from parts.remembered import Remembered, numbers_as_images
 
 STRIDES = (4, 8, 16)

@@ -1,13 +1,13 @@
 """Studies drawn at random, whose true differences are known: what verdicts and intervals are tried on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from clr_hpc.reporting.read.predictions import Scores
-from clr_hpc.reporting.stats.difference import Difference
+from clr_hpc.reporting.stats.difference import Difference, Influence
 from clr_hpc.reporting.stats.pairs import Pair, balanced
 
 AUROC = 0.75
@@ -29,26 +29,36 @@ class Design:
     """Standard deviation of a run's true AUROC."""
     shared: float = 0.0
     """Share of that noise's variance that all tasks of a policy and seed have in common."""
-    effect: float = 0.0
-    """True difference in AUROC of the first policy from the control; the others differ in nothing."""
+    effects: tuple[float, ...] = ()
+    """True differences in AUROC of the first policies from the control; the others differ in nothing."""
+    models: int = 1
+    """Architectures and optimizers, each trained on every task."""
 
 
 @dataclass(frozen=True)
 class DrawnStudy:
     """Scores of all runs on the test images, and the AUROC that validation found."""
 
-    scores: dict[str, dict[tuple[int, int], Scores]]
-    """By policy, then by task and seed; the control is one of them."""
+    scores: dict[str, dict[tuple[int, int, int], Scores]]
+    """By policy, then by task, model and seed; the control is one of them."""
     validation: dict[str, float]
-    """Mean AUROC over tasks and seeds on as many other images."""
+    """Mean AUROC over tasks, models and seeds on as many other images."""
+
+    _influences: dict[int, Influence] = field(default_factory=dict)
+
+    def _influence(self, scores: Scores) -> Influence:
+        """Return what patients add to an AUROC, computed once: a ranking compares all pairs."""
+        if id(scores) not in self._influences:
+            self._influences[id(scores)] = Influence.of(scores)
+        return self._influences[id(scores)]
 
     def difference(self, one: str, other: str) -> Difference:
         """Return the mean difference in test AUROC, as the report computes it."""
         pairs = [
-            Pair(str(task), "", seed, scores, self.scores[other][task, seed])
-            for (task, seed), scores in self.scores[one].items()
+            Pair(str(task), str(model), seed, scores, self.scores[other][task, model, seed])
+            for (task, model, seed), scores in self.scores[one].items()
         ]
-        return balanced(pairs).auroc(lambda scores: scores)
+        return balanced(pairs).auroc(self._influence)
 
 
 def draw(design: Design, generator: np.random.Generator) -> DrawnStudy:
@@ -61,24 +71,24 @@ def draw(design: Design, generator: np.random.Generator) -> DrawnStudy:
     names = ["control", *(f"policy {number}" for number in range(1, design.policies + 1))]
     patients = _patients(design.images, generator)
     common = generator.normal(0, design.training_noise * np.sqrt(design.shared), (len(names), design.seeds))
-    scores: dict[str, dict[tuple[int, int], Scores]] = {name: {} for name in names}
-    truth = np.zeros((len(names), design.tasks, design.seeds))
+    scores: dict[str, dict[tuple[int, int, int], Scores]] = {name: {} for name in names}
+    effects = np.zeros(len(names))
+    effects[1 : 1 + len(design.effects)] = design.effects
+    truth = np.zeros((len(names), design.tasks, design.models, design.seeds))
     for task in range(design.tasks):
-        own = generator.normal(0, design.training_noise * np.sqrt(1 - design.shared), common.shape)
-        truth[:, task] = AUROC + common + own
-        truth[1:2, task] += design.effect
+        shape = (len(names), design.models, design.seeds)
+        own = generator.normal(0, design.training_noise * np.sqrt(1 - design.shared), shape)
+        truth[:, task] = AUROC + effects[:, None, None] + common[:, None] + own
         labels = _labels(patients, float(np.exp(generator.uniform(np.log(0.02), np.log(0.2)))), generator)
         difficulty = _of_patients(patients, 0.36, generator)
-        for place, name in enumerate(names):
-            for seed in range(design.seeds):
-                area = np.clip(truth[place, task, seed], 0.05, 0.99)
-                drawn = labels * np.sqrt(2) * ndtri(area) + np.sqrt(0.5) * (
-                    difficulty + generator.normal(size=len(labels))
-                )
-                images = np.arange(len(labels), dtype=np.int32)
-                scores[name][task, seed] = Scores(images, patients, labels, drawn)
+        images = np.arange(len(labels), dtype=np.int32)
+        for place, model, seed in np.ndindex(shape):
+            area = np.clip(truth[place, task, model, seed], 0.05, 0.99)
+            own_noise = difficulty + generator.normal(size=len(labels))
+            drawn = labels * np.sqrt(2) * ndtri(area) + np.sqrt(0.5) * own_noise
+            scores[names[place]][task, model, seed] = Scores(images, patients, labels, drawn)
     # what other patients add is about the same for all policies, so that it decides nothing
-    seen = truth.mean(axis=(1, 2)) + generator.normal(0, 0.003, len(names))
+    seen = truth.mean(axis=(1, 2, 3)) + generator.normal(0, 0.003, len(names))
     return DrawnStudy(scores, dict(zip(names, seen.tolist(), strict=True)))
 
 

@@ -26,8 +26,8 @@ def clean(
 ) -> None:
     """Show what can be freed of a study's runs that are done, and free it with --yes.
 
-    That is what its keep: doesn't name, and what killed processes left. Reports and runs still to be trained lose
-    nothing.
+    That is what its keep: doesn't name, what killed processes left, and the scores of the last report, which the
+    next one computes again. Runs still to be trained lose nothing.
     """
     import shlex
 
@@ -45,7 +45,7 @@ def clean(
     if yes:
         open_log(folder.path, "clean")
 
-    if found.runs:
+    if found.runs or found.cache:
         terminal(is_wide=True).print(_table(found))
     else:
         say("nothing can be freed")
@@ -53,7 +53,7 @@ def clean(
         say(f"{counted(len(found.needed), 'run')} left alone: runs that are not done yet start from them")
     for path, size in found.others:
         say(f"{path}: {_size(size)}, not of this study as it is now; delete the folder if you don't need it")
-    if not found.runs:
+    if not found.runs and not found.cache:
         return
     if not yes:
         say(f"free it: {shlex.join(['clr-hpc', *sys.argv[1:], '--yes'])}")
@@ -79,6 +79,11 @@ def _free(found: "Freeable") -> list[str]:
             clean_run(run.folder, run.kinds)
         except (RunInUseError, DamagedCheckpointError, OSError) as error:
             failed.append(f"left as it is: {error}")
+    for file in found.cache:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            failed.append(f"left as it is: {error}")
     return failed
 
 
@@ -94,6 +99,8 @@ def _table(found: "Freeable") -> "Table":
     for kind in Kind:
         if runs := sum(kind in run.size for run in found.runs):
             table.add_row(kind, f"{runs:,}", _size(found.size(kind)))
+    if found.cache:
+        table.add_row("scores of the last report, which the next one computes again", "", _size(found.cache_size))
     table.add_row("in total", f"{len(found.runs):,}", _size(_total(found)))
     return table
 
@@ -101,7 +108,7 @@ def _table(found: "Freeable") -> "Table":
 def _total(found: "Freeable") -> int:
     from clr_hpc.training.upkeep.freeable import Kind
 
-    return sum(found.size(kind) for kind in Kind)
+    return sum(found.size(kind) for kind in Kind) + found.cache_size
 
 
 def _size(count: int) -> str:

@@ -5,13 +5,17 @@ from pathlib import Path
 from clr_hpc.reporting.page.heat_maps import read_heat_maps
 from clr_hpc.reporting.page.lr_range import read_range_tests
 from clr_hpc.reporting.page.page import render
+from clr_hpc.reporting.read.known import KnownPredictions
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate
+from clr_hpc.reporting.stats.run.kept import code
 from clr_hpc.reporting.tables import export
 from clr_hpc.reporting.tables.export import paper_tables
 from clr_hpc.reporting.tables.floors import floors_csv
+from clr_hpc.store import layout
 from clr_hpc.store.atomic import atomic_write
+from clr_hpc.store.cache.blocks import KeptBlocks
 
 
 def write_report(study_folder: Path) -> Path:
@@ -25,9 +29,15 @@ def write_report(study_folder: Path) -> Path:
     Raises:
         ReportError: the folder is not a study's.
     """
-    evaluation = evaluate(read_study(study_folder))
+    cache = study_folder / layout.REPORT_CACHE
+    known = KnownPredictions(KeptBlocks(cache / layout.KNOWN_PREDICTIONS), code())
+    study = read_study(study_folder, known=known)
+    known.save()
+    evaluation = evaluate(study, cache)
     heat_maps = read_heat_maps(study_folder, evaluation.study.pack["checksum"])
-    page = render(evaluation, read_range_tests(study_folder), heat_maps)
+    figures = KeptBlocks(cache / layout.KNOWN_FIGURES)
+    page = render(evaluation, read_range_tests(study_folder), heat_maps, figures)
+    figures.save()
     output = study_folder / "report"
     output.mkdir(parents=True, exist_ok=True)
     tables = _tables(evaluation) | ({"localisation.csv": heat_maps.csv} if heat_maps else {})

@@ -92,7 +92,7 @@ def _check_images(chosen: Sequence[Chosen]) -> None:
     first_of: dict[str, Chosen] = {}
     for each in chosen:
         first = first_of.setdefault(each.finding, each)
-        one, other = (next(iter(of.runs.values())).predictions["test"].images for of in (first, each))
+        one, other = first.test_images, each.test_images
         if not np.array_equal(one, other):
             raise UserError(
                 f"{each.finding} was tested on {len(one):,} images in {first.study} and on {len(other):,} in "

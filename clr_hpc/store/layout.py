@@ -25,6 +25,9 @@ SLURM = "slurm"
 TENSORBOARD = "tensorboard"
 TRACKERS = "trackers"
 REPORT = "report"
+REPORT_CACHE = "report-cache"
+"""Folder: what ``clr-hpc report`` would otherwise compute again, a file for each task and two for all."""
+KNOWN_PREDICTIONS, KNOWN_FIGURES = "all.predictions.kept", "all.figures.kept"
 LOGS = "logs"
 """Folder: what commands printed and logged, a file for each."""
 EVALUATIONS = "evaluations"
@@ -74,6 +77,11 @@ def asides_of(study_folder: Path) -> Iterator[Path]:
     """Yield names for the folder of a replaced study, which no study can have: a dot is in them."""
     for number in count(1):
         yield study_folder.with_name(f"{study_folder.name}.replaced-{number}")
+
+
+def scores_of(task: str) -> str:
+    """Return the name of the file of a task's scores in ``REPORT_CACHE``."""
+    return f"{task}.scores.kept"
 
 
 def checksum_of(file: Path) -> Path:

@@ -251,10 +251,15 @@ def test_the_command_shows_then_frees(copy: StudyFolder) -> None:
     (copy.runs / "another run").mkdir()
     temporary = copy.runs / specs(copy)[0].name / layout.CHECKPOINTS / ".x.safetensors.1.temporary"
     temporary.write_bytes(b"0" * 1000)
+    invoke("report", str(copy.path))
+    cache = copy.path / layout.REPORT_CACHE
+    (cache / "mine.txt").write_text("not the report's")
+    kept = {path.name for path in (copy.path / layout.REPORT).iterdir()}
     before = size_of(copy.path)
     shown = invoke("clean", str(copy.path))
     assert "optimizer state" in shown
     assert "temporary files" in shown
+    assert "scores of the last report" in shown
     assert "trial.replaced-1" in shown
     assert "another run" in shown
     assert "free it: " in shown
@@ -264,10 +269,12 @@ def test_the_command_shows_then_frees(copy: StudyFolder) -> None:
     assert "can be freed" in log.read_text(), "what was shown is in the log"
     assert size_of(copy.path) < before * 0.7
     assert not temporary.exists()
+    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
+    assert {path.name for path in (copy.path / layout.REPORT).iterdir()} == kept
     assert optimizer_bytes(next((copy.runs / specs(copy)[0].name / layout.CHECKPOINTS).glob("*.safetensors"))) == 0
     assert "nothing can be freed" in invoke("clean", str(copy.path), "--yes")
     assert "report: " in invoke("report", str(copy.path))
-    (log,) = (copy.path / layout.LOGS).glob("*-report-*.log")
+    *_, log = sorted((copy.path / layout.LOGS).glob("*-report-*.log"))
     assert "report: " in log.read_text()
 
 

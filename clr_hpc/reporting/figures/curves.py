@@ -1,6 +1,6 @@
 """Curves over epochs (accuracy, AUROC, learning rate), and ROC, precision-recall and calibration curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -11,10 +11,8 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from clr_hpc.reporting.figures.svg import MUTED, ArmStyle, Styles, drawing_style, new_figure, to_svg
-from clr_hpc.reporting.read.predictions import Scores
-from clr_hpc.reporting.stats.calibration import corrected, positive_weight
-from clr_hpc.reporting.stats.metrics import CALIBRATION_BINS
-from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, always_no_accuracy
+from clr_hpc.reporting.stats.run.curves import Points
+from clr_hpc.reporting.stats.scoring import ScoredRun, always_no_accuracy
 
 
 def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
@@ -143,22 +141,13 @@ def _one_seed(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     return list(longest.values())
 
 
-MOST_CORNERS = 120
-"""Of a drawn curve: more would not be visible."""
-FEWEST_IN_A_BIN = 5
-"""Images; a smaller bin's share of positives is left out of the calibration curve."""
-
-
 def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
     """Draw sensitivity over the false-positive rate, one line per arm; ``runs`` share task and model."""
-    from sklearn.metrics import roc_curve
-
     with mpl.rc_context(drawing_style()):
         figure, axes = square()
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=":")
-        for run, scores in _drawable(runs):
-            false_positives, sensitivity, _ = roc_curve(scores.labels, scores.scores)
-            _curve(axes, false_positives, sensitivity, run, styles)
+        for run, curves in _drawable(runs):
+            _curve(axes, curves["roc"], styles[run.setting.arm])
         axes.set_title("ROC curve (dotted: chance level)")
         axes.set_xlabel("False-positive rate (1 − specificity)")
         axes.set_ylabel("Sensitivity")
@@ -167,16 +156,14 @@ def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
 
 def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
     """Draw precision over recall, one line per arm; ``runs`` share task and model."""
-    from sklearn.metrics import precision_recall_curve
-
     with mpl.rc_context(drawing_style()):
         figure, axes = square()
         drawable = _drawable(runs)
-        if drawable:
-            axes.axhline(drawable[0][1].labels.mean(), color=MUTED, linewidth=1, linestyle=":")
-        for run, scores in drawable:
-            precision, recall, _ = precision_recall_curve(scores.labels, scores.scores)
-            _curve(axes, recall, precision, run, styles)
+        if drawable:  # where everything is called positive, precision is the share of positives
+            share = drawable[0][1]["precision_recall"][1, 0]
+            axes.axhline(share, color=MUTED, linewidth=1, linestyle=":")
+        for run, curves in drawable:
+            _curve(axes, curves["precision_recall"], styles[run.setting.arm])
         axes.set_title("Precision and recall (dotted: chance level)")
         axes.set_xlabel("Recall (sensitivity)")
         axes.set_ylabel("Precision")
@@ -190,13 +177,12 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
     """
     with mpl.rc_context(drawing_style()):
         figure, axes = calibration_square()
-        for run, scores in _drawable(runs):
-            style, weight = styles[run.setting.arm], positive_weight(run.record)
-            if weight != 1:
-                axes.plot(*binned(scores.labels, scores.scores), color=style.colour, linewidth=0.8, alpha=0.45)
-            if np.isnan(weight):
-                continue
-            calibration_line(axes, scores.labels, corrected(scores.scores, weight), style)
+        for run, curves in _drawable(runs):
+            style = styles[run.setting.arm]
+            if "raw_calibration" in curves:
+                axes.plot(*curves["raw_calibration"], color=style.colour, linewidth=0.8, alpha=0.45)
+            if "calibration" in curves:
+                calibration_line(axes, curves["calibration"], style)
         axes.set_title("Calibration (dotted: perfect; thin: raw outputs)")
         return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
 
@@ -210,31 +196,16 @@ def calibration_square() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def calibration_line(
-    axes: Axes, labels: NDArray[np.bool_], probabilities: NDArray[np.float64], style: ArmStyle
-) -> None:
-    """Draw one calibration curve; both arrays are ``(N,)``."""
+def calibration_line(axes: Axes, points: Points, style: ArmStyle) -> None:
+    """Draw one calibration curve."""
     axes.plot(
-        *binned(labels, probabilities),
+        *points,
         style.marker,
         color=style.colour,
         linestyle=style.dash,
         markersize=5,
         markeredgewidth=0,
     )
-
-
-def binned(
-    labels: NDArray[np.bool_], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean score and share of positives of those bins that hold enough images."""
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    images, mean, observed = (
-        np.bincount(bins, weights, CALIBRATION_BINS)
-        for weights in (np.ones(len(bins)), scores, labels.astype(np.float64))
-    )
-    kept = images >= FEWEST_IN_A_BIN
-    return mean[kept] / images[kept], observed[kept] / images[kept]
 
 
 def square() -> tuple[Figure, Axes]:
@@ -249,16 +220,10 @@ def square() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _drawable(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, Scores]]:
-    """Return the first seed of each arm whose AUROC is defined, with its scores."""
-    first: dict[str, ScoredRun] = {}
-    for run in runs:
-        if np.isfinite(run.auroc):
-            first.setdefault(run.setting.arm, run)
-    return [(run, run.record.predictions["test"].of(LAST)) for run in first.values()]
+def _drawable(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, Mapping[str, Points]]]:
+    """Return the run of each arm that has curves: of the first seed that is done, where its AUROC is defined."""
+    return [(run, run.scores.curves) for run in runs if run.scores is not None and run.scores.curves]
 
 
-def _curve(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], run: ScoredRun, styles: Styles) -> None:
-    kept = np.unique(np.linspace(0, len(x) - 1, MOST_CORNERS).round().astype(np.int64))
-    style = styles[run.setting.arm]
-    axes.plot(x[kept], y[kept], color=style.colour, linestyle=style.dash, linewidth=1.5)
+def _curve(axes: Axes, points: Points, style: ArmStyle) -> None:
+    axes.plot(*points, color=style.colour, linestyle=style.dash, linewidth=1.5)

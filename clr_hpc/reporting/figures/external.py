@@ -1,8 +1,10 @@
 """Figures of an external validation: AUROC and calibration on both sides."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup
 
 from clr_hpc.reporting.figures.curves import calibration_line, calibration_square
@@ -19,6 +21,7 @@ from clr_hpc.reporting.figures.svg import (
 from clr_hpc.reporting.read.evaluation import EvaluationRecord
 from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.external import SettingResult
+from clr_hpc.reporting.stats.run.curves import binned
 
 
 def side_styles() -> Styles:
@@ -47,13 +50,13 @@ def calibration_curves(
 ) -> Iterator[Drawing]:
     """Yield, for each setting with probabilities, the curves of both sides before and after calibration."""
     for number, row in numbered:
-        sides = {"Internal": evaluation.internal, "External": evaluation.external}
-        raw = {name: side.scores[number] for name, side in sides.items() if number in side.scores}
-        calibrated = {name: side.calibrated[number] for name, side in sides.items() if number in side.calibrated}
+        pairs = (("Internal", evaluation.internal), ("External", evaluation.external))
+        raw = {name: side.scores[number] for name, side in pairs if number in side.scores}
+        calibrated = {name: side.calibrated[number] for name, side in pairs if number in side.calibrated}
         task = row.setting.task
         if len(raw) == 2 and len(calibrated) == 2:
-            figures = (_curves(raw, f"{task}: scores as they are"), _curves(calibrated, f"{task}: calibrated"))
-            yield Drawing(task, {"finding": task}, figures)
+            sides = {f"{task}: scores as they are": raw, f"{task}: calibrated": calibrated}
+            yield Drawing(task, {"finding": task}, [partial(_curves, both, name) for name, both in sides.items()])
 
 
 def _curves(sides: dict[str, Scores], title: str) -> Markup:
@@ -61,6 +64,7 @@ def _curves(sides: dict[str, Scores], title: str) -> Markup:
     with mpl.rc_context(drawing_style()):
         figure, axes = calibration_square()
         for name, scores in sides.items():
-            calibration_line(axes, scores.labels, scores.scores, styles[name])
+            points = np.array(binned(scores.labels, scores.scores), np.float32)
+            calibration_line(axes, points, styles[name])
         axes.set_title(title)
         return to_svg(figure, f"calibration {title}", f"Calibration curves of both sides, {title}")

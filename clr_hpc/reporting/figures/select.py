@@ -1,8 +1,9 @@
 """Which figures the page holds, each under the choice that brings it up."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
@@ -26,9 +27,18 @@ class Drawing:
 
     heading: str
     choice: Mapping[str, str]
-    figures: tuple[Markup, ...]
+    draw: Sequence[Callable[[], Markup]]
+    """Returns each figure."""
     first: bool = False
     """Whether it is shown before the reader chooses."""
+    content: Callable[[], bytes] | None = None
+    """Returns all that decides the figures, which are taken from the last report where it is the same; None: they
+    are drawn anew for each report."""
+
+    @property
+    def figures(self) -> list[Markup]:
+        """The figures, drawn."""
+        return [draw() for draw in self.draw]
 
 
 def model_styles() -> dict[str, ArmStyle]:
@@ -39,22 +49,16 @@ def model_styles() -> dict[str, ArmStyle]:
 def overviews(rows: Iterable[ResultRow], styles: Styles) -> Iterator[Drawing]:
     """Yield AUROC and training accuracy over all classifiers, a drawing a model."""
     for model, group in _done_by_model(rows).items():
-        figures = (
-            dots.auroc_by_task(group, styles, model),
-            dots.training_accuracy_by_task(group, styles, model),
-        )
-        yield Drawing(model, {"model": model}, figures)
+        figures = (dots.auroc_by_task, dots.training_accuracy_by_task)
+        yield Drawing(model, {"model": model}, [partial(draw, group, styles, model) for draw in figures])
 
 
 def one_class_overviews(rows: Iterable[ResultRow], styles: Styles) -> Iterator[Drawing]:
     """Yield AUROC and false-positive rate of the one-class models, a drawing a model."""
     for model, group in _done_by_model(rows).items():
         key = f"{model}, one class"
-        figures = (
-            dots.auroc_by_task(group, styles, key),
-            dots.false_positives_by_task(group, styles, key),
-        )
-        yield Drawing(model, {"model": model}, figures)
+        figures = (dots.auroc_by_task, dots.false_positives_by_task)
+        yield Drawing(model, {"model": model}, [partial(draw, group, styles, key) for draw in figures])
 
 
 def _done_by_model(rows: Iterable[ResultRow]) -> dict[str, list[ResultRow]]:
@@ -75,12 +79,12 @@ def training_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawi
     several = len({stage for _, _, stage in groups}) > 1
     for (task, model, stage), group in groups.items():
         heading = f"{task}: {model}" + (f", {stage}" if several else "")
-        figures = (
-            curves.accuracy_and_rate(group, styles, heading),
-            curves.validation_curves(group, styles, heading),
-        )
+        draw = [
+            partial(draw, group, styles, heading) for draw in (curves.accuracy_and_rate, curves.validation_curves)
+        ]
         first = task == FIRST_SHOWN and stage == (shown_stage or stage)
-        yield Drawing(heading, {"task": task, "model": model, "stage": stage}, figures, first)
+        choice = {"task": task, "model": model, "stage": stage}
+        yield Drawing(heading, choice, draw, first, partial(_of_epochs, group, styles, heading))
 
 
 def score_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]:
@@ -91,12 +95,30 @@ def score_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]
             groups[run.setting.task, run.setting.model].append(run)
     for (task, model), group in groups.items():
         heading = f"{task}: {model}"
-        figures = (
-            curves.roc_curves(group, styles, heading),
-            curves.precision_recall_curves(group, styles, heading),
-            curves.calibration_curves(group, styles, heading),
-        )
-        yield Drawing(heading, {"task": task, "model": model}, figures, task == FIRST_SHOWN)
+        figures = (curves.roc_curves, curves.precision_recall_curves, curves.calibration_curves)
+        draw = [partial(draw, group, styles, heading) for draw in figures]
+        content = partial(_of_curves, group, styles, heading)
+        yield Drawing(heading, {"task": task, "model": model}, draw, task == FIRST_SHOWN, content)
+
+
+def _of_epochs(runs: Sequence[ScoredRun], styles: Styles, heading: str) -> bytes:
+    """Return what training curves show."""
+    parts = [heading.encode()]
+    for run in runs:
+        arm, record = run.setting.arm, run.record
+        parts += [repr((arm, styles[arm], run.setting.one_class, record.epochs)).encode()]
+        parts += [record.progress.tobytes(), record.learning_rate.tobytes()]
+    return b"".join(parts)
+
+
+def _of_curves(runs: Sequence[ScoredRun], styles: Styles, heading: str) -> bytes:
+    """Return what ROC, precision-recall and calibration curves show."""
+    parts = [heading.encode()]
+    for run in runs:
+        if run.scores is not None and run.scores.curves:
+            parts.append(repr((run.setting.arm, styles[run.setting.arm])).encode())
+            parts += [name.encode() + points.tobytes() for name, points in run.scores.curves.items()]
+    return b"".join(parts)
 
 
 def architectures(study: StudyRecord) -> Iterator[Drawing]:
@@ -106,4 +128,4 @@ def architectures(study: StudyRecord) -> Iterator[Drawing]:
         name = network(run.spec.architecture).title
         if run.layers and run.spec.task.kind == "binary" and name not in drawn:
             drawn.add(name)
-            yield Drawing(name, {"architecture": name}, (layers.layers(run.layers, name),))
+            yield Drawing(name, {"architecture": name}, [partial(layers.layers, run.layers, name)])

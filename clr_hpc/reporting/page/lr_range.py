@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -109,7 +110,7 @@ def _drawings(learners: Sequence[dict[str, Any]]) -> list[Drawing]:
         Drawing(
             f"{task}, {architecture}",
             {"task": task, "architecture": architecture},
-            tuple(_figure(one, styles) for one in group),
+            [partial(_figure, one, styles) for one in group],
         )
         for (task, architecture), group in groups.items()
     ]

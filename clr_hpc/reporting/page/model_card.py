@@ -12,7 +12,7 @@ from clr_hpc.config.study import Study
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.stats.card import CardResult
 from clr_hpc.reporting.stats.metrics import Estimate
-from clr_hpc.reporting.stats.subgroups import FEWEST_OF_A_CLASS
+from clr_hpc.reporting.stats.run.parts import FEWEST_OF_A_CLASS
 from clr_hpc.store.pack_record import PackRecord, label_counts
 
 

@@ -21,6 +21,7 @@ from clr_hpc.reporting.tables import results as tables
 from clr_hpc.reporting.tables.floors import floor_table
 from clr_hpc.reporting.tables.plan import deviation_table, prediction_table, prediction_text
 from clr_hpc.reporting.tables.table import Table
+from clr_hpc.store.cache.blocks import KeptBlocks
 from clr_hpc.store.pack_record import PackRecord, training_images
 
 MOST_VALUES_SHOWN = 4
@@ -55,8 +56,13 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield f"{prefix}{key}".replace("_", " "), text
 
 
-def render(evaluation: Evaluation, range_tests: RangeTests | None, heat_maps: HeatMaps | None = None) -> str:
-    """Return the complete page."""
+def render(
+    evaluation: Evaluation,
+    range_tests: RangeTests | None,
+    heat_maps: HeatMaps | None = None,
+    kept: KeptBlocks | None = None,
+) -> str:
+    """Return the complete page; ``kept`` has figures of the last one."""
     study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
     styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
     contrasts = binary.compared
@@ -69,6 +75,7 @@ def render(evaluation: Evaluation, range_tests: RangeTests | None, heat_maps: He
     }
     return render_page(
         "report.html.jinja",
+        kept=kept,
         heading=study.name,
         range_tests=range_tests,
         heat_maps=heat_maps,

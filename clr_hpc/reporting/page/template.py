@@ -1,7 +1,10 @@
 """HTML pages from this folder's templates: one file each, which needs no network."""
 
+import hashlib
 import zlib
 from base64 import b64encode
+from functools import cache, partial
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import clr_hpc
+from clr_hpc.reporting.figures.select import Drawing
 from clr_hpc.store.atomic import atomic_write
+from clr_hpc.store.cache.blocks import KeptBlocks
 
 MOST_DRAWN = 24
 """Figures of one section that stand in the page as they are. Of more, each is packed until it is chosen: a page of
@@ -19,8 +24,8 @@ MOST_SPECS = 100
 """Runs whose specs stand in the page as they are."""
 
 
-def render_page(template: str, **values: Any) -> str:
-    """Return a page made from a template of this folder."""
+def render_page(template: str, *, kept: KeptBlocks | None = None, **values: Any) -> str:
+    """Return a page made from a template of this folder; ``kept`` has packed figures of an earlier one."""
     environment = Environment(
         loader=PackageLoader("clr_hpc.reporting.page", "."),
         autoescape=True,
@@ -29,6 +34,7 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters["pack"] = _packed
+    environment.filters["packed_figures"] = partial(_packed_figures, kept=kept or KeptBlocks(None))
     environment.globals |= {"most_drawn": MOST_DRAWN, "most_specs": MOST_SPECS}
     assets = {"style": _asset("report.css"), "script": _asset("report.js"), "version": clr_hpc.__version__}
     return environment.get_template(template).render(**assets, **values)
@@ -44,6 +50,31 @@ def write_text(path: Path, text: str) -> Path:
 def _packed(markup: str) -> str:
     """Return text that the page's script unpacks, with zlib and base64."""
     return b64encode(zlib.compress(markup.encode(), 9)).decode()
+
+
+def _packed_figures(drawing: Drawing, kept: KeptBlocks) -> str:
+    """Return figures that the page's script unpacks, drawn only where none of an earlier page shows the same."""
+    key = _identity(drawing.content()) if drawing.content else ""
+    block = kept.get(key)
+    if block is None:
+        block = _packed("\n".join(drawing.figures)).encode()
+        if key:
+            kept.put(key, block)
+    return block.decode()
+
+
+def _identity(content: bytes) -> str:
+    """Return what identifies a drawing: what it shows, and the code that draws it."""
+    return hashlib.sha256(_drawn_by() + content).hexdigest()
+
+
+@cache
+def _drawn_by() -> bytes:
+    digest = hashlib.sha256(version("matplotlib").encode())
+    for file in sorted(files("clr_hpc.reporting.figures").iterdir(), key=str):
+        if file.name.endswith(".py"):
+            digest.update(file.read_bytes())
+    return digest.digest()
 
 
 def _asset(name: str) -> Markup:

@@ -24,7 +24,7 @@ def read_studies(folders: Sequence[Path]) -> dict[str, StudyRecord]:
             f"{', '.join(map(str, folders)) or 'no study'}: a comparison needs two studies or more; name another"
         )
     numbering = Numbering()
-    studies = [read_study(folder, numbering) for folder in resolved]
+    studies = [read_study(folder, numbering, hold=False) for folder in resolved]
     names = [study.name for study in studies]
     labels = [
         study.name if names.count(study.name) == 1 else str(folder)

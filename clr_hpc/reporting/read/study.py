@@ -1,6 +1,6 @@
 """Read a study's folder: what was planned, what ran, what each run left (docs/reference/formats.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.base import UserError
+from clr_hpc.config.given_file import mistake_of
 from clr_hpc.config.load import StudyError
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES
 from clr_hpc.config.resources import usable_cores
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Study
 from clr_hpc.config.task import OneClassTask
-from clr_hpc.reporting.read.predictions import Numbering, SplitScores, TestImages, split_scores
+from clr_hpc.reporting.read.known import KnownPredictions, Listed
+from clr_hpc.reporting.read.predictions import Numbering, Predictions, SplitScores, TestImages, split_scores
 from clr_hpc.store import layout
 from clr_hpc.store.metrics import check_metrics
 from clr_hpc.store.pack_record import PackRecord, labels_of
 from clr_hpc.store.predictions import read_predictions
-from clr_hpc.store.records import Damaged, DamagedError, required
+from clr_hpc.store.records import Damaged, DamagedError, required, sha256_of
 from clr_hpc.store.results import REMEDY, DoneResult, check_result
 from clr_hpc.store.run_files import read_architecture, read_environments, read_spec
 from clr_hpc.store.study_files import read_plan
@@ -59,7 +61,7 @@ class RunRecord:
     images_per_second: float | None = None
     """Median over the ``step`` lines."""
     predictions: Mapping[str, SplitScores] = field(default_factory=dict)
-    """By split; empty where the run has left none."""
+    """By split, ``Predictions`` that may be read later; empty where the run has left none."""
     layers: dict[str, Any] = field(default_factory=dict)
     """architecture.json: what the network is made of; empty where the run has left none."""
 
@@ -88,12 +90,16 @@ class StudyRecord:
         return labels_of(cast(PackRecord, self.pack))
 
 
-def read_study(folder: Path, numbering: Numbering | None = None) -> StudyRecord:
+def read_study(
+    folder: Path, numbering: Numbering | None = None, known: KnownPredictions | None = None, hold: bool = True
+) -> StudyRecord:
     """Read the folder of one study.
 
     Args:
         folder: of the study.
         numbering: shared by studies on one pack, so that their images have the same numbers; None: its own.
+        known: predictions that were read before.
+        hold: keep scores in memory that have to be read for their images; else they are read again when needed.
 
     Raises:
         ReportError: ``study.yaml`` or ``pack.json`` is absent or damaged, or ``plan.json`` is damaged. Damage
@@ -106,7 +112,7 @@ def read_study(folder: Path, numbering: Numbering | None = None) -> StudyRecord:
         raise ReportError(f"{folder / layout.PACK} has no counts; copy manifest.json of the pack there")
     numbering = numbering or Numbering()
     specs = sorted(started.runs, key=_place_of_task)
-    runs = tuple(_read_runs(folder / layout.RUNS, specs, numbering))
+    runs = tuple(_read_runs(folder / layout.RUNS, specs, numbering, known, hold))
     planned = {spec.name for spec in specs}
     found = sorted(path.name for path in (folder / layout.RUNS).glob("*") if path.is_dir())
     plan = read_plan(folder)
@@ -144,25 +150,60 @@ def _place_of_task(spec: RunSpec) -> tuple[bool, int, str]:
     return spec.task.kind != "binary", known.index(label) if label in known else len(known), label
 
 
-def _read_runs(folder: Path, specs: Sequence[RunSpec], numbering: Numbering) -> Iterator[RunRecord]:
+def _read_runs(
+    folder: Path, specs: Sequence[RunSpec], numbering: Numbering, known: KnownPredictions | None, hold: bool
+) -> Iterator[RunRecord]:
     """Yield each run; some are read ahead by threads, and numbered in the study's order, whoever reads first."""
     with ThreadPoolExecutor(usable_cores()) as pool:
         for first in range(0, len(specs), READ_AHEAD):
             part = specs[first : first + READ_AHEAD]
-            for record, table in pool.map(lambda spec: _read_run(folder / spec.name, spec), part):
-                yield record if table is None else replace(record, predictions=split_scores(table, numbering))
+            for record, file in pool.map(lambda spec: _read_run(folder / spec.name, spec, known), part):
+                if file is None:
+                    yield record
+                else:
+                    yield replace(record, predictions=_predictions(file, numbering, known, hold))
 
 
-def _read_run(folder: Path, spec: RunSpec) -> "tuple[RunRecord, pa.Table | None]":
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Predictions of a run: their rows, or what an earlier report knew of them."""
+
+    read: "Callable[[], pa.Table]"
+    checksum: str
+    """Empty where nothing is kept."""
+    listed: Listed | None
+    table: "pa.Table | None"
+
+
+def _predictions(file: _File, numbering: Numbering, known: KnownPredictions | None, hold: bool) -> Predictions:
+    reread = file.read  # not the file, whose table would stay in memory
+
+    def read() -> dict[str, SplitScores]:
+        return split_scores(reread(), numbering)
+
+    if known is not None and file.listed is not None:
+        known.number(file.listed, numbering)
+        return Predictions(file.listed.models, read, None, file.checksum)
+    assert file.table is not None, "what is not known was read"
+    scores = split_scores(file.table, numbering)
+    if known is not None:
+        known.note(file.checksum, scores, numbering)
+    models = {split: tuple(of_split.by_model) for split, of_split in scores.items()}
+    return Predictions(models, read, scores if hold else None, file.checksum)
+
+
+def _read_run(folder: Path, spec: RunSpec, known: KnownPredictions | None) -> tuple[RunRecord, _File | None]:
     if not folder.exists():
         return RunRecord(spec, "missing", "no folder: it has not started"), None
     try:
-        return _read_started_run(folder, spec)
+        return _read_started_run(folder, spec, known)
     except DamagedError as error:  # the other runs are still reported
         return RunRecord(spec, "failed", f"its folder can't be read: {error}"), None
 
 
-def _read_started_run(folder: Path, spec: RunSpec) -> "tuple[RunRecord, pa.Table | None]":
+def _read_started_run(
+    folder: Path, spec: RunSpec, known: KnownPredictions | None
+) -> tuple[RunRecord, _File | None]:
     result = required(check_result(folder))
     required(read_spec(folder, spec))
     metrics = check_metrics(folder)
@@ -175,7 +216,7 @@ def _read_started_run(folder: Path, spec: RunSpec) -> "tuple[RunRecord, pa.Table
     if metrics.damaged:
         count = "1 damaged line is" if len(metrics.damaged) == 1 else f"{len(metrics.damaged)} damaged lines are"
         reason = "; ".join(filter(None, (reason, f"{count} left out: {metrics.damaged[0]}")))
-    table = _read_predictions(folder, spec, result) if result and result["status"] == "done" else None
+    file = _read_file(folder, spec, result, known) if result and result["status"] == "done" else None
     record = RunRecord(
         spec=spec,
         status=status,
@@ -188,19 +229,41 @@ def _read_started_run(folder: Path, spec: RunSpec) -> "tuple[RunRecord, pa.Table
         images_per_second=float(np.median(speeds)) if speeds else None,
         layers=dict(required(read_architecture(folder)) or {}),
     )
-    return record, table
+    return record, file
 
 
-def _read_predictions(folder: Path, spec: RunSpec, result: DoneResult) -> "pa.Table | None":
+def _read_file(folder: Path, spec: RunSpec, result: DoneResult, known: KnownPredictions | None) -> _File | None:
     """Return the predictions of a run that is done, None where it has left none.
 
     Raises:
         DamagedError: they are not those of the result.
     """
-    table = required(read_predictions(folder, result.get("files", {}).get(layout.PREDICTIONS)))
-    models = result["models"]
-    if table is not None and not models.keys() >= (told := set(table["model"].unique().to_pylist())):
-        raise DamagedError(f"{folder / layout.PREDICTIONS}: it has models that {layout.RESULT} lacks: {told}")
-    if isinstance(spec.task, OneClassTask) and any(model.get("threshold") is None for model in models.values()):
+    path, state = folder / layout.PREDICTIONS, result.get("files", {}).get(layout.PREDICTIONS)
+    if not path.exists():
+        return None
+    checksum = "" if known is None else state["sha256"] if state else _checksum(path)
+    listed = known.get(checksum) if known else None
+
+    def read() -> "pa.Table":
+        table = required(read_predictions(folder, state))
+        if table is None:
+            raise DamagedError(f"{path}: it was removed while it was read; {REMEDY}")
+        return table
+
+    table = None if listed else read()
+    models = listed.models if listed else {"": table["model"].unique().to_pylist()} if table is not None else {}
+    told = {model for of_split in models.values() for model in of_split}
+    if not result["models"].keys() >= told:
+        raise DamagedError(f"{path}: it has models that {layout.RESULT} lacks: {told}")
+    if isinstance(spec.task, OneClassTask) and any(
+        model.get("threshold") is None for model in result["models"].values()
+    ):
         raise DamagedError(f"{folder / layout.RESULT}: a one-class model has no threshold; {REMEDY}")
-    return table
+    return _File(read, checksum, listed, table)
+
+
+def _checksum(file: Path) -> str:
+    try:
+        return sha256_of(file)
+    except OSError as error:
+        raise DamagedError(f"{file}: it can't be read: {mistake_of(error).rule}; {REMEDY}") from error

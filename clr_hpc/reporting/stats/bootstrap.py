@@ -47,15 +47,19 @@ class Sampled:
     """A share such as an AUROC, and what it is on each of B draws of patients."""
 
     value: float
-    draws: NDArray[np.float64]
-    """(B,) NaN where a draw doesn't define it."""
+    draws: NDArray[np.floating[Any]]
+    """(B,) NaN where a draw doesn't define it; of single runs in single precision, as a study has thousands."""
     degrees: float
     """Of freedom: the patients of the rarer class that it is measured on, less one."""
 
     @property
     def standard_error(self) -> float:
         """Standard deviation of the draws, without the bootstrap's bias of n - 1 in n."""
-        drawn = float(np.nanstd(self.draws, ddof=1)) if np.isfinite(self.draws).sum() > 1 else float("nan")
+        drawn = (
+            float(np.nanstd(self.draws, ddof=1, dtype=np.float64))
+            if np.isfinite(self.draws).sum() > 1
+            else float("nan")
+        )
         return drawn * float(np.sqrt((self.degrees + 1) / max(self.degrees, 1)))
 
     @property
@@ -198,16 +202,16 @@ def _weighed(rows: NDArray[np.int64], patients: NDArray[np.int32], count: int, d
     return weighed
 
 
-def defined_share(draws: NDArray[np.float64]) -> float:
+def defined_share(draws: NDArray[np.floating[Any]]) -> float:
     """Return the share of ``draws`` ``(B,)`` that are numbers."""
     return float(np.isfinite(draws).mean()) if len(draws) else 0.0
 
 
-def mean_of_defined(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_of_defined(draws: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return the mean of ``draws`` ``(K, B)`` over K, without those that aren't numbers; NaN where none is."""
     defined = np.isfinite(draws)
     count = defined.sum(axis=0)
-    total = np.where(defined, draws, 0.0).sum(axis=0)
+    total = np.where(defined, draws, 0.0).sum(axis=0, dtype=np.float64)
     means = np.full(draws.shape[1], np.nan)
     np.divide(total, count, out=means, where=count > 0)
     return means

@@ -12,7 +12,7 @@ from clr_hpc.reporting.read.predictions import Scores, TestImages
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Draws, patient_draws
 from clr_hpc.reporting.stats.evaluate import BOOTSTRAP_SEED
 from clr_hpc.reporting.stats.metrics import Estimate, measure
-from clr_hpc.reporting.stats.subgroups import FEWEST_OF_A_CLASS, slices
+from clr_hpc.reporting.stats.run.parts import FEWEST_OF_A_CLASS, slices
 
 OF_PROBABILITIES = ("brier", "calibration_error")
 """Measures of calibrated scores that the card has."""

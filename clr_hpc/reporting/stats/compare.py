@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from clr_hpc.reporting import wording
-from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.bootstrap import Interval, Sampled
-from clr_hpc.reporting.stats.difference import Difference
+from clr_hpc.reporting.stats.difference import Difference, Influence
 from clr_hpc.reporting.stats.metrics import Estimate
 from clr_hpc.reporting.stats.pairs import Pair, balanced
+from clr_hpc.reporting.stats.run.scores import LAST
 from clr_hpc.reporting.stats.scoring import (
-    LAST,
     ScoredRun,
     always_no_accuracy,
     mean_of_numbers,
@@ -50,9 +49,10 @@ class Entry:
         return validation_auroc(self.run.record, self.model)
 
     @property
-    def scores(self) -> Scores:
-        """On the test split."""
-        return self.run.record.predictions["test"].of(self.model)
+    def influence(self) -> Influence:
+        """On the test split, where its AUROC is defined."""
+        assert self.run.scores is not None, "what has an AUROC has scores"
+        return self.run.scores.influences[self.model]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _interval(name: str, cells: Cells) -> Interval | None:
 
 def _difference(name: str, reference: str, cells: Cells) -> Difference:
     pairs = [Pair(task, model, seed, cell[name], cell[reference]) for (task, model, seed), cell in cells.items()]
-    return balanced(pairs).auroc(lambda entry: entry.scores)
+    return balanced(pairs).auroc(lambda entry: entry.influence)
 
 
 def _judged(means: list[ContenderMean], cells: Cells, margin: float) -> list[ContenderMean]:

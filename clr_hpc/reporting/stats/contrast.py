@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clr_hpc.config.study import Question
-from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.controls import Controls, control_label
-from clr_hpc.reporting.stats.difference import Difference
+from clr_hpc.reporting.stats.difference import Difference, Influence
 from clr_hpc.reporting.stats.pairs import Pair, balanced
-from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, mean_of_numbers, training_accuracy
+from clr_hpc.reporting.stats.run.scores import LAST, RunScores
+from clr_hpc.reporting.stats.scoring import ScoredRun, mean_of_numbers, training_accuracy
 from clr_hpc.reporting.stats.significance import combined, holm, mcnemar
 from clr_hpc.reporting.stats.verdict import SIGNIFICANCE, Verdict, verdicts
 
@@ -125,7 +125,7 @@ def _arm_contrast(arm: str, runs: list[ScoredRun], controls: Controls) -> ArmCon
         control=control_label([(pair.first, pair.second) for pair in pairs]),
         tasks=tuple(_task_contrast(task, group) for task, group in by_task.items()),
         seeds=len(compared.seeds),
-        difference=compared.auroc(_test_scores),
+        difference=compared.auroc(_influence),
         training_accuracy=compared.training(lambda run: training_accuracy(run.record)),
         left_out=(
             *left_out,
@@ -142,7 +142,7 @@ def _gap(run: ScoredRun, control: ScoredRun | None) -> str:
         return run.note or f"its control: {control.note}"
     if run.steps != control.steps:
         return f"trained for {run.steps:,} steps and its control for {control.steps:,}: early stopping ended one"
-    if not np.array_equal(run.record.predictions["test"].images, control.record.predictions["test"].images):
+    if _scores(run).images != _scores(control).images:
         return "its control was tested on other images"
     return ""
 
@@ -151,7 +151,7 @@ def _task_contrast(task: str, pairs: list[RunPair]) -> TaskContrast:
     return TaskContrast(
         task=task,
         pairs=tuple(pairs),
-        difference=balanced(pairs).auroc(_test_scores),
+        difference=balanced(pairs).auroc(_influence),
         p_adjusted=float("nan"),
         accuracy_difference=mean_of_numbers(_accuracy(pair.first) - _accuracy(pair.second) for pair in pairs),
         mcnemar=combined([_mcnemar(pair) for pair in pairs]),
@@ -175,20 +175,21 @@ def _with_holm(contrasts: list[ArmContrast]) -> list[ArmContrast]:
     return [replace(contrast, tasks=tuple(next(done) for _ in contrast.tasks)) for contrast in contrasts]
 
 
-def _test_scores(run: ScoredRun) -> Scores:
-    return run.record.predictions["test"].of(LAST)
+def _scores(run: ScoredRun) -> RunScores:
+    assert run.scores is not None, "runs with a gap are in no pair"
+    return run.scores
+
+
+def _influence(run: ScoredRun) -> Influence:
+    return _scores(run).influences[LAST]
 
 
 def _mcnemar(pair: RunPair) -> float:
     """Compare which test images the two models get right; NaN where either has no threshold."""
-    right = []
-    for run in (pair.first, pair.second):
-        threshold = run.thresholds[LAST]
-        if threshold is None:
-            return float("nan")
-        test = _test_scores(run)
-        right.append((test.scores >= threshold) == test.labels)
-    return mcnemar(right[0], right[1])
+    one, other = (_scores(run).right for run in (pair.first, pair.second))
+    if one is None or other is None:
+        return float("nan")
+    return mcnemar(np.unpackbits(one) == 1, np.unpackbits(other) == 1)
 
 
 def _accuracy(run: ScoredRun) -> float:

@@ -16,6 +16,7 @@ patients' variance, so of the latter only the covariance of different seeds is a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,19 +103,21 @@ class Influence:
     """An AUROC, and what each patient adds to its error."""
 
     auroc: float
-    of_patients: NDArray[np.float64] | None
+    of_patients: NDArray[np.floating[Any]] | None
     """``(P,)``, whose sum of squares is the variance of the AUROC; None where fewer than two patients have images
     of one class."""
 
     @classmethod
     def of(cls, model: Scores) -> "Influence":
-        """Return that of one model, computed once."""
-        if "influence" not in model.kept:
-            count = int(model.patients.max()) + 1
-            (auroc,), added = influences(model.labels, model.scores[None], model.patients, count)
-            model.kept["influence"] = cls(float(auroc), None if added is None else added[0])
-        known: Influence = model.kept["influence"]
-        return known
+        """Return that of one model, on images of both classes."""
+        count = int(model.patients.max()) + 1
+        (auroc,), added = influences(model.labels, model.scores[None], model.patients, count)
+        return cls(float(auroc), None if added is None else added[0])
+
+    @property
+    def rounded(self) -> "Influence":
+        """In single precision, seven digits of each: a study has thousands of them."""
+        return Influence(self.auroc, None if self.of_patients is None else self.of_patients.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def auroc_difference(cells: Sequence[Cell]) -> Difference:
     """
     seeds = len(cells[0].first)
     differences = np.empty((len(cells), seeds))
-    signed: list[tuple[int, float, NDArray[np.float64] | None]] = []
+    signed: list[tuple[int, float, NDArray[np.floating[Any]] | None]] = []
     for place, cell in enumerate(cells):
         for seed, (first, second) in enumerate(zip(cell.first, cell.second, strict=True)):
             differences[place, seed] = first.auroc - second.auroc
@@ -148,7 +151,7 @@ def auroc_difference(cells: Sequence[Cell]) -> Difference:
     for seed, weight, added in signed:
         if added is None:
             return Difference(value)
-        summed[seed, : len(added)] += weight * added
+        summed[seed, : len(added)] += weight * added.astype(np.float64)
     of_patients = _of_patients(summed.mean(axis=0))
     if seeds == 1:
         return Difference(value, of_patients)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -65,10 +66,14 @@ class Evaluation:
         return f"{POSITIVES_OF_A_FREQUENT_PATHOLOGY} positives or more"
 
 
-def evaluate(study: StudyRecord) -> Evaluation:
-    """Compute all numbers of the report; the same run folders give the same numbers."""
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    runs = score_runs(study, generator)
+def evaluate(study: StudyRecord, cache: Path | None = None) -> Evaluation:
+    """Compute all numbers of the report; the same run folders give the same numbers.
+
+    Args:
+        study: as it was read.
+        cache: folder with the scores of earlier reports; None: all are computed.
+    """
+    runs = score_runs(study, np.random.default_rng(BOOTSTRAP_SEED), cache)
     question = study.study.question
     binary = tuple(run for run in runs if not run.setting.one_class)
     one_class = tuple(run for run in runs if run.setting.one_class)
@@ -83,8 +88,8 @@ def evaluate(study: StudyRecord) -> Evaluation:
         one_class=_evaluate_kind(one_class, None if binary else question),
         frequent=compare(entry for entry in arms(binary) if entry.run.setting.task in frequent),
         models={arm: comparison for arm, comparison in by_arm.items() if len(comparison.contenders) > 1},
-        slices=slice_rows(binary, study.test, generator),
-        floors=floor_rows(one_class, study.test, np.random.default_rng(BOOTSTRAP_SEED)),
+        slices=slice_rows(binary, study.test),
+        floors=floor_rows(one_class),
     )
 
 

@@ -21,9 +21,9 @@ from clr_hpc.reporting.stats.bootstrap import (
 )
 from clr_hpc.reporting.stats.difference import Difference, difference_of_independent
 from clr_hpc.reporting.stats.metrics import Estimate, Resampled, measure
+from clr_hpc.reporting.stats.run.parts import AGES, RESAMPLES_OF_SLICES, has_enough, sampled_auroc, slices
 from clr_hpc.reporting.stats.scoring import Setting, settings_of
 from clr_hpc.reporting.stats.significance import holm
-from clr_hpc.reporting.stats.subgroups import AGES, RESAMPLES_OF_SLICES, has_enough, sampled_auroc, slices
 from clr_hpc.store.evaluations import EvaluatedSetting
 
 BOOTSTRAP_SEED = 0

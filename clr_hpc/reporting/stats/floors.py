@@ -1,29 +1,16 @@
 """One-class models against two floors: rules that know a film's exposure alone (mean gray, five statistics)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from clr_hpc.config.pathologies import PATHOLOGIES, title
-from clr_hpc.reporting.read.predictions import SplitScores, TestImages
-from clr_hpc.reporting.stats.bootstrap import (
-    LEVEL,
-    RESAMPLES,
-    SMALLEST_DEFINED_SHARE,
-    Draws,
-    Interval,
-    Sampled,
-    defined_share,
-    patient_draws,
-)
-from clr_hpc.reporting.stats.scoring import LAST, ScoredRun, Setting, validation_auroc
-from clr_hpc.reporting.stats.subgroups import has_enough, sampled_auroc
-
-ALL = "all"
+from clr_hpc.reporting.stats.bootstrap import LEVEL, SMALLEST_DEFINED_SHARE, Interval, Sampled, defined_share
+from clr_hpc.reporting.stats.run.parts import ALL
+from clr_hpc.reporting.stats.run.scores import RunScores
+from clr_hpc.reporting.stats.scoring import ScoredRun, Setting, validation_auroc
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +35,16 @@ class FloorRow:
         return all(interval is not None and interval.low > 0 for interval in self.differences.values())
 
 
-def floor_rows(
-    runs: Iterable[ScoredRun], test: TestImages, generator: np.random.Generator
-) -> tuple[FloorRow, ...]:
+def floor_rows(runs: Iterable[ScoredRun]) -> tuple[FloorRow, ...]:
     """Return the rows of all settings whose runs have recorded the floors.
 
-    With a generator like that of ``score_runs`` the same patients are drawn, so that the page has one interval of
-    each AUROC.
+    They are measured on the draws of the report's other numbers, so that the page has one interval of each AUROC.
     """
-    draws = patient_draws(test.patients, RESAMPLES, generator)
-    groups: dict[Setting, list[ScoredRun]] = defaultdict(list)
+    groups: dict[Setting, list[tuple[ScoredRun, RunScores]]] = defaultdict(list)
     for run in runs:
-        if run.models and run.record.predictions["test"].floors:
-            groups[run.setting].append(run)
-    return tuple(
-        row
-        for setting, group in groups.items()
-        for name, mask in _parts(group[0].record.predictions["test"], test)
-        if (row := _row(setting, group, name, mask, draws)) is not None
-    )
+        if run.scores is not None and run.scores.floors:
+            groups[run.setting].append((run, run.scores))
+    return tuple(_row(setting, group, part) for setting, group in groups.items() for part in group[0][1].floors)
 
 
 def chosen_rows(rows: Iterable[FloorRow]) -> dict[str, tuple[FloorRow, int]]:
@@ -85,7 +63,7 @@ def difference(one: Sampled, other: Sampled) -> Interval | None:
 
     None where an AUROC of them would have none, since too few draws define it or a class has one patient.
     """
-    drawn = one.draws - other.draws
+    drawn = np.subtract(one.draws, other.draws, dtype=np.float64)
     degrees = min(one.degrees, other.degrees)
     if defined_share(drawn) < SMALLEST_DEFINED_SHARE or degrees < 1:
         return None
@@ -94,34 +72,17 @@ def difference(one: Sampled, other: Sampled) -> Interval | None:
     return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
-def _parts(scores: SplitScores, test: TestImages) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield names and masks ``(N,)`` of the images: all, each view, each pathology with all of the class."""
-    yield ALL, np.ones(len(scores.labels), bool)
-    views = test.view[scores.images]
-    for view in sorted(set(views.tolist()) - {""}):
-        yield f"view {view}", views == view
-    for pathology in PATHOLOGIES if len(scores.findings) else ():
-        has_it = np.array([pathology in found.split("|") for found in scores.findings.tolist()], bool)
-        if (has_it & scores.labels).any():
-            yield title(pathology), ~scores.labels | has_it
-
-
-def _row(
-    setting: Setting, group: list[ScoredRun], name: str, mask: NDArray[np.bool_], draws: Draws
-) -> FloorRow | None:
-    first = group[0].record.predictions["test"]
-    if not has_enough(first.of(LAST).among(mask)):
-        return None
-    by_seed = [sampled_auroc(run.record.predictions["test"].of(LAST).among(mask), draws) for run in group]
-    auroc = Sampled.over_seeds(by_seed)
-    floors = {floor: sampled_auroc(first.of_floor(floor).among(mask), draws) for floor in first.floors}
+def _row(setting: Setting, group: list[tuple[ScoredRun, RunScores]], part: str) -> FloorRow:
+    by_seed = [scores.floors[part] for _, scores in group if part in scores.floors]
+    first = by_seed[0]
+    auroc = Sampled.over_seeds([each.auroc for each in by_seed])
     return FloorRow(
         setting=setting,
-        part=name,
-        images=int(mask.sum()),
-        anomalous=int((mask & first.labels).sum()),
+        part=part,
+        images=first.images,
+        anomalous=first.anomalous,
         auroc=auroc,
-        floors=floors,
-        differences={floor: difference(auroc, sampled) for floor, sampled in floors.items()},
-        validation_auroc=float(np.mean([validation_auroc(run.record) for run in group])),
+        floors=dict(first.floors),
+        differences={floor: difference(auroc, sampled) for floor, sampled in first.floors.items()},
+        validation_auroc=float(np.mean([validation_auroc(run.record) for run, _ in group])),
     )

@@ -228,7 +228,7 @@ def measure(
         unmet["weight"] = "the weight of positives is not known: the run has not counted its training images"
     once = Resampled(model, threshold, np.ones((len(draws), 1)), positive_weight)
     drawn = Resampled(model, threshold, draws, positive_weight, once)
-    undefined = np.full(draws.shape[1], np.nan)
+    undefined = np.full(draws.shape[1], np.nan, np.float32)
     patients = _patients_of(model)
     found: dict[str, Estimate] = {}
     for key, one in MEASURES.items():
@@ -237,7 +237,7 @@ def measure(
         if reason := next((unmet[need] for need in one.needs if need in unmet), ""):
             found[key] = Estimate(Sampled(float("nan"), undefined, 0), None, reason)
             continue
-        scattered = one.compute(drawn) if one.has_interval else undefined
+        scattered = one.compute(drawn).astype(np.float32) if one.has_interval else undefined
         found[key] = _estimate(one, model, patients, float(one.compute(once)[0]), scattered)
     return found
 
@@ -264,7 +264,7 @@ def _patients_of(model: Scores) -> dict[str, int]:
 
 
 def _estimate(
-    one: Measure, model: Scores, patients: Mapping[str, int], value: float, draws: NDArray[np.float64]
+    one: Measure, model: Scores, patients: Mapping[str, int], value: float, draws: NDArray[np.float32]
 ) -> Estimate:
     classes: list[str] = [need for need in one.needs if need in patients] or ["images"]
     rarest = int(min(patients[each] for each in classes))

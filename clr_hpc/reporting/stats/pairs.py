@@ -7,7 +7,6 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from clr_hpc.reporting.read.predictions import Scores
 from clr_hpc.reporting.stats.difference import Cell, Difference, Influence, auroc_difference, training_difference
 
 Side = TypeVar("Side")
@@ -40,15 +39,15 @@ class Balanced(Generic[Side]):
         tasks = [cell[0].task for cell in self.cells]
         return tuple(1 / (len(set(tasks)) * tasks.count(task)) for task in tasks)
 
-    def auroc(self, scores: Callable[[Side], Scores]) -> Difference:
+    def auroc(self, influence: Callable[[Side], Influence]) -> Difference:
         """Return the mean difference in test AUROC, the first side's minus the second's."""
         if not self.cells:
             return Difference(float("nan"))
         return auroc_difference(
             [
                 Cell(
-                    [Influence.of(scores(pair.first)) for pair in cell],
-                    [Influence.of(scores(pair.second)) for pair in cell],
+                    [influence(pair.first) for pair in cell],
+                    [influence(pair.second) for pair in cell],
                     weight,
                 )
                 for cell, weight in zip(self.cells, self.weights, strict=True)

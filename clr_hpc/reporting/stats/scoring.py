@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -11,15 +11,16 @@ from clr_hpc.config.network import network
 from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, OneClassTask
 from clr_hpc.reporting import wording
+from clr_hpc.reporting.read.predictions import Predictions
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
-from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Draws, Interval, Sampled, patient_draws, side_by_side
+from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled, patient_draws, side_by_side
 from clr_hpc.reporting.stats.calibration import positive_weight
-from clr_hpc.reporting.stats.metrics import MEASURES, Estimate, measure, youden_threshold
-
-LAST = "last"
-"""The model at the end of training: what is compared by default."""
-OF_OTHER_MODELS = ("auroc", "average_precision", "accuracy")
-"""Measures of averaged weights and snapshots, which stand next to the last model in one table."""
+from clr_hpc.reporting.stats.metrics import MEASURES, Estimate
+from clr_hpc.reporting.stats.run.kept import key_of, packed, unpacked
+from clr_hpc.reporting.stats.run.parts import RESAMPLES_OF_SLICES
+from clr_hpc.reporting.stats.run.scores import LAST, RunScores, TestPatients, Wanted, run_scores
+from clr_hpc.store import layout
+from clr_hpc.store.cache.blocks import KeptBlocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,20 @@ class ScoredRun:
 
     record: RunRecord
     setting: Setting
-    models: Mapping[str, Mapping[str, Estimate]]
-    """By model, then by measure; empty where the run has no predictions."""
-    thresholds: Mapping[str, float | None]
-    """By model: at or above it an image is called positive; None where validation can't choose one."""
+    scores: RunScores | None
+    """None where the run has no predictions."""
     gap: str
-    """Why there are no measures at all; else empty."""
+    """Why there are no scores at all; else empty."""
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, Estimate]]:
+        """Measures by model, then by measure; empty where the run has no predictions."""
+        return self.scores.models if self.scores else {}
+
+    @property
+    def thresholds(self) -> Mapping[str, float | None]:
+        """Threshold of each model; None where validation can't choose one."""
+        return self.scores.thresholds if self.scores else {}
 
     @property
     def auroc(self) -> float:
@@ -137,12 +146,42 @@ class ResultRow:
         return 1 - specificity.value, Interval(1 - bounds.high, 1 - bounds.low) if bounds else None
 
 
-def score_runs(study: StudyRecord, generator: np.random.Generator) -> tuple[ScoredRun, ...]:
-    """Label every run and measure its models, also on draws of patients that come from ``generator``."""
+def score_runs(
+    study: StudyRecord, generator: np.random.Generator, cache: Path | None = None
+) -> tuple[ScoredRun, ...]:
+    """Label every run and measure its models, also on draws of patients that come from ``generator``.
+
+    Args:
+        study: its predictions are released as they are measured.
+        generator: of the draws.
+        cache: folder with the scores of earlier reports; None: all are computed, and none is kept.
+    """
     settings = settings_of([run.spec for run in study.runs])
-    drawn = patient_draws(study.test.patients, RESAMPLES, generator)
+    draws, slice_draws = (
+        patient_draws(study.test.patients, count, generator) for count in (RESAMPLES, RESAMPLES_OF_SLICES)
+    )
+    patients = TestPatients(study.test, draws, slice_draws)
+    first: dict[tuple[str, str, str], RunRecord] = {}
+    for run, setting in zip(study.runs, settings, strict=True):
+        if not _gap(run):
+            first.setdefault((setting.task, setting.model, setting.arm), run)
+    drawn = {id(run) for run in first.values()}
+    by_task: dict[str, list[int]] = defaultdict(list)
+    for place, run in enumerate(study.runs):
+        by_task[run.spec.task.name].append(place)
+    scored: dict[int, ScoredRun] = {}
     with side_by_side() as pool:
-        return tuple(pool.map(partial(_score, drawn=drawn), study.runs, settings))
+        for task, places in by_task.items():
+            kept = KeptBlocks(cache / layout.scores_of(task) if cache else None)
+            found = [
+                pool.submit(
+                    _scored, study.runs[place], settings[place], id(study.runs[place]) in drawn, patients, kept
+                )
+                for place in places
+            ]
+            scored |= {place: each.result() for place, each in zip(places, found, strict=True)}
+            kept.save()
+    return tuple(scored[place] for place in range(len(study.runs)))
 
 
 def settings_of(specs: Sequence[RunSpec]) -> list[Setting]:
@@ -167,35 +206,38 @@ def settings_of(specs: Sequence[RunSpec]) -> list[Setting]:
     return settings
 
 
-def _score(run: RunRecord, setting: Setting, drawn: Draws) -> ScoredRun:
+def _scored(
+    run: RunRecord, setting: Setting, is_drawn: bool, patients: TestPatients, kept: KeptBlocks
+) -> ScoredRun:
+    gap = _gap(run)
+    if gap:
+        return ScoredRun(run, setting, None, gap)
+    wanted = Wanted(
+        setting.one_class,
+        {name: float(model["threshold"]) for name, model in run.result["models"].items()}
+        if setting.one_class
+        else {},
+        positive_weight(run),
+        is_drawn,
+    )
+    checksum = run.predictions.checksum if isinstance(run.predictions, Predictions) else ""
+    key = key_of(checksum, wanted, patients) if checksum else ""
+    block = kept.get(key)
+    if block is not None:
+        return ScoredRun(run, setting, unpacked(block), "")
+    scores = run_scores(run.predictions, wanted, patients)
+    if isinstance(run.predictions, Predictions):
+        run.predictions.release()
+    if checksum:
+        kept.put(key, packed(scores))
+    return ScoredRun(run, setting, scores, "")
+
+
+def _gap(run: RunRecord) -> str:
+    """Return why a run has no scores; empty where it has some."""
     if run.status != "done":
-        return ScoredRun(run, setting, {}, {}, f"{run.status}: {run.reason}")
-    if "test" not in run.predictions:
-        return ScoredRun(run, setting, {}, {}, "predictions.parquet is missing or holds no test image")
-    thresholds = {model: threshold_of(run, model, setting.one_class) for model in run.predictions["test"].by_model}
-    weight = positive_weight(run)
-    models = {
-        model: measure(
-            run.predictions["test"].of(model),
-            threshold,
-            drawn,
-            not setting.one_class,
-            weight,
-            MEASURES if model == LAST else OF_OTHER_MODELS,
-        )
-        for model, threshold in thresholds.items()
-    }
-    return ScoredRun(run, setting, models, thresholds, "")
-
-
-def threshold_of(run: RunRecord, model: str, one_class: bool) -> float | None:
-    """Return the score at or above which a model calls an image positive; None where validation gives none."""
-    if one_class:
-        return float(run.result["models"][model]["threshold"])
-    if "validation" not in run.predictions:
-        return None
-    scores = run.predictions["validation"].of(model)
-    return youden_threshold(scores.labels, scores.scores)
+        return f"{run.status}: {run.reason}"
+    return "" if "test" in run.predictions else "predictions.parquet is missing or holds no test image"
 
 
 def result_rows(runs: Iterable[ScoredRun]) -> tuple[ResultRow, ...]:

@@ -5,19 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clr_hpc.reporting.read.predictions import models_of
 from clr_hpc.reporting.read.study import RunRecord, StudyRecord
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Draws, Interval, Sampled, patient_draws
 from clr_hpc.reporting.stats.compare import Comparison, Entry, compare
 from clr_hpc.reporting.stats.difference import Difference
-from clr_hpc.reporting.stats.metrics import measure
 from clr_hpc.reporting.stats.pairs import Pair, balanced
+from clr_hpc.reporting.stats.run.scores import scores_of_model
 from clr_hpc.reporting.stats.scoring import (
     ScoredRun,
     Setting,
     mean_of_numbers,
     settings_of,
-    threshold_of,
     validation_auroc,
 )
 from clr_hpc.reporting.stats.significance import holm
@@ -38,6 +39,11 @@ class Chosen:
     """``last``, ``snapshots`` or ``swa``."""
     runs: Mapping[int, RunRecord]
     """Those that are done, by seed."""
+
+    @property
+    def test_images(self) -> NDArray[np.int32]:
+        """``(N,)`` numbers of the images that its first run was tested on."""
+        return next(iter(self.runs.values())).predictions["test"].images
 
     @property
     def validation_auroc(self) -> float:
@@ -82,7 +88,7 @@ def best_settings(name: str, study: StudyRecord) -> list[Chosen]:
     groups: dict[tuple[Setting, str], dict[int, RunRecord]] = defaultdict(dict)
     for run, setting in zip(study.runs, labels, strict=True):
         if run.status == "done" and "test" in run.predictions and not setting.one_class:
-            for model in run.predictions["test"].by_model:
+            for model in models_of(run.predictions, "test"):
                 groups[setting, model][run.spec.seed] = run
     best: dict[str, Chosen] = {}
     for (setting, model), runs in groups.items():
@@ -125,18 +131,17 @@ def compare_studies(
         tuple(replace(each, p_adjusted=p) for each, p in zip(results, adjusted, strict=True)),
         tuple(seeds),
         margin,
-        len({image for entry in entries.values() for image in entry.scores.images.tolist()}),
+        len(np.unique(np.concatenate([each.test_images for each in chosen]))),
         patients,
     )
 
 
 def _entry(chosen: Chosen, record: RunRecord, draws: Draws) -> Entry:
-    threshold = threshold_of(record, chosen.model, one_class=False)
-    measures = measure(record.predictions["test"].of(chosen.model), threshold, draws, True, only=MEASURED)
+    of_run = scores_of_model(record.predictions, chosen.model, draws, MEASURED)
     # what the studies differ in may be the network: it is no cell of its own
     setting = replace(chosen.setting, architecture="", optimizer="")
-    run = ScoredRun(record, setting, {chosen.model: measures}, {chosen.model: threshold}, "")
-    return Entry(chosen.study, run, chosen.model, measures)
+    run = ScoredRun(record, setting, of_run, "")
+    return Entry(chosen.study, run, chosen.model, of_run.models[chosen.model])
 
 
 def _result(chosen: Chosen, reference: str, of: Callable[[str, str], list[Entry]]) -> FindingResult:
@@ -153,6 +158,6 @@ def _result(chosen: Chosen, reference: str, of: Callable[[str, str], list[Entry]
         auroc=mean_of_numbers(each.value for each in sampled),
         interval=Sampled.over_seeds(sampled).interval if defined else None,
         average_precision=mean_of_numbers(entry.measures["average_precision"].value for entry in own),
-        difference=None if is_reference or not defined else balanced(pairs).auroc(lambda entry: entry.scores),
+        difference=None if is_reference or not defined else balanced(pairs).auroc(lambda entry: entry.influence),
         p_adjusted=float("nan"),
     )

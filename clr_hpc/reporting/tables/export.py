@@ -15,7 +15,8 @@ from clr_hpc.reporting.stats.contrast import ArmContrast
 from clr_hpc.reporting.stats.cost import ArmCost, Saving
 from clr_hpc.reporting.stats.difference import Difference
 from clr_hpc.reporting.stats.metrics import MEASURES, Measure
-from clr_hpc.reporting.stats.scoring import LAST, ResultRow, ScoredRun, Setting
+from clr_hpc.reporting.stats.run.scores import LAST
+from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun, Setting
 from clr_hpc.reporting.stats.subgroups import SliceRow
 from clr_hpc.store.csv_text import csv_text
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.stats.external import ExternalResults, SettingResult, SideResult, SubgroupResult
-from clr_hpc.reporting.stats.scoring import LAST, Setting
+from clr_hpc.reporting.stats.run.scores import LAST
+from clr_hpc.reporting.stats.scoring import Setting
 from clr_hpc.reporting.tables.export import bounds
 from clr_hpc.reporting.tables.table import MISSING, UNDEFINED_ORDER, Cell, Column, Table, bounded, part, tabulate
 from clr_hpc.reporting.wording import number, p_value, ratio, signed, whole

@@ -13,6 +13,7 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.study import Keep
 from clr_hpc.store import layout
 from clr_hpc.store.atomic import left_over
+from clr_hpc.store.cache.blocks import kept_files
 from clr_hpc.store.checkpoints import tensor_files
 from clr_hpc.store.results import DoneResult, check_result, freed_weights
 from clr_hpc.store.study_folder import StartedStudy, StudyFolder
@@ -73,6 +74,13 @@ class Freeable:
     """Names of runs that are done and left alone, since runs that are not done yet start from them."""
     others: tuple[tuple[Path, int], ...]
     """Folders with their bytes that are only named: of replaced studies, and of runs that the study lacks."""
+    cache: tuple[Path, ...]
+    """Files of what ``clr-hpc report`` would otherwise compute again."""
+
+    @property
+    def cache_size(self) -> int:
+        """Return their bytes."""
+        return sum(map(size_of, self.cache))
 
     def size(self, kind: Kind) -> int:
         """Return the bytes of a kind."""
@@ -102,6 +110,7 @@ def find_freeable(folder: StudyFolder, keep: Keep | None = None) -> Freeable:
         tuple(found),
         tuple(spec.name for spec in done if upkeep.awaited_from(spec)),
         tuple((path, size_of(path)) for path in _others(folder, {spec.name for spec in upkeep.specs})),
+        tuple(kept_files(folder.path / layout.REPORT_CACHE)),
     )
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from clr_hpc.reporting.figures import curves
 from clr_hpc.reporting.figures.svg import ArmStyle, arm_styles
 from clr_hpc.reporting.read.study import read_study
+from clr_hpc.reporting.stats.run.curves import MOST_CORNERS
 from clr_hpc.reporting.stats.scoring import ScoredRun, score_runs
 
 StudyMaker = Callable[..., Path]
@@ -84,7 +85,7 @@ def test_a_line_an_arm_of_the_first_seed(make_study: StudyMaker, draw: Callable[
         lines = re.findall(rf'<path d="([^"]*)"[^>]*fill: none[^>]*stroke: var\(--policy-{number}\)', svg)
         assert len(lines) == (2 if draw is curves.calibration_curves else 1), "a thin one for the raw outputs"
         for line in lines:
-            assert 4 < line.count("L") < curves.MOST_CORNERS
+            assert 4 < line.count("L") < MOST_CORNERS
 
 
 @pytest.mark.parametrize("draw", FIGURES)

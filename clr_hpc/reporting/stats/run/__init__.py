@@ -1,0 +1,1 @@
+"""What one run's scores come to, apart from all others."""
