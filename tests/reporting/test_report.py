@@ -135,3 +135,11 @@ def test_one_class_in_every_split_of_one_pathology(make_study: StudyMaker) -> No
     path = write_report(folder)
     assert "no positive image among" in path.read_text()
     assert "failures-section" in Page(path).ids
+
+
+def test_a_full_grid_of_models_is_named_by_its_sides(make_study: StudyMaker) -> None:
+    folder = make_study(
+        ("edema",), {"constant": 0.6}, optimizers=("sgd", "adam"), architectures=("mobilenet_v1", "alexnet")
+    )
+    text = write_report(folder).read_text()
+    assert "with MobileNetV1 and AlexNet, each trained by SGD and Adam, on 1 pathology" in text

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from clr_hpc.config.steps import step_remarks
@@ -16,6 +16,7 @@ from clr_hpc.reporting.page.template import render_page
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import StudyRecord
 from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
+from clr_hpc.reporting.stats.scoring import Setting
 from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
 from clr_hpc.reporting.tables.floors import floor_table
@@ -150,6 +151,18 @@ def _answers(evaluation: Evaluation) -> list[tuple[list[str], Table | None]]:
     return answers
 
 
+def _models(settings: Sequence[Setting]) -> str:
+    """Name architectures and optimizers; apart, where each is trained with each."""
+    models = list(dict.fromkeys(setting.model for setting in settings))
+    networks, optimizers = (
+        list(dict.fromkeys(getattr(setting, name) for setting in settings))
+        for name in ("architecture", "optimizer")
+    )
+    if len(networks) > 1 and len(optimizers) > 1 and len(models) == len(networks) * len(optimizers):
+        return f"{wording.listed(networks)}, each trained by {wording.listed(optimizers)}"
+    return wording.listed(models)
+
+
 def _summary(evaluation: Evaluation) -> str:
     """Return what was compared, on what, in one sentence."""
     study, settings = evaluation.study, [run.setting for run in evaluation.runs]
@@ -157,7 +170,7 @@ def _summary(evaluation: Evaluation) -> str:
     for setting in settings:
         by_stage[setting.stage][setting.policy] = None
     arms = wording.listed([f"{stage} ({', '.join(policies)})" for stage, policies in by_stage.items()])
-    models = wording.listed(list(dict.fromkeys(setting.model for setting in settings)))
+    models = _models(settings)
     pathologies = len({row.setting.task for row in evaluation.binary.rows})
     one_class = len({row.setting.task for row in evaluation.one_class.rows})
     tasks = [
