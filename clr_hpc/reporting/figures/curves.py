@@ -183,7 +183,7 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
                 axes.plot(*curves["raw_calibration"], color=style.colour, linewidth=0.8, alpha=0.45)
             if "calibration" in curves:
                 calibration_line(axes, curves["calibration"], style)
-        axes.set_title("Calibration (dotted: perfect; thin: raw outputs)")
+        axes.set_title("Calibration (thin: raw outputs)")
         return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
 
 

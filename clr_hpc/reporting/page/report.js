@@ -82,11 +82,14 @@
     const first = drawings.findIndex((drawing) => "first" in drawing.dataset);
     const chosen = { ...choices[Math.max(first, 0)] };
     const buttons = [];
+    const gap = make("p", { className: "quiet", hidden: true, textContent: "No run of this choice is done." });
+    section.querySelector("figure").before(gap);
     const update = () => {
       drawings.forEach((drawing, index) => {
         drawing.hidden = Object.entries(chosen).some(([key, value]) => choices[index][key] !== value);
         if (!drawing.hidden) drawing.querySelectorAll("[data-packed]").forEach(unpack);
       });
+      gap.hidden = drawings.some((drawing) => !drawing.hidden);
       for (const [button, key, value] of buttons) button.setAttribute("aria-pressed", String(chosen[key] === value));
     };
     for (const key of Object.keys(chosen)) {
@@ -102,7 +105,7 @@
         buttons.push([button, key, value]);
         bar.append(button);
       }
-      section.querySelector("figure").before(bar);
+      gap.before(bar);
     }
     update();
   }

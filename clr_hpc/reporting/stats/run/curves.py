@@ -30,7 +30,14 @@ def curves_of(scores: Scores, weight: float) -> dict[str, Points]:
 
     false_positives, sensitivity, _ = roc_curve(scores.labels, scores.scores)
     precision, recall, _ = precision_recall_curve(scores.labels, scores.scores)
-    found = {"roc": _few(false_positives, sensitivity), "precision_recall": _few(recall, precision)}
+    found = {
+        "roc": _at(
+            _evenly(false_positives, MOST_CORNERS // 2) | _evenly(sensitivity, MOST_CORNERS // 2),
+            false_positives,
+            sensitivity,
+        ),
+        "precision_recall": _at(_evenly(recall, MOST_CORNERS), recall, precision),
+    }
     if weight != 1:
         found["raw_calibration"] = np.array(binned(scores.labels, scores.scores), np.float32)
     if not np.isnan(weight):
@@ -51,6 +58,17 @@ def binned(
     return mean[kept] / images[kept], observed[kept] / images[kept]
 
 
-def _few(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
-    kept = np.unique(np.linspace(0, len(x) - 1, MOST_CORNERS).round().astype(np.int64))
+def _evenly(values: NDArray[np.float64], number: int) -> set[int]:
+    """Return where monotonic ``values`` from 0 to 1 reach so many evenly spaced ones; both ends are among them.
+
+    Evenly along the curve, not along the ranks: of a rare finding, most of the curve lies in few of these.
+    """
+    rising = values if values[0] <= values[-1] else values[::-1]
+    places = np.searchsorted(rising, np.linspace(0, 1, number)).clip(max=len(values) - 1)
+    places = places if rising is values else len(values) - 1 - places
+    return {0, len(values) - 1, *places[1:-1].tolist()}
+
+
+def _at(places: set[int], x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
+    kept = sorted(places)
     return np.stack([x[kept], y[kept]]).astype(np.float32)
