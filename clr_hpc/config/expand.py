@@ -10,9 +10,10 @@ from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
 from clr_hpc.config.policy import POLICIES, Constant, Policy
 from clr_hpc.config.run import Features, RunSpec, Stage, WarmStart
-from clr_hpc.config.sections.stages import StageOfStudy, Stages
+from clr_hpc.config.sections.one_class import PRETRAIN
+from clr_hpc.config.sections.stages import Pretraining, StageOfStudy, Stages
 from clr_hpc.config.study import Study
-from clr_hpc.config.task import BinaryTask, OneClassTask, Task
+from clr_hpc.config.task import BinaryTask, OneClassTask, PretrainingTask, Task
 
 
 def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
@@ -23,6 +24,8 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     one_class = [(task, group) for group in study.one_class for task in group.tasks()]
     grid = list(product(study.architectures, study.optimizers, study.seeds))
     runs: list[RunSpec] = []
+    for architecture, optimizer, seed in grid:
+        runs += _Expansion(study, pack_checksum, architecture, optimizer, seed).pretrained()
     for finding, (architecture, optimizer, seed) in product(binary, grid):
         runs += _Expansion(study, pack_checksum, architecture, optimizer, seed).trained(finding)
     for (task, group), (architecture, optimizer, seed) in product(one_class, grid):
@@ -33,7 +36,7 @@ def expand(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
         if task.method.is_fitted and group.features is not None:
             runs += [expansion.fitted_to(task, group.features)] if first else []
         elif task.method.is_fitted:
-            runs += expansion.fitted(task, BinaryTask(pathology=str(group.features_of)))
+            runs += expansion.fitted(task, str(group.features_of))
         else:
             runs += expansion.trained(task)
     return tuple(runs)
@@ -70,9 +73,19 @@ class _Expansion:
             for policy in self._policies(task, stages.scratch):
                 yield self._run(task, "scratch", policy, stages.scratch)
 
-    def fitted(self, task: OneClassTask, features_of: BinaryTask) -> Iterator[RunSpec]:
-        """Yield a fit to the features of each baseline."""
-        for baseline in self._baselines(features_of):
+    def pretrained(self) -> Iterator[RunSpec]:
+        """Yield trainings without labels."""
+        stage = self._study.stages.pretrain
+        if stage is not None:
+            task = PretrainingTask(objective=stage.objective)
+            for policy in self._policies(task, stage):
+                yield self._run(task, "pretrain", policy, stage)
+
+    def fitted(self, task: OneClassTask, features_of: str) -> Iterator[RunSpec]:
+        """Yield a fit to the features of each baseline of a pathology, or of each pretrained network."""
+        is_pretrained = features_of == PRETRAIN
+        starts = self.pretrained() if is_pretrained else self._baselines(BinaryTask(pathology=features_of))
+        for baseline in starts:
             values = self._shared | {"policy": baseline.policy, "training": baseline.training}
             yield RunSpec(task=task, stage="fit", start=WarmStart(baseline=baseline), **values)
 
@@ -111,6 +124,9 @@ class _Expansion:
         changes: dict[str, Any] = {"epochs": self._epochs(stage)}
         if not stage.early_stop:
             changes["early_stop_epochs"] = None
+        if isinstance(stage, Pretraining):
+            # its loss on the training split says nothing that that on validation doesn't
+            changes |= {"augmentation": stage.augmentation, "measure_training_split_every": changes["epochs"]}
         training = self._study.training.model_copy(update=changes)
         return RunSpec(task=task, stage=kind, policy=policy, training=training, start=start, **self._shared)
 
@@ -120,9 +136,18 @@ class _Expansion:
         suiting = [one for one in measured if one.suits(self._shared["architecture"], self._optimizer, task)]
         for given in stage.policies:
             shared = {} if rates is None else rates.model_dump()
-            yield complete(
-                given, shared, self._epochs(stage), self._optimizer.name, suiting[0] if suiting else None
-            )
+            try:
+                yield complete(
+                    given, shared, self._epochs(stage), self._optimizer.name, suiting[0] if suiting else None
+                )
+            except UnmeasuredRateError as error:
+                if not isinstance(stage, Pretraining):
+                    raise
+                rate = error.args[0].partition(" is auto")[0]
+                raise ValueError(
+                    f"{rate} of stages.pretrain is auto, and LR range tests need labels; give its policies lr_max, "
+                    "and lr_min where they have one"
+                ) from None
 
     def _epochs(self, stage: StageOfStudy) -> int:
         return stage.epochs or self._study.training.epochs

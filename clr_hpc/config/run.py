@@ -153,16 +153,16 @@ class Features(FrozenSpec):
         return training.model_copy(update={"initialisation": weights, **given})
 
 
-Stage = Literal["baseline", "retrain", "control", "scratch", "fit", "range_test"]
-"""``baseline``: the first training, with a decaying rate. ``retrain``: starts from a baseline's weights, with
-another policy. ``control``: the same for as long with the baseline's own policy, so that only the policy differs.
-``scratch``: trained from the beginning, without a sequel. ``fit``: no step is taken; a method is fitted to the
-features of a baseline's network. ``range_test``: the rate rises through a range, for the losses on the way; it
-comes to no model."""
+Stage = Literal["pretrain", "baseline", "retrain", "control", "scratch", "fit", "range_test"]
+"""``pretrain``: features are learned without labels. ``baseline``: the first training with labels, with a decaying
+rate. ``retrain``: starts from a baseline's weights, with another policy. ``control``: the same for as long with
+the baseline's own policy, so that only the policy differs. ``scratch``: trained from the beginning, without a
+sequel. ``fit``: no step is taken; a method is fitted to the features of a baseline's or a pretrained network.
+``range_test``: the rate rises through a range, for the losses on the way; it comes to no model."""
 
 
 class WarmStart(FrozenSpec):
-    """The baseline whose weights a run starts from."""
+    """The baseline, or the pretraining, whose weights a run starts from."""
 
     baseline: "RunSpec"
     weights: Literal["last", "best"] = "last"
@@ -224,8 +224,13 @@ class RunSpec(FrozenSpec):
             raise ValueError(
                 f"stage={self.stage} with policy ramp, which is for range tests alone; take one_cycle to warm up"
             )
-        if self.start is not None and self.start.baseline.stage != "baseline":
-            raise ValueError(f"a run starts from a baseline, not from a {self.start.baseline.stage}")
+        if (self.stage == "pretrain") != (self.task.kind == "pretraining"):
+            raise ValueError(f"stage={self.stage} does not suit {self.task.name}: pretraining has stage pretrain")
+        starting = ("baseline", "pretrain") if self.stage == "fit" else ("baseline",)
+        if self.start is not None and self.start.baseline.stage not in starting:
+            raise ValueError(
+                f"stage={self.stage} starts from {' or '.join(starting)}, not from {self.start.baseline.stage}"
+            )
         return self
 
     @property

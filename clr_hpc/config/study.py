@@ -21,7 +21,7 @@ from clr_hpc.config.pathologies import PATHOLOGIES, checked_finding
 from clr_hpc.config.plugins import plugins
 from clr_hpc.config.run import Training
 from clr_hpc.config.sections.entries import check_entries, named
-from clr_hpc.config.sections.one_class import OneClassOfStudy
+from clr_hpc.config.sections.one_class import PRETRAIN, OneClassOfStudy
 from clr_hpc.config.sections.stages import Stages
 from clr_hpc.config.tune import Tuning
 
@@ -223,14 +223,32 @@ class Study(FrozenSpec):
 
     @model_validator(mode="after")
     def _features_are_those_of_a_baseline(self) -> "Study":
+        of = [group.features_of for group in self.one_class]
+        if (self.stages.pretrain is not None) != (PRETRAIN in of):
+            raise ValueError(
+                "stages.pretrain and features_of: pretrain in one_class belong together: methods are fitted to "
+                "the features that the stage learns; add what is missing, or drop both"
+            )
         for group in self.one_class:
-            if group.features_of is None:
+            if group.features_of in (None, PRETRAIN):
                 continue
             if group.features_of not in self.findings or self.stages.baseline is None:
                 raise ValueError(
                     f"features_of: {group.features_of} needs a baseline of that pathology in this study; "
                     "add it to pathologies, and stages.baseline"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pretraining_alone_trains_nothing_else(self) -> "Study":
+        if [*self.stages.trained] != [PRETRAIN]:
+            return self
+        networks = [m.label for group in self.one_class for m in group.methods if not m.is_fitted]
+        if self.findings or networks:
+            raise ValueError(
+                f"stages has pretrain alone, which trains no {', '.join([*self.findings, *networks])}; add "
+                "stages.baseline or stages.scratch, or set pathologies: []"
+            )
         return self
 
     @property

@@ -14,6 +14,8 @@ from pydantic import (
 from clr_hpc.config.base import FrozenSpec, GrownSpec, by_name
 from clr_hpc.config.pathologies import NO_FINDING, checked_finding, parse_finding
 
+Objective = Literal["simsiam"]
+"""``simsiam``: two views of an image have similar features (Chen & He 2021)."""
 Nu = Annotated[float, Field(gt=0, le=1)]
 Stride = Literal[2, 4, 8, 16, 32]
 Strides = Annotated[tuple[Stride, ...], Field(min_length=1)]
@@ -239,5 +241,26 @@ class OneClassTask(FrozenSpec):
         return self.normal
 
 
-Task = Annotated[BinaryTask | OneClassTask, Field(discriminator="kind")]
+class PretrainingTask(FrozenSpec):
+    """Learn features from all training images, whatever their labels."""
+
+    views: ClassVar[int] = 2
+    """Of an image, in succession in a training batch; each is a sample."""
+
+    kind: Literal["pretraining"] = "pretraining"
+    objective: Objective = "simsiam"
+    """What is learned in place of labels."""
+
+    @property
+    def name(self) -> str:
+        """What people read in folders and tables."""
+        return self.objective
+
+    @property
+    def label(self) -> str:
+        """A label that every pack has; its values play no part."""
+        return NO_FINDING
+
+
+Task = Annotated[BinaryTask | OneClassTask | PretrainingTask, Field(discriminator="kind")]
 """Any task; in YAML its ``kind`` says which."""

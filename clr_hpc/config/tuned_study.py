@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from clr_hpc.config.base import explain, unknown
 from clr_hpc.config.expand import auto_optimizers, expand, of_one_seed
 from clr_hpc.config.run import RunSpec
+from clr_hpc.config.sections.one_class import PRETRAIN
 from clr_hpc.config.study import Study
 from clr_hpc.config.tune import Range, Tuning, UpToWhatFits
 
@@ -75,7 +76,7 @@ def stage_of(study: Study) -> str:
     Raises:
         ValueError: the study doesn't have it.
     """
-    there = list(study.stages.trained)
+    there = [stage for stage in study.stages.trained if stage != PRETRAIN]  # which has no AUROC
     default = "baseline" if "baseline" in there else "scratch"
     return _chosen("stage", _tuning(study).stage or default, there)
 

@@ -8,7 +8,7 @@ from clr_hpc.config.base import MOST_MISTAKES, UserError, unknown
 from clr_hpc.config.given_file import FileError, check_readable
 from clr_hpc.config.network import network, no_weights
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, PyodDetector, Task
+from clr_hpc.config.task import BinaryTask, PretrainingTask, PyodDetector, Task
 from clr_hpc.data.manifest import Manifest
 
 LEAST_PATIENTS = 5
@@ -41,6 +41,12 @@ def _misfits(spec: RunSpec, pack: Manifest) -> Iterator[str]:
         yield small
     yield from _views_missing(spec, pack)
     split = pack.counts.splits.get("train")
+    yield from _weights_missing(spec)
+    if isinstance(spec.task, PretrainingTask):
+        images = 0 if split is None else split.of(training.select).images
+        if (lack := lack_of_images(spec.task, images, 0)) is not None:
+            yield lack
+        return
     label = spec.task.pathology if isinstance(spec.task, BinaryTask) else spec.task.normal
     labels = {} if split is None else split.of(training.select).labels
     if label not in labels:
@@ -57,7 +63,6 @@ def _misfits(spec: RunSpec, pack: Manifest) -> Iterator[str]:
             f"batch_size=1: batch norm of {spec.architecture} needs two images or more at "
             f"image_size={training.image_size}; raise batch_size to 2, or image_size to {least}"
         )
-    yield from _weights_missing(spec)
     method = spec.task.method if spec.task.kind == "one_class" else None
     if isinstance(method, PyodDetector) and find_spec("pyod") is None:
         yield f"pyod/{method.detector} needs pyod, which is not installed; install it: pip install 'clr-hpc[pyod]'"
@@ -89,6 +94,10 @@ def lack_of_images(task: Task, positive: int, negative: int) -> str | None:
                     "leave this pathology out of the study or pack more images"
                 )
         return None
+    if isinstance(task, PretrainingTask):
+        images = positive + negative
+        few = f"{images} training images; {task.name} needs two or more: pack more images or select more of them"
+        return few if images < 2 else None
     if positive < 2:
         return (
             f"{positive} training images of {task.normal}; a one-class model needs two or more: "

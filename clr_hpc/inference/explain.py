@@ -46,6 +46,7 @@ def why_no_maps(ensemble: Ensemble) -> str | None:
     spec = ensemble.models[0].spec
     if spec.task.kind == "binary":
         return refusal(spec.architecture, spec.training.image_size)
+    assert spec.task.kind == "one_class", "pretraining scores nothing"
     if isinstance(spec.task.method, MapMethod):
         return None
     return (

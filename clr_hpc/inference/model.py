@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.run import Initialisation, RunSpec
-from clr_hpc.config.task import BinaryTask
+from clr_hpc.config.task import BinaryTask, PretrainingTask
 from clr_hpc.data.augment import prepare
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.build import build_one_class
@@ -126,6 +126,7 @@ def _built(spec: RunSpec, weights: dict[str, Tensor]) -> TaskModel:
     """Return the model of a run with these weights, in evaluation mode."""
     own_weights = Initialisation()  # whatever the run began with is overwritten
     model: TaskModel
+    assert not isinstance(spec.task, PretrainingTask), "pretraining has no scores"
     if isinstance(spec.task, BinaryTask):
         model = BinaryClassifier(build_backbone(spec.architecture, 1, own_weights, spec.seed))
     else:

@@ -148,6 +148,8 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
     found: list[tuple[RunSpec, RunFiles]] = []
     freed: list[tuple[RunSpec, RunFiles]] = []
     for spec in started.runs:
+        if spec.stage == "pretrain":  # it scores nothing
+            continue
         result = check_result(runs / spec.name, verify=False)
         if isinstance(result, dict) and result["status"] == "done":
             without = freed_weights(result)
@@ -160,7 +162,7 @@ def settings_of_runs(folder: Path) -> tuple[Reading, tuple[Ensemble, ...]]:
         )
     if not found:
         raise UserError(f"{folder}: none of its {len(started.runs)} runs is done; train it with 'clr-hpc run'")
-    tasks = dict.fromkeys(spec.task.name for spec in started.runs)
+    tasks = dict.fromkeys(spec.task.name for spec in started.runs if spec.stage != "pretrain")
     if missing := [name for name in tasks if name not in {spec.task.name for spec, _ in (*found, *freed)}]:
         log.warning(
             "%s: %d of %s have no model yet: %s",

@@ -6,7 +6,7 @@ from functools import cache
 from clr_hpc.config.base import UserError, counted
 from clr_hpc.config.network import NETWORKS, NetworkSize
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, OneClassTask
+from clr_hpc.config.task import BinaryTask, PretrainingTask, Task
 from clr_hpc.data.manifest import read_manifest
 from clr_hpc.places.base import TrainingJob
 from clr_hpc.planning.disk import DiskNeed, disk_need
@@ -51,9 +51,9 @@ def _need_and_free(job: TrainingJob) -> tuple[int, int]:
 
 
 def size_of_network(spec: RunSpec) -> NetworkSize:
-    has_own_network = isinstance(spec.task, OneClassTask) and spec.task.method.has_own_network
     known = NETWORKS.get(spec.architecture)
-    if known is not None and known.size is not None and not has_own_network:
+    is_the_network = spec.network == spec.architecture and not isinstance(spec.task, PretrainingTask)
+    if known is not None and known.size is not None and is_the_network:
         return known.size
     # all findings have classifiers of one size
     task = BinaryTask(pathology="effusion") if isinstance(spec.task, BinaryTask) else spec.task
@@ -61,7 +61,7 @@ def size_of_network(spec: RunSpec) -> NetworkSize:
 
 
 @cache
-def _built_size(task: BinaryTask | OneClassTask, architecture: str) -> NetworkSize:
+def _built_size(task: Task, architecture: str) -> NetworkSize:
     from clr_hpc.models.size import (
         built_size,
     )  # torch takes seconds, and most studies need none here

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".html")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Okabe and Ito's, distinguishable for colour-blind readers; one per network."""
-LIGHTER = {"baseline": 0.0, "scratch": 0.0, "control": 0.45, "retrain": 0.45, "fit": 0.7}
+LIGHTER = {"pretrain": 0.0, "baseline": 0.0, "scratch": 0.0, "control": 0.45, "retrain": 0.45, "fit": 0.7}
 """How far the colour of each stage is mixed with white: what waits for a baseline is lighter."""
 MOST_LABELLED = 60
 """Bars; more have no room for letters."""

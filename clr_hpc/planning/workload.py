@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clr_hpc.config.grid import grid_images, is_measured_on_grid, points_per_epoch
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import DeepSvdd
+from clr_hpc.config.task import DeepSvdd, PretrainingTask
 from clr_hpc.data.manifest import Counts, LabelCounts
 from clr_hpc.data.splits import SplitName
 
@@ -75,6 +75,8 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     if spec.is_fitted:
         return Load(kind, 0, 0, 0, sum(known.values()) + learned)
     batch = min(training.batch_size, learned) or 1
+    if isinstance(spec.task, PretrainingTask):
+        batch = max(spec.task.views, batch // spec.task.views * spec.task.views)
     steps_per_epoch = learned // batch
     pretraining_epochs, first_passes = _before_the_first_step(spec)
     comes_to_a_model = spec.stage != "range_test"
@@ -124,11 +126,14 @@ def known_images(spec: RunSpec, counts: Counts, split: SplitName) -> int:
     """Return the images of a split whose label in the run's task is known."""
     if split not in counts.splits:
         return 0
+    if isinstance(spec.task, PretrainingTask):
+        return counts.splits[split].of(spec.training.select).images
     images = _labelled(spec, counts, split)
     return images.positive + images.negative
 
 
 def _labelled(spec: RunSpec, counts: Counts, split: SplitName) -> LabelCounts:
+    assert not isinstance(spec.task, PretrainingTask)
     return counts.splits[split].of(spec.training.select).labels[spec.task.label]
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from clr_hpc.config.pathologies import title
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, OneClassTask, PyodDetector
+from clr_hpc.config.task import OneClassTask, PyodDetector
 from clr_hpc.reporting.stats.bootstrap import Interval
 
 STAGE_TITLES = {
+    "pretrain": "pretraining",
     "baseline": "baseline",
     "control": "control",
     "retrain": "retrained",
@@ -36,7 +37,7 @@ def task_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
         if isinstance(task, OneClassTask)
     )
     return {
-        key: title(task.pathology) if isinstance(task, BinaryTask) else f"{title(task.normal)}: {methods[key]}"
+        key: f"{title(task.label)}: {methods[key]}" if key in methods else title(task.name)
         for key, task in tasks.items()
     }
 
@@ -48,10 +49,15 @@ def start_labels(specs: Iterable[RunSpec]) -> dict[str, str]:
     by_kind: dict[bool, dict[str, dict[str, str]]] = {True: {}, False: {}}
     for key, (fitted, start) in starts.items():
         baseline = policies[start.baseline.policy.model_dump_json()]
-        by_kind[fitted][key] = {"baseline": baseline, "weights": start.weights, "optimizer": start.optimizer}
+        by_kind[fitted][key] = {
+            "features of": start.baseline.task.name if fitted else "",
+            "baseline": baseline,
+            "weights": start.weights,
+            "optimizer": start.optimizer,
+        }
     labels: dict[str, str] = {}
     for parts_of in by_kind.values():
-        names = ("baseline", "weights", "optimizer")
+        names = ("features of", "baseline", "weights", "optimizer")
         apart = [name for name in names if len({parts[name] for parts in parts_of.values()}) > 1]
         labels |= {key: ", ".join(f"{name} {parts[name]}" for name in apart) for key, parts in parts_of.items()}
     return labels

@@ -115,4 +115,7 @@ def training_images(pack: PackRecord, spec: RunSpec) -> int | None:
     counts = label_counts(pack, "train", spec.training.select).get(task.label)
     if counts is None:
         return None
-    return counts.get("positive", 0) + (counts.get("negative", 0) if task.kind == "binary" else 0)
+    if task.kind == "one_class":
+        return counts.get("positive", 0)
+    unlabelled = counts.get("unknown", 0) if task.kind == "pretraining" else 0
+    return counts.get("positive", 0) + counts.get("negative", 0) + unlabelled

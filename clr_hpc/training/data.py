@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import UNKNOWN
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, Task
+from clr_hpc.config.task import BinaryTask, PretrainingTask, Task
 from clr_hpc.data.misfits import lack_of_images
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SPLITS, SplitName
@@ -56,12 +56,23 @@ class LabelledRows:
 class Sampler:
     """The endless sequence of a run's training batches."""
 
-    def __init__(self, training: LabelledRows, batch_size: int, seed: int, balanced: bool) -> None:
-        """Draw batches from ``training``; ``balanced`` draws images with and without the finding equally often."""
+    def __init__(
+        self, training: LabelledRows, batch_size: int, seed: int, balanced: bool = False, views: int = 1
+    ) -> None:
+        """Draw batches from ``training``.
+
+        Args:
+            training: images to draw from.
+            batch_size: samples of a batch, at most.
+            seed: of the order.
+            balanced: draw images with and without the finding equally often.
+            views: samples in succession that are the same image, each to be augmented by itself. An epoch has no
+                more samples for that, so it leaves images out.
+        """
         self.training = training
-        self.batch_size = min(batch_size, len(training))
+        self.batch_size = max(views, min(batch_size, len(training)) // views * views)
         self.seed = seed
-        self.balanced = balanced
+        self.balanced, self.views = balanced, views
         self._order_of: tuple[int, NDArray[np.int64]] = (0, self._draw_order(0))
 
     @property
@@ -83,7 +94,8 @@ class Sampler:
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         random = generator(self.seed, Stream.ORDER, epoch)
         if not self.balanced:
-            return random.permutation(len(self.training))[: self.samples_per_epoch]
+            images = random.permutation(len(self.training))[: self.samples_per_epoch // self.views]
+            return images.repeat(self.views)
         positive, negative = np.flatnonzero(self.training.labels == 1), np.flatnonzero(self.training.labels == 0)
         wanted = random.permutation(np.arange(self.samples_per_epoch) % 2 == 0)
         order = np.empty(self.samples_per_epoch, dtype=np.int64)
@@ -101,7 +113,8 @@ def _draw(pool: NDArray[np.int64], count: int, random: np.random.Generator) -> N
 def make_sampler(spec: RunSpec, training: LabelledRows) -> Sampler:
     """Return the sampler of a run over its training images."""
     balanced = spec.task.kind == "binary" and spec.training.class_imbalance == "balanced_sampling"
-    return Sampler(training, spec.training.batch_size, spec.seed, balanced)
+    views = spec.task.views if isinstance(spec.task, PretrainingTask) else 1
+    return Sampler(training, spec.training.batch_size, spec.seed, balanced, views)
 
 
 class EmptyTaskError(Exception):
@@ -146,9 +159,11 @@ def task_data(spec: RunSpec, pack: Pack) -> TaskData:
 
 
 def task_labels(task: Task, pack: Pack) -> NDArray[np.int8]:
-    """Return the labels ``(images,)`` of all images of a pack in a task: 1, 0 or UNKNOWN."""
+    """Return the labels ``(images,)`` of all images of a pack in a task: 1, 0 or UNKNOWN; without labels, 0."""
     if isinstance(task, BinaryTask):
         return pack.labels(task.pathology)
+    if isinstance(task, PretrainingTask):
+        return np.zeros(len(pack.index), np.int8)
     member = pack.labels(task.normal)
     # 0 is the one class and 1 is what is known to lie outside it
     return np.where(member == UNKNOWN, UNKNOWN, 1 - member).astype(np.int8)

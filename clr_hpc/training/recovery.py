@@ -21,7 +21,7 @@ class UnrecoverableError(Exception):
     """The run has used up its recoveries."""
 
 
-def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes: int) -> None:
+def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, least: int) -> None:
     """Prepare the run in ``folder`` to resume from its newest usable checkpoint, or from its beginning.
 
     After a divergence every rate is divided by three, so a wave keeps its shape. When memory runs out the
@@ -32,7 +32,7 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
         folder: of the run.
         spec: of the run.
         batch_size: images of a global batch.
-        processes: number that train the run together.
+        least: samples of a micro-batch that the processes need, which train the run together.
 
     Raises:
         UnrecoverableError: the rates were lowered three times, the micro-batches are as small as they can be, or
@@ -43,7 +43,7 @@ def recover(kind: Kind, folder: Path, spec: RunSpec, batch_size: int, processes:
     if kind == "diverged":
         progress = _with_lower_rates(latest.progress, spec, batch_size)
     else:
-        progress = _with_smaller_micro_batches(latest.progress, batch_size, processes)
+        progress = _with_smaller_micro_batches(latest.progress, batch_size, least)
     Snapshots(folder / layout.SNAPSHOTS).forget_after(progress.samples)
     progress = _with_best_on_disk(progress, folder / layout.BEST)
     checkpoints.save(latest.tensors, progress)
@@ -63,9 +63,9 @@ def _with_lower_rates(progress: Progress, spec: RunSpec, batch_size: int) -> Pro
     return replace(progress, divergences=(*progress.divergences, Divergence(progress.samples, lr_max)))
 
 
-def _with_smaller_micro_batches(progress: Progress, batch_size: int, processes: int) -> Progress:
+def _with_smaller_micro_batches(progress: Progress, batch_size: int, least: int) -> Progress:
     parts = 2 * progress.micro_batches
-    if batch_size // parts < max(SMALLEST_MICRO_BATCH, processes):
+    if batch_size // parts < max(SMALLEST_MICRO_BATCH, least):
         raise UnrecoverableError(
             f"not even micro-batches of {batch_size // progress.micro_batches} images fit into memory; "
             "lower image_size, or use a smaller architecture or a device with more memory"

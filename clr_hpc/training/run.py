@@ -157,8 +157,9 @@ class _Run:
         reason = cause.reason
         if cause.kind != "error":
             try:
-                batch_size = make_sampler(self.spec, task_data(self.spec, self.pack).training).batch_size
-                recover(cause.kind, self.folder.path, self.spec, batch_size, self.group.size)
+                sampler = make_sampler(self.spec, task_data(self.spec, self.pack).training)
+                least = self.group.size * sampler.views  # samples of a micro-batch: an image per process
+                recover(cause.kind, self.folder.path, self.spec, sampler.batch_size, least)
             except (UnrecoverableError, OSError) as error:
                 reason = f"{reason}; {error}"
             else:

@@ -65,7 +65,8 @@ class TrainingStep:
             ValueError: a batch has fewer images than processes and micro-batches would share.
         """
         self.batch_size = sampler.batch_size
-        if self.batch_size < group.size * micro_batches:
+        self._views = sampler.views
+        if self.batch_size < group.size * micro_batches * self._views:
             raise ValueError(
                 f"a batch of {self.batch_size} images can't be shared by {group.size} processes in "
                 f"{micro_batches} micro-batches; raise batch_size or train with fewer processes"
@@ -188,12 +189,15 @@ class TrainingStep:
 
     @cached_property
     def _parts(self) -> tuple[slice, ...]:
-        """Images of a batch that this process takes in each micro-batch: a share of each, at least one."""
-        parts = []
+        """Samples of a batch that this process takes in each micro-batch: a share of each, at least one image.
+
+        Views of an image stay together.
+        """
+        parts, images = [], self.batch_size // self._views
         for number in range(self._micro_batches):
-            first, end = (self.batch_size * (number + more) // self._micro_batches for more in (0, 1))
+            first, end = (images * (number + more) // self._micro_batches for more in (0, 1))
             share = self._group.share(end - first)
-            parts.append(slice(first + share.start, first + share.stop))
+            parts.append(slice((first + share.start) * self._views, (first + share.stop) * self._views))
         return tuple(parts)
 
     def _averaging(self, is_last: bool) -> AbstractContextManager[None]:

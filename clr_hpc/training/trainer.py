@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask
+from clr_hpc.config.task import BinaryTask, PretrainingTask
 from clr_hpc.data.misfits import too_small
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.prefetch import device_pixels
 from clr_hpc.data.splits import SplitName
 from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.build import build_one_class
+from clr_hpc.models.pretraining import SimSiam
 from clr_hpc.models.task_model import BinaryClassifier, TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.store.checkpoints import Progress
@@ -224,6 +225,8 @@ class TrainingImages:
 
 def _build_model(spec: RunSpec, training: LabelledRows) -> TaskModel:
     initialisation, seed = spec.training.initialisation, spec.seed
+    if isinstance(spec.task, PretrainingTask):
+        return SimSiam(build_backbone(spec.architecture, 1, initialisation, seed), seed)
     if not isinstance(spec.task, BinaryTask):
         return build_one_class(spec.task, spec.architecture, initialisation, seed)
     weighted = spec.training.class_imbalance == "pos_weight"

@@ -118,7 +118,7 @@ def test_stage_and_start_must_agree(change: dict[str, object], message: str) -> 
 
 
 def test_a_run_starts_from_a_baseline_only() -> None:
-    with pytest.raises(ValidationError, match="not from a scratch"):
+    with pytest.raises(ValidationError, match="stage=retrain starts from baseline, not from scratch"):
         spec(stage="retrain", start=WarmStart(baseline=spec()))
 
 

@@ -290,13 +290,55 @@ def test_features_come_from_a_network_with_weights_of_its_own(tmp_path: Path) ->
     assert RunSpec.model_validate_json(fits[1].model_dump_json()) == fits[1]
 
 
+def pretrained(**changes: Any) -> dict[str, Any]:
+    entry = {"methods": ["padim", "mahalanobis"], "features_of": "pretrain"}
+    stages = {"pretrain": {"policies": ["cosine"], "epochs": 7}}
+    return PROTOCOL | {"pathologies": [], "optimizers": ["sgd"], "one_class": [entry], "stages": stages} | changes
+
+
+def test_features_may_be_learned_without_labels_in_the_study(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, pretrained(seeds=[0, 1])))
+    runs = expand(study, "a" * 64)
+    assert [(run.stage, run.task.name, run.seed) for run in runs] == [
+        *[("pretrain", "simsiam", 0), ("pretrain", "simsiam", 1)],
+        *[("fit", f"no_finding-{method}", seed) for method in ("padim", "mahalanobis") for seed in (0, 1)],
+    ]
+    own, started = runs[0], {run.seed: run.start.baseline for run in runs[2:] if run.start is not None}
+    assert started == {0: runs[0], 1: runs[1]}
+    assert (own.training.epochs, own.training.early_stop_epochs) == (7, None)
+    assert own.training.augmentation == study.stages.pretrain.augmentation != study.training.augmentation
+    assert all(RunSpec.model_validate_json(run.model_dump_json()) == run for run in runs)
+
+
+def test_a_study_without_pretraining_says_nothing_of_it(tmp_path: Path) -> None:
+    assert "pretrain" not in load_study(write(tmp_path, PROTOCOL)).model_dump()["stages"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake"),
+    [
+        (
+            {"one_class": [{"methods": ["autoencoder"]}]},
+            "stages.pretrain and features_of: pretrain .* belong together",
+        ),
+        ({"stages": {"scratch": {"policies": ["cosine"]}}}, "stages.pretrain and features_of: pretrain"),
+        ({"pathologies": ["mass"]}, "pretrain alone, which trains no mass; add stages.baseline"),
+        ({"rates": {"sgd": "auto"}}, "lr_min of sgd with policy cosine of stages.pretrain is auto"),
+        ({"stages": {"pretrain": {"policies": ["cosine"], "objective": "simsam"}}}, "simsiam"),
+    ],
+)
+def test_a_pretraining_that_can_not_be_is_refused(changes: dict[str, Any], mistake: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=mistake):
+        load_study(write(tmp_path, pretrained(**changes)))
+
+
 def test_features_have_one_source(tmp_path: Path) -> None:
     study = with_features({"network": "timm/resnet18"}, ["padim"])
     study["one_class"][0]["features_of"] = "mass"
     with pytest.raises(StudyError, match="are two sources of features; drop one"):
         load_study(write(tmp_path, study))
     del study["one_class"][0]["features_of"], study["one_class"][0]["features"]
-    with pytest.raises(StudyError, match="need features_of: a pathology of the study, or features: a network"):
+    with pytest.raises(StudyError, match="need features_of: a pathology of the study or pretrain, or features: a"):
         load_study(write(tmp_path, study))
 
 

@@ -48,6 +48,11 @@ def make(pack: Pack, **changes: Any) -> RunSpec:
         {"task": {"kind": "one_class", "method": {"name": "deep_svdd"}}, "stage": "scratch"},
         {"task": {"kind": "one_class", "method": SOFT}, "stage": "scratch"},
         {"task": {"kind": "one_class", "method": {"name": "autoencoder"}}, "stage": "scratch"},
+        {
+            "task": {"kind": "pretraining"},
+            "stage": "pretrain",
+            "training": {"epochs": 2, "image_size": 32, "batch_size": 17},
+        },
     ],
 )
 def test_images_are_counted_as_a_run_counts_them(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from clr_hpc.config.pathologies import NO_FINDING, PATHOLOGIES, UNKNOWN
 from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Selection, Training
-from clr_hpc.config.task import Autoencoder, BinaryTask, OneClassTask
+from clr_hpc.config.task import Autoencoder, BinaryTask, OneClassTask, PretrainingTask, Task
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.data import EmptyTaskError, LabelledRows, Sampler, task_data, task_labels
 
@@ -29,10 +29,10 @@ def pack_with(**columns: list[int | None]) -> Pack:
     return TablePack(index)
 
 
-def run(task: BinaryTask | OneClassTask, select: Selection | None = None) -> RunSpec:
+def run(task: Task, select: Selection | None = None, stage: str = "scratch") -> RunSpec:
     training = Training(epochs=1, image_size=32, select=select)
     shared = {"pack_checksum": "0" * 64, "architecture": "mobilenet_v1", "optimizer": {"name": "sgd"}}
-    return RunSpec(**shared, task=task, stage="scratch", policy=Constant(lr_max=0.1), training=training)
+    return RunSpec(**shared, task=task, stage=stage, policy=Constant(lr_max=0.1), training=training)
 
 
 def one_class(normal: str) -> OneClassTask:
@@ -141,6 +141,21 @@ def test_epochs_differ_in_order_and_in_what_they_leave_out() -> None:
     first, second = epoch_of(sampler, 0)[0], epoch_of(sampler, 1)[0]
     assert not np.array_equal(first, second)
     assert set(first) != set(second)
+
+
+@given(images=sizes, batch_size=sizes, seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 50))
+def test_views_of_an_image_follow_each_other(images: int, batch_size: int, seed: int, epoch: int) -> None:
+    sampler = Sampler(labelled(images, 1), batch_size, seed, views=2)
+    assert sampler.batch_size % 2 == 0
+    rows, _ = epoch_of(sampler, epoch)
+    assert (rows[::2] == rows[1::2]).all()
+    assert len(set(rows)) == len(rows) / 2 == sampler.samples_per_epoch / 2
+
+
+def test_pretraining_learns_from_every_image_whatever_its_labels() -> None:
+    found = task_data(run(PretrainingTask(), stage="pretrain"), pack_with(mass=[None, 1, 0, None, 1, None]))
+    assert [split.rows.tolist() for split in found.splits.values()] == [[0, 1, 2, 3], [4], [5]]
+    assert not np.concatenate([split.labels for split in found.splits.values()]).any()
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:

@@ -189,6 +189,18 @@ def test_every_architecture_resumes_bit_for_bit(
     assert_it_resumes_bit_for_bit(architecture, size, small_pack, tmp_path)
 
 
+def test_pretraining_resumes_bit_for_bit(small_pack: Pack, tmp_path: Path) -> None:
+    training = {"epochs": 1, "batch_size": 24, "augmentation": {"flip_probability": 0.5, "scale_fraction": 0.3}}
+    changes = {"task": {"kind": "pretraining"}, "stage": "pretrain"}
+    spec = make_spec(small_pack, training=training, **changes)
+    assert run(spec, small_pack, tmp_path / "whole") == "done"
+    for steps_taken in (1, 2):
+        assert run(spec, small_pack, tmp_path / "parts", after(steps_taken)) == "stopped"
+        torch.manual_seed(99)
+    assert run(spec, small_pack, tmp_path / "parts") == "done"
+    assert checkpoint_sha256(tmp_path / "parts") == checkpoint_sha256(tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_57_million_weights_resume_bit_for_bit(small_pack: Pack, tmp_path: Path) -> None:
     assert_it_resumes_bit_for_bit("alexnet", 64, small_pack, tmp_path)

@@ -247,6 +247,23 @@ def test_one_class_models_start_and_step_as_in_one_process(
             assert np.array_equal(weights(tmp_path / "run")[name], value)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_pretraining_shares_whole_images_among_processes(
+    size: int, ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path
+) -> None:
+    """Both views of an image are in one process; batch norm's statistics are over all. In double precision.
+
+    A batch of 17 is one of 8 images, which three processes can't share evenly.
+    """
+    spec = make_spec(tiny_pack, architecture="densenet121", task={"kind": "pretraining"}, stage="pretrain")
+    one = alone(spec, double=True)
+    assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run", size, double=True)) == ["done"] * size
+    found = np.abs(losses(tmp_path / "run") - losses(one))
+    assert found[0] < 1e-6, "the loss itself is in single precision"
+    assert found.max() < 1e-5
+    assert result(one)["batch_size"] == 16
+
+
 def test_a_method_on_features_is_fitted_by_all(ranks: Any, tiny_pack: Pack, tmp_path: Path) -> None:
     """It takes no step; all the same the processes share the images that it scores."""
     baseline = make_spec(tiny_pack, stage="baseline")

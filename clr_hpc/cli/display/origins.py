@@ -7,13 +7,12 @@ from typing import Any
 from clr_hpc.config.base import FrozenSpec
 from clr_hpc.config.lr_range import AUTO
 from clr_hpc.config.run import RunSpec
+from clr_hpc.config.sections.stages import Pretraining
 from clr_hpc.config.study import Study
 from clr_hpc.config.task import OneClassTask
 
 FILE, OVERRIDE, DEFAULT, MEASURED, BASELINE = "file", "--set", "default", "measured", "its baseline"
 UNMEASURED = "not measured yet"
-SECTIONS = {"control": "retrain", "fit": "baseline"}
-"""Of ``stages``, from which the values of runs of a stage are, where it isn't the stage's own name."""
 _ABSENT = object()
 
 
@@ -83,7 +82,7 @@ def values_of_run(spec: RunSpec, study: Study, origins: Mapping[str, str]) -> It
         study: all of whose rates are numbers or measured.
         origins: of the study's values, by their keys.
     """
-    tasks = "pathologies" if spec.task.kind == "binary" else "one_class"
+    tasks = {"binary": "pathologies", "one_class": "one_class", "pretraining": "stages.pretrain"}[spec.task.kind]
     yield Value("task", spec.task.name, next(origin for key, origin in origins.items() if key.startswith(tasks)))
     yield Value("architecture", spec.architecture, origins["architectures"])
     if spec.task.kind == "one_class":
@@ -124,7 +123,7 @@ def unmeasured(value: Value) -> Value:
 
 
 def _origin_in_training(key: str, spec: RunSpec, study: Study, origins: Mapping[str, str]) -> str:
-    name = SECTIONS.get(spec.stage, spec.stage)
+    name = _section(spec)
     stage = study.stages.trained.get(name)
     if stage is None or (spec.stage == "fit" and spec.start is None):  # fitted to a network that has weights
         return origins.get(key, FILE)
@@ -132,7 +131,18 @@ def _origin_in_training(key: str, spec: RunSpec, study: Study, origins: Mapping[
         return origins[f"stages.{name}.epochs"]
     if key == "training.early_stop_epochs" and not stage.early_stop:
         return origins[f"stages.{name}.early_stop"]
+    if isinstance(stage, Pretraining) and key.startswith("training.augmentation"):
+        return origins[key.replace("training", "stages.pretrain", 1)]
+    if isinstance(stage, Pretraining) and key == "training.measure_training_split_every":
+        return DEFAULT
     return origins.get(key, DEFAULT)
+
+
+def _section(spec: RunSpec) -> str:
+    """Return which of ``stages`` a run's values are from."""
+    if spec.stage == "fit":
+        return "baseline" if spec.start is None else spec.start.baseline.stage
+    return "retrain" if spec.stage == "control" else spec.stage
 
 
 def _origin_in_policy(key: str, spec: RunSpec, study: Study, origins: Mapping[str, str]) -> str:
@@ -141,7 +151,7 @@ def _origin_in_policy(key: str, spec: RunSpec, study: Study, origins: Mapping[st
         is_own_rate = key == "lr_max" and retraining is not None and retraining.control != "as_baseline"
         control = [origin for each, origin in origins.items() if each.startswith("stages.retrain.control")]
         return control[0] if is_own_rate else BASELINE
-    name = SECTIONS.get(spec.stage, spec.stage)
+    name = _section(spec)
     values = _all_values(spec.policy)
     position, given = next(
         (position, given)

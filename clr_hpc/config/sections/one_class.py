@@ -10,6 +10,9 @@ from clr_hpc.config.run import Features
 from clr_hpc.config.sections.entries import check_entries, named
 from clr_hpc.config.task import ONE_CLASS_METHODS, OneClassMethod, OneClassTask
 
+PRETRAIN = "pretrain"
+"""The word of ``features_of`` for the networks of ``stages.pretrain``."""
+
 
 class OneClassOfStudy(GrownSpec):
     """One class that is learned from its own images, by several methods."""
@@ -23,7 +26,8 @@ class OneClassOfStudy(GrownSpec):
     threshold_quantile: float = 0.95
     """Quantile of the training images' scores; an image above it is called anomalous."""
     features_of: str | None = None
-    """The pathology whose binary baselines give the features that one-class SVM and the like are fitted to."""
+    """The pathology whose binary baselines give the features that one-class SVM and the like are fitted to, or
+    ``pretrain``: the networks of ``stages.pretrain``."""
     features: Features | None = None
     """A network with trained weights that gives the features, in place of ``features_of``."""
 
@@ -44,8 +48,8 @@ class OneClassOfStudy(GrownSpec):
             )
         if (self.features_of or self.features) is None and any(method.is_fitted for method in self.methods):
             raise ValueError(
-                "methods on features need features_of: a pathology of the study, or features: a network with its "
-                "weights"
+                "methods on features need features_of: a pathology of the study or pretrain, or features: a "
+                "network with its weights"
             )
         return self
 

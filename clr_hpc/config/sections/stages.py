@@ -4,11 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt, field_validator, model_validator
 
-from clr_hpc.config.base import FrozenSpec, GrownSpec
+from clr_hpc.config.base import GrownSpec
 from clr_hpc.config.lr_range import AUTO
 from clr_hpc.config.optimizer import OptimizerName
 from clr_hpc.config.policy import POLICIES, Ramp
+from clr_hpc.config.run import Augmentation
 from clr_hpc.config.sections.entries import check_entries, named
+from clr_hpc.config.task import Objective
 
 
 class _CompletedLater:
@@ -57,6 +59,23 @@ class StageOfStudy(GrownSpec):
         return self
 
 
+class Pretraining(StageOfStudy):
+    """Features that are learned from all training images without labels, for ``features_of: pretrain``."""
+
+    early_stop: bool = False
+    """Whether ``training.early_stop_epochs``, if given, may end its runs. A lower loss is no better features."""
+    objective: Objective = "simsiam"
+    """``simsiam``: two views of an image have similar features (Chen & He 2021)."""
+    augmentation: Augmentation = Augmentation(
+        flip_probability=0.5,
+        rotation_degrees=10.0,
+        shift_fraction=0.15,
+        scale_fraction=0.3,
+        brightness_fraction=0.4,
+    )
+    """How views of an image differ, in place of ``training.augmentation``: what they have in common is learned."""
+
+
 class Retraining(StageOfStudy):
     """Each baseline is trained further with each of these policies and, as their control, with its own."""
 
@@ -70,9 +89,13 @@ class Retraining(StageOfStudy):
     optimizer, such as a search finds it."""
 
 
-class Stages(FrozenSpec):
+class Stages(GrownSpec):
     """What is trained after what."""
 
+    later = ("pretrain",)
+
+    pretrain: Pretraining | None = None
+    """Training without labels, for the features of one-class models."""
     baseline: StageOfStudy | None = None
     """The first training, with a decaying rate."""
     retrain: Retraining | None = None
@@ -91,8 +114,8 @@ class Stages(FrozenSpec):
                     "range-test' makes the range tests of any study"
                 )
             return self
-        if self.baseline is None and self.scratch is None:
-            raise ValueError("stages is empty; name baseline, with or without retrain, or scratch")
+        if not self.trained:
+            raise ValueError("stages is empty; name baseline, with or without retrain, scratch or pretrain")
         if self.retrain is not None and self.baseline is None:
             raise ValueError("stages.retrain starts from stages.baseline, which is missing; add it")
         return self
@@ -100,5 +123,6 @@ class Stages(FrozenSpec):
     @property
     def trained(self) -> dict[str, StageOfStudy]:
         """The stages with policies that the study has, by name, in the order of training."""
-        stages = {"baseline": self.baseline, "retrain": self.retrain, "scratch": self.scratch}
+        names = ("pretrain", "baseline", "retrain", "scratch")
+        stages: dict[str, StageOfStudy | None] = {name: getattr(self, name) for name in names}
         return {name: stage for name, stage in stages.items() if stage is not None}

@@ -76,7 +76,8 @@ class StudyRecord:
     pack: dict[str, Any]
     """The pack's manifest."""
     runs: tuple[RunRecord, ...]
-    """All that study.yaml asks for, in its order; binary tasks first, the pathologies in the project's order."""
+    """All that study.yaml asks for but pretrainings, which score nothing. In its order: binary tasks first, the
+    pathologies in the project's order."""
     strangers: tuple[str, ...]
     """Names in ``runs/`` that study.yaml does not ask for: left by an earlier version of the study."""
     test: TestImages
@@ -111,9 +112,9 @@ def read_study(
     if "counts" not in started.pack:
         raise ReportError(f"{folder / layout.PACK} has no counts; copy manifest.json of the pack there")
     numbering = numbering or Numbering()
-    specs = sorted(started.runs, key=_place_of_task)
+    specs = sorted((spec for spec in started.runs if spec.stage != "pretrain"), key=_place_of_task)
     runs = tuple(_read_runs(folder / layout.RUNS, specs, numbering, known, hold))
-    planned = {spec.name for spec in specs}
+    planned = {spec.name for spec in started.runs}
     found = sorted(path.name for path in (folder / layout.RUNS).glob("*") if path.is_dir())
     plan = read_plan(folder)
     if isinstance(plan, Damaged):

@@ -78,8 +78,10 @@ pathologies: [effusion]
 optimizers: [sgd, {name: adam, beta1: 0.8}]
 rates: {sgd: auto, adam: {lr_min: 1e-4, lr_max: auto}}
 stages:
+  pretrain: {policies: [{name: cosine, lr_max: 0.1, lr_min: 0}], augmentation: {brightness_fraction: 0.5}}
   baseline: {policies: [{name: step, step_epochs: 2}, cosine], epochs: 3}
   retrain: {policies: [{name: triangular, lr_max: auto}], control: {sgd: 0.1, adam: 0.01}}
+one_class: [{methods: [padim], features_of: pretrain}]
 training: {epochs: 3, select: {view: frontal}}
 """
 MISTAKES_OF_STUDY = {
@@ -105,7 +107,7 @@ MISTAKES_OF_STUDY = {
     "policy without what it needs": "stages: {baseline: {policies: [{name: step}]}}",
     "policy of range tests": "stages: {baseline: {policies: [ramp]}}",
     "growth": "stages: {baseline: {policies: [{name: exponential, gamma: 1.5}]}}",
-    "stage": "stages: {pretrain: {policies: [constant]}}",
+    "stage": "stages: {warm_up: {policies: [constant]}}",
     "seed": "seeds: [-1]",
     "one seed": "seeds: 0",
     "margin": "question: {margin: 0.9}",
