@@ -44,8 +44,8 @@ def explain(
         bool,
         typer.Option(
             "--with-boxes",
-            help="Explain images of the pack that have boxes of a finding, measure how well its heat maps find "
-            "them, and keep that for the study's report.",
+            help="Explain images of the pack that have boxes of a finding, for one-class models of any; measure "
+            "how well the heat maps find them, and keep that for the study's report.",
         ),
     ] = False,
     finding: Annotated[
@@ -100,9 +100,9 @@ def explain(
     gallery, rows, compared = Gallery(output), [], []
     rejected: list[tuple[str, str]] = []
     read = with_bar(_noting(trained.read(given, of_split), rejected), "explaining", count_of(given, of_split))
-    for found in explained(chosen, read, use, boxes.by_finding if boxes else None):
-        of_finding = boxes.by_finding[found.ensemble.finding] if boxes else {}
-        rows += gallery.add(found, of_finding)
+    only = {each.finding: boxes.of_models(each) for each in chosen} if boxes else None
+    for found in explained(chosen, read, use, only):
+        rows += gallery.add(found, only[found.ensemble.finding] if only else {})
         if boxes:
             compared.append(boxes.compare(found, use))
     output.mkdir(parents=True, exist_ok=True)
@@ -142,13 +142,14 @@ def _chosen(trained: "TrainedStudy", findings: "Sequence[str] | None", boxes: "B
 
 
 def _why_not(ensemble: "Ensemble", boxes: "Boxes | None") -> str | None:
+    from clr_hpc.config.pathologies import NO_FINDING
     from clr_hpc.inference.explain import why_no_maps
 
     if reason := why_no_maps(ensemble):
         return reason
-    if boxes and not ensemble.is_binary:
-        return "boxes are of findings, and a one-class model names none"
-    if boxes and ensemble.finding not in boxes.by_finding:
+    if boxes and not ensemble.is_binary and ensemble.models[0].spec.task.label != NO_FINDING:
+        return "boxes are of findings, and to this one-class model some of them are normal"
+    if boxes and not boxes.of_models(ensemble):
         return f"{boxes.pack.folder} has no boxes of it; it has those of {', '.join(sorted(boxes.by_finding))}"
     return None
 

@@ -145,8 +145,8 @@ class _Expansion:
                     raise
                 rate = error.args[0].partition(" is auto")[0]
                 raise ValueError(
-                    f"{rate} of stages.pretrain is auto, and LR range tests need labels; give its policies lr_max, "
-                    "and lr_min where they have one"
+                    f"{rate} of stages.pretrain is auto, and LR range tests need labels; give its policies "
+                    "lr_max, and lr_min where they have one"
                 ) from None
 
     def _epochs(self, stage: StageOfStudy) -> int:

@@ -1,12 +1,20 @@
-"""Heat maps against a pack's boxes, next to maps of networks that have learned nothing."""
+"""Heat maps against a pack's boxes, next to maps that know nothing of the image.
+
+Those are of classifiers the maps of networks with random weights, and of one-class models their own maps of other
+patients' images, which hold all that is alike in images, such as the heart's place.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clr_hpc.config.base import UserError
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.splits import SplitName
+from clr_hpc.inference.ensemble import Ensemble
 from clr_hpc.inference.explain import HeatMaps
 from clr_hpc.inference.gradcam import enlarge, heat_maps, random_networks
 from clr_hpc.inference.localisation import THRESHOLD, Box, Localised, chance, localise, mask_of, rank_correlation
@@ -20,7 +28,8 @@ from clr_hpc.store.explanations import (
 from clr_hpc.store.results import now
 
 RANDOM_DRAWS = 5
-"""Sets of networks with random weights; a single one may look at the same corner of all images."""
+"""Sets of networks with random weights, or maps of other images; a single network may look at the same corner of
+all images."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,16 @@ class Boxes:
             )
         return cls(pack, split, found, patients)
 
+    def of_models(self, ensemble: Ensemble) -> dict[str, list[Box]]:
+        """Return what the models may find, by image: boxes of their finding; of one-class models, of any."""
+        if ensemble.is_binary:
+            return self.by_finding.get(ensemble.finding, {})
+        joined: dict[str, list[Box]] = {}
+        for of_images in self.by_finding.values():
+            for image, boxes in of_images.items():
+                joined.setdefault(image, []).extend(boxes)
+        return joined
+
     def compare(self, found: HeatMaps, device: str = "cpu") -> FindingRecord:
         """Return how well each map finds the boxes of its image, which has some."""
         ensemble = found.ensemble
@@ -64,6 +83,7 @@ class Boxes:
             "runs": [model.run for model in ensemble.models],
             "model": ensemble.models[0].name,
             "grid": (found.maps.shape[1], found.maps.shape[2]),
+            "rival": "random weights" if ensemble.is_binary else "other images",
             "images": self._compare(found, device),
         }
 
@@ -87,12 +107,15 @@ class Boxes:
         spec, size = found.ensemble.models[0].spec, found.pixels.shape[1]
         draws = [
             heat_maps(random_networks(found.ensemble, draw), spec, found.pixels, device)
+            if found.ensemble.is_binary
+            else self._maps_of_others(found, draw)
             for draw in range(RANDOM_DRAWS)
         ]
+        boxes = self.of_models(found.ensemble)
         records: list[ComparedRecord] = []
         for number, image in enumerate(found.names):
             heat = found.heat[number]
-            mask = mask_of(self.by_finding[found.ensemble.finding][image], size)
+            mask = mask_of(boxes[image], size)
             by_chance = chance(heat, mask)
             of_random = [localise(enlarge(draw[number : number + 1], size)[0], mask) for draw in draws]
             agreement = [rank_correlation(found.maps[number], draw[number]) for draw in draws]
@@ -111,6 +134,17 @@ class Boxes:
                 }
             )
         return records
+
+    def _maps_of_others(self, found: HeatMaps, draw: int) -> NDArray[np.float32]:
+        """Return for each image the map of another patient's, another one in each draw; without any, no heat."""
+        owners = np.array([self.patients[image] for image in found.names])
+        maps = np.zeros_like(found.maps)
+        for number, owner in enumerate(owners):
+            others = np.flatnonzero(owners != owner)
+            if len(others):
+                chosen = np.random.default_rng([draw, number]).choice(others)
+                maps[number] = found.maps[chosen]
+        return maps
 
 
 def _mean(figures: Sequence[Localised]) -> LocalisedRecord:

@@ -1,7 +1,7 @@
 """``explanations.json`` of a study: how well its heat maps find the boxes of a pack, image by image."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
@@ -39,14 +39,14 @@ class ComparedRecord(TypedDict):
     """What pointing at the middle of the image comes to."""
     trained: LocalisedRecord
     random: LocalisedRecord
-    """Mean over networks with random weights."""
+    """Mean over networks with random weights, or over other images: ``FindingRecord.rival``."""
     rank_correlation: Annotated[float, Field(ge=-1.001, le=1.001)] | None
-    """Mean over those networks, of their maps and that of the trained ones."""
+    """Mean over those networks or images, of their maps and that of the trained ones."""
 
 
 @record
 class FindingRecord(TypedDict):
-    """The maps of one finding."""
+    """The maps of one finding, or of a one-class model."""
 
     finding: str
     runs: Annotated[list[str], Field(min_length=1)]
@@ -55,6 +55,9 @@ class FindingRecord(TypedDict):
     """Kind of weights: ``last``, ``snapshots`` or ``swa``."""
     grid: tuple[Count, Count]
     """Rows and columns of a map before it is enlarged."""
+    rival: NotRequired[Literal["random weights", "other images"]]
+    """What ``random`` is: maps of networks with random weights, as in records without it, or, of one-class models,
+    their own maps of other patients' images."""
     images: Annotated[list[ComparedRecord], Field(min_length=1)]
 
 

@@ -119,7 +119,17 @@ def test_a_classifier_of_a_single_place_leaves_the_others_their_maps(
 
 def test_boxes_are_compared_and_kept_for_the_report(results: Path, pack: Pack, tmp_path: Path) -> None:
     output = tmp_path / "maps"
-    words = ("--pack", pack.folder, "--split", "test", "--with-boxes", "--output", output)
+    words = (
+        "--pack",
+        pack.folder,
+        "--split",
+        "test",
+        "--with-boxes",
+        "--output",
+        output,
+        "--finding",
+        "cardiomegaly",
+    )
     told = explain(results, *words)
     assert told.exit_code == 0, told.output
     found = required(read_explanations(results))
@@ -164,8 +174,30 @@ def test_padim_shows_what_is_unusual(results: Path, pack: Pack, tmp_path: Path) 
     assert heat.shape == (SIDE, SIDE)
     assert 0 <= heat.min() < heat.max() <= 1
     assert (output / table["overlay"][0]).exists()
-    with_boxes = explain(*words, "--with-boxes", "--finding", "no_finding-padim")
-    assert "boxes are of findings, and a one-class model names none" in with_boxes.output
+
+
+def test_what_is_unusual_is_compared_with_all_boxes_and_with_maps_of_other_patients(
+    results: Path, pack: Pack, tmp_path: Path
+) -> None:
+    output = tmp_path / "maps"
+    words = ("--pack", pack.folder, "--with-boxes", "--output", output, "--finding", "no_finding-padim")
+    told = explain(results, *words)
+    assert told.exit_code == 0, told.output
+    found = required(read_explanations(results))
+    assert found is not None
+    (model,) = found["findings"]
+    assert (model["finding"], model["rival"]) == ("no_finding-padim", "other images")
+    images = {image["image"]: image for image in model["images"]}
+    boxed = dict(tuple(pack.boxes.groupby("image")))
+    assert images.keys() == boxed.keys(), "boxes of every finding"
+    heat = {row.image: np.load(output / row.array) for row in pd.read_csv(output / "heatmaps.csv").itertuples()}
+    of_patient = {name: image["patient"] for name, image in images.items()}
+    for name, image in images.items():
+        sides = boxed[name][["left", "top", "width", "height"]].itertuples(index=False, name=None)
+        mask = mask_of(sides, SIDE)
+        assert image["trained"]["inside"] == pytest.approx(localise(heat[name], mask).inside, abs=1e-4)
+        others = [localise(heat[each], mask).inside for each in heat if of_patient[each] != of_patient[name]]
+        assert min(others) - 1e-4 <= image["random"]["inside"] <= max(others) + 1e-4
 
 
 def test_random_networks_have_other_weights(results: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training without labels, killed and resumed here, on Ray and on SLURM: the same bytes, and fits that start from it."""
+"""Training without labels, and fits to it, killed and resumed here, on Ray and on SLURM: the same bytes."""
 
 import os
 import signal

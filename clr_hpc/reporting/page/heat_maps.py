@@ -15,6 +15,8 @@ from clr_hpc.reporting.tables.table import Table
 from clr_hpc.store.explanations import ExplanationsRecord, read_explanations
 from clr_hpc.store.records import Damaged
 
+_RIVALS = {"random weights": "with random weights", "maps of other images": "by maps of other images"}
+
 
 @dataclass(frozen=True, slots=True)
 class HeatMaps:
@@ -62,7 +64,7 @@ def _results(found: Sequence[FoundBoxes]) -> list[str]:
     for result, findings in by_result.items():
         figures = [
             f"{each.finding} ({each.pointing.value:.0%} of {wording.count(each.images, 'image')}, by chance "
-            f"{each.pointing.chance:.0%}, with random weights {each.pointing.random:.0%}, "
+            f"{each.pointing.chance:.0%}, {_RIVALS[each.pointing.rival]} {each.pointing.random:.0%}, "
             f"always at the middle of the image {each.centre:.0%})"
             for each in findings
         ]

@@ -1,4 +1,4 @@
-"""How well heat maps find boxes: means over images, intervals over patients, against chance and random weights."""
+"""How well heat maps find boxes: means over images, intervals over patients, against chance and rivals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +26,13 @@ class Located:
     """Over patients, for these very models."""
     chance: float
     random: float
-    """Of networks with random weights."""
+    """Of networks with random weights, or of ``rival``."""
     over_chance: Difference
     over_random: Difference
     over_middle: Difference | None = None
     """Of the pointing game: over always pointing at the middle of the image, where a heart, for instance, lies."""
+    rival: str = "random weights"
+    """What ``random`` is of; of one-class models ``maps of other images``."""
 
     @property
     def result(self) -> str:
@@ -41,7 +43,7 @@ class Located:
         if chance.high < 0:
             return "worse than chance"
         better, others = ["chance"], list[str]()
-        for rival, over in (("random weights", self.over_random), ("the middle of the image", self.over_middle)):
+        for rival, over in ((self.rival, self.over_random), ("the middle of the image", self.over_middle)):
             if over is not None:
                 interval = over.patient_interval
                 (better if interval is not None and interval.low > 0 else others).append(rival)
@@ -88,29 +90,32 @@ def _of_finding(record: FindingRecord, generator: np.random.Generator) -> FoundB
     draws = patient_draws(len(names), RESAMPLES, generator)
     owners = patients.astype(np.int32)
     correlations = [value for image in images if (value := image["rank_correlation"]) is not None]
+    rival = "maps of other images" if record.get("rival") == "other images" else "random weights"
     return FoundBoxes(
         finding=title(record["finding"]),
         record=record,
         patients=len(names),
-        pointing=_located(images, "pointing", owners, draws),
-        inside=_located(images, "inside", owners, draws),
-        overlap=_located(images, "overlap", owners, draws),
+        pointing=_located(images, "pointing", owners, draws, rival),
+        inside=_located(images, "inside", owners, draws, rival),
+        overlap=_located(images, "overlap", owners, draws, rival),
         centre=float(np.mean([image["centre"] for image in images])),
         rank_correlation=float(np.mean(correlations)) if correlations else float("nan"),
         without_heat=sum(not image["has_heat"] for image in images),
     )
 
 
-def _located(images: Sequence[ComparedRecord], kind: Kind, patients: NDArray[np.int32], draws: Draws) -> Located:
+def _located(
+    images: Sequence[ComparedRecord], kind: Kind, patients: NDArray[np.int32], draws: Draws, rival: str
+) -> Located:
     trained = np.array([image["trained"][kind] for image in images])
     random = np.array([image["random"][kind] for image in images])
     chance = np.array([image["chance_overlap" if kind == "overlap" else "area"] for image in images])
     middle = np.array([image["centre"] for image in images])
     is_hit = kind == "pointing"
 
-    def over(rival: NDArray[np.float64]) -> Difference:
-        difference = mean_difference(trained - rival, patients)
-        return _not_surer_than_hits_are(difference, trained, rival, len(draws)) if is_hit else difference
+    def over(other: NDArray[np.float64]) -> Difference:
+        difference = mean_difference(trained - other, patients)
+        return _not_surer_than_hits_are(difference, trained, other, len(draws)) if is_hit else difference
 
     return Located(
         float(trained.mean()),
@@ -120,6 +125,7 @@ def _located(images: Sequence[ComparedRecord], kind: Kind, patients: NDArray[np.
         over(chance),
         over(random),
         over(middle) if is_hit else None,
+        rival,
     )
 
 

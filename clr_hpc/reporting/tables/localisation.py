@@ -20,12 +20,13 @@ def localisation_table(found: Sequence[FoundBoxes]) -> Table:
         Column("Figure", "title", filtered=True),
         Column("Mean (95 % CI)", "located.value", number, interval="located.interval"),
         Column("By chance", "located.chance", number),
-        Column("Random weights", "located.random", number, "Mean of networks with random weights"),
+        Column("Rival", "located.random", number, "Networks with random weights, or maps of other images"),
+        Column("Rivals are", "located.rival"),
         Column("Middle of the image", "middle", number, "What always pointing there comes to"),
         Column("Result", "located.result"),
         Column("Images", _images, whole, "With boxes of the finding"),
         Column("Without heat", "row.without_heat", whole, "Images in whose map nothing speaks for the finding"),
-        Column("Rank correlation", "row.rank_correlation", number, "Of maps with trained and with random weights"),
+        Column("Rank correlation", "row.rank_correlation", number, "Of the maps and their rivals"),
     ]
     records = [
         {"row": row, "title": TITLES[kind], "located": located, "middle": _middle(row, kind)}

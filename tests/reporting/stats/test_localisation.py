@@ -29,6 +29,13 @@ def test_figures_are_means_over_images() -> None:
     assert found.inside.result == "better than chance and random weights"
 
 
+def test_a_one_class_models_rivals_are_its_maps_of_other_images() -> None:
+    given = record()
+    given["findings"][0]["rival"] = "other images"
+    (found,) = found_boxes(given, np.random.default_rng(0))
+    assert found.inside.result == "better than chance and maps of other images"
+
+
 def test_images_of_one_patient_are_no_two_trials() -> None:
     """Ten patients of two images are worth ten trials at most, twenty of one image nearly twenty."""
     width = {}
