@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def clean(
     study: StudyOrFolder,
-    yes: Annotated[bool, typer.Option("--yes", help="Free it. Without this, it is only shown.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Free it; without this option it is only shown.")] = False,
     snapshots: Annotated[
         bool,
         typer.Option("--snapshots", help="Free the weights of the model 'snapshots', whatever the study keeps."),
@@ -26,8 +26,8 @@ def clean(
 ) -> None:
     """Show what can be freed of a study's runs that are done, and free it with --yes.
 
-    That is what its keep: doesn't name, what killed processes left, and the scores of the last report, which the
-    next one computes again. Runs still to be trained lose nothing.
+    What its keep: doesn't name can be freed, files that killed processes left, and the cached scores of the last
+    report, which the next one computes again. Remaining runs lose nothing.
     """
     import shlex
 

@@ -19,13 +19,11 @@ def compare(
     output: Annotated[Path, typer.Option(help="Folder to write the page and its tables to.")] = Path("comparison"),
     finding: Annotated[
         list[str] | None,
-        typer.Option(help="Compare this finding alone; repeat. All if not given, which must be the same."),
+        typer.Option(help="Finding to compare; repeat (default: all, which must be the same in all studies)."),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Difference in AUROC that counts as none (default: of the studies' question)."
-        ),
+        typer.Option(min=0, max=1, help="Equivalence margin in AUROC (default: that of the studies' question)."),
     ] = None,
     results: ResultsOfFile = None,
 ) -> None:

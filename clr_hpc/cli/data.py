@@ -37,7 +37,9 @@ class _Commands(TyperGroup):
         return _command(cmd_name, source_class(cmd_name)) if cmd_name in self.list_commands(ctx) else None
 
 
-pack_app = typer.Typer(cls=_Commands, help="Read a source once into a pack.", no_args_is_help=True)
+pack_app = typer.Typer(
+    cls=_Commands, help="Convert a data set into a pack, which training reads.", no_args_is_help=True
+)
 
 
 def _command(name: str, kind: "type[ImageSource]") -> Any:
@@ -138,7 +140,7 @@ def _pack(
     split_seed: Annotated[int, _of_pack(help="Seed of the split by patient.")] = 0,
     validation_fraction: Annotated[float, _of_pack(min=0, max=0.9, help="Share of the patients for validation.")],
     test_fraction: Annotated[float, _of_pack(min=0, max=0.9, help="Share of the patients for testing.")] = 0.2,
-    workers: Annotated[int | None, _of_pack(min=1, help="Processes; all cores if not given.")] = None,
+    workers: Annotated[int | None, _of_pack(min=1, help="Number of processes (default: one per core).")] = None,
     strict: Annotated[bool, _of_pack("--strict", help="Fail when anything is rejected.")] = False,
 ) -> None:
     """Build a pack with a progress bar, and say what it holds."""

@@ -20,7 +20,7 @@ def evaluate(
     ],
     split: SplitGiven = None,
     finding: Annotated[
-        list[str] | None, typer.Option(help="Evaluate this finding alone; repeat. All of the study if not given.")
+        list[str] | None, typer.Option(help="Finding to evaluate; repeat (default: all of the study).")
     ] = None,
     every_setting: Annotated[
         bool, typer.Option("--all", help="All settings of a finding, not only the best on validation.")
@@ -29,7 +29,7 @@ def evaluate(
         str | None, typer.Option(help="Folder in the study's evaluations/ (default: name of the pack's folder).")
     ] = None,
     trained_on: Annotated[
-        Path | None, typer.Option(help="The study's own pack, where it was moved; tells which images are known.")
+        Path | None, typer.Option(help="The study's own pack, if it was moved; it shows which images are known.")
     ] = None,
     device: DeviceGiven = None,
     results: ResultsOfFile = None,

@@ -50,7 +50,7 @@ def explain(
     ] = False,
     finding: Annotated[
         list[str] | None,
-        typer.Option(help="Explain this finding alone; repeat. All that classifiers score if not given."),
+        typer.Option(help="Finding to explain; repeat (default: all that classifiers score)."),
     ] = None,
     device: DeviceGiven = None,
     bits: BitsGiven = None,
@@ -59,7 +59,7 @@ def explain(
 ) -> None:
     """Write heat maps: where classifiers look (Grad-CAM), and what PaDiM and PatchCore find unusual.
 
-    Of each finding the setting with the highest validation AUROC is used, all its seeds together. Exits with 1 if
+    For each finding the setting with the highest validation AUROC is used, all its seeds together. Exits with 1 if
     an image can't be read; the others are explained.
     """
     from clr_hpc.cli.display.terminal import complain

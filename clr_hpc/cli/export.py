@@ -50,7 +50,7 @@ def export(
     ] = None,
     finding: Annotated[
         list[str] | None,
-        typer.Option(help="Export this finding alone; repeat. All if not given; onnx and torch: all classifiers."),
+        typer.Option(help="Finding to export; repeat (default: all; onnx and torch: all classifiers)."),
     ] = None,
     pack: Annotated[
         Path | None, typer.Option(help="Where the study's pack is now (default: where the study says).")
@@ -60,8 +60,8 @@ def export(
 ) -> None:
     """Export the best model of each finding for other programs, or for other people.
 
-    Of each finding the setting with the highest validation AUROC is taken, all its seeds together. Nothing is
-    written before it has scored validation images as the training did.
+    For each finding the setting with the highest validation AUROC is taken, all its seeds together. A file is
+    written only if it scores validation images as in training.
     """
     from clr_hpc.config.given_file import check_writable
     from clr_hpc.inference.study import load

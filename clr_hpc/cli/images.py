@@ -18,11 +18,11 @@ MOST_SHOWN = 20
 ImagesGiven = Annotated[
     list[str] | None, typer.Argument(help="Image files, folders of images, or patterns in quotes.")
 ]
-PackGiven = Annotated[Path | None, typer.Option(help="A pack in place of image files.")]
+PackGiven = Annotated[Path | None, typer.Option(help="Pack to use in place of image files.")]
 SplitGiven = Annotated[
-    str | None, typer.Option(help="Split of the pack: train, validation or test; all if not given.")
+    str | None, typer.Option(help="Split of the pack: train, validation or test (default: all).")
 ]
-DeviceGiven = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one if not given.")]
+DeviceGiven = Annotated[str | None, typer.Option(help="cpu or cuda (default: a GPU where there is one).")]
 BitsGiven = Annotated[
     str | None,
     typer.Option(help="Bits of 16-bit samples whose file states none, 8 to 16, or 'image', as for pack."),

@@ -21,11 +21,11 @@ def plan(
     cpus: Annotated[
         int | None, typer.Option(min=1, help="Total CPU cores (default: all on this machine).")
     ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Number of identical machines that these are in.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of identical machines that have these together.")] = 1,
     throughput: Annotated[Path | None, typer.Option(help=THROUGHPUT)] = None,
     chart: Annotated[Path | None, typer.Option(help="Chart of the plan to write, .png, .svg or .html.")] = None,
 ) -> None:
-    """Predict what training the rest of a study takes: lanes, makespan, GPU hours, memory."""
+    """Predict what training the remaining runs takes: lanes, makespan, GPU hours, memory and disk."""
     from clr_hpc.cli.display.run import RunDisplay
     from clr_hpc.cli.display.terminal import terminal
     from clr_hpc.config.base import counted

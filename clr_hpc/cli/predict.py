@@ -37,7 +37,7 @@ def predict(
     pack: PackGiven = None,
     split: SplitGiven = None,
     finding: Annotated[
-        list[str] | None, typer.Option(help="Score this finding alone; repeat. All of the study if not given.")
+        list[str] | None, typer.Option(help="Finding to score; repeat (default: all of the study).")
     ] = None,
     device: DeviceGiven = None,
     bits: BitsGiven = None,
@@ -46,7 +46,7 @@ def predict(
 ) -> None:
     """Score images with a study's models. Exits with 1 if an image can't be read; the others are scored.
 
-    Of each finding the setting with the highest validation AUROC is used, all its seeds together.
+    For each finding the setting with the highest validation AUROC is used, all its seeds together.
     """
     from clr_hpc.config.base import counted
     from clr_hpc.config.given_file import check_output

@@ -30,7 +30,7 @@ def show(
         str | None, typer.Option("--run", metavar="WORD", help="Runs with WORD in their names: all their values.")
     ] = None,
 ) -> None:
-    """Show a study as it would run: each value and where it is from, its runs, the disk and the time they need.
+    """Show a study as it would run: each value with its origin, its runs, the disk and the time they need.
 
     Nothing is trained, measured or written.
     """

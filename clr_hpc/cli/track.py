@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def track(
     study: StudyOrFolder,
     to: Annotated[
-        list[str] | None, typer.Option(help="Tracker: mlflow or wandb (default: track in the study).")
+        list[str] | None, typer.Option(help="Tracker: mlflow or wandb (default: those of the study's track key).")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Continue until all runs have ended.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between two rounds of --watch.")] = 30,

@@ -102,8 +102,8 @@ class Training(GrownSpec):
     image_size: PositiveInt = 224
     """Pixels a side that the model sees; the pack's images are shrunk to it by area."""
     class_imbalance: Literal["none", "pos_weight", "balanced_sampling"] = "pos_weight"
-    """How rare positives are made up for. ``pos_weight``: a positive weighs negatives / positives.
-    ``balanced_sampling``: both are drawn equally often."""
+    """How the loss or the sampling compensates for rare positives. ``pos_weight``: a positive weighs
+    negatives / positives. ``balanced_sampling``: both are drawn equally often. ``none``: not at all."""
     augmentation: Augmentation = Augmentation()
     """Random transforms of training images."""
     normalisation: Normalisation = Normalisation()

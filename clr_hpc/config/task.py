@@ -189,7 +189,7 @@ ONE_CLASS_METHODS: dict[str, type[_Method]] = by_name(OneClassMethod)
 
 
 class BinaryTask(FrozenSpec):
-    """Say how probable one finding is."""
+    """Predict the probability of one finding."""
 
     kind: Literal["binary"] = "binary"
     pathology: str

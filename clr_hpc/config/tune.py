@@ -108,17 +108,17 @@ class Tuning(FrozenSpec):
     """A search for the settings with which one of the study's models trains best."""
 
     search: SearchName = "random"
-    """How settings are proposed. Other than grid and random need an extra: optuna, hyperopt or smac."""
+    """How settings are proposed. All but grid and random need an extra: optuna, hyperopt or smac."""
     space: Space
     """The settings that are searched."""
     trials: PositiveInt | None = None
-    """How many settings are tried; a grid search may leave it out and tries all of the grid."""
+    """How many settings are tried; None: the whole grid, for a grid search alone."""
     search_seed: Seed = 0
     """Seed of what the search draws."""
     seeds: Annotated[tuple[Seed, ...], Field(max_length=1000)] | None = None
     """Each setting is trained with each of these; None: with the study's."""
     objective: Literal["auroc", "loss"] = "auroc"
-    """What is best: measured on the validation split at the end of training; the mean over the seeds."""
+    """Measure of a setting on the validation split at the end of training, as the mean over the seeds."""
     stage: Literal["baseline", "retrain", "scratch"] | None = None
     """Stage that is searched; None: ``baseline`` where the study has it, else ``scratch``."""
     policy: str | None = None

@@ -39,7 +39,9 @@ class SearchOptions:
     dry_run: Annotated[bool, _option(STUDY, "List of what would be trained, without training.", "--dry-run")] = (
         False
     )
-    checkpoint_seconds: Annotated[float, _option(STUDY, "Age at which a checkpoint is renewed.", min=0)] = 60
+    checkpoint_seconds: Annotated[
+        float, _option(STUDY, "Seconds from one checkpoint of a run to the next.", min=0)
+    ] = 60
     processes: Annotated[
         int | None, _option(MACHINE, "Number of processes (default: one per GPU, else per core).", min=1)
     ] = None
@@ -73,7 +75,7 @@ class TrainingOptions(SearchOptions):
     ] = True
     throughput: Annotated[Path | None, _option(STUDY, THROUGHPUT)] = None
     replace: Annotated[
-        bool, _option(STUDY, "Start of a study whose name another one has; its folder is kept aside.", "--replace")
+        bool, _option(STUDY, "Replacement of another study of this name; its folder is kept aside.", "--replace")
     ] = False
     cohort: Annotated[
         int, _option(MACHINE, "Runs per process, trained side by side: clr-hpc manual train-side-by-side.", min=1)
@@ -88,9 +90,11 @@ class TrainingOptions(SearchOptions):
     nodes: Annotated[
         int | None, _option(SLURM, "Nodes of an allocation (default: as in the site file).", min=1)
     ] = None
-    parallel: Annotated[int | None, _option(SLURM, "Array tasks (default: as in the site file).", min=1)] = None
+    parallel: Annotated[int | None, _option(SLURM, "Most array tasks (default: as in the site file).", min=1)] = (
+        None
+    )
     accept_changes: Annotated[
-        bool, _option(SLURM, "Resume of runs that other code began.", "--accept-changes")
+        bool, _option(SLURM, "Resumption of runs that other code began.", "--accept-changes")
     ] = False
 
     def __post_init__(self) -> None:

@@ -67,14 +67,14 @@ class Images:
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Folder to write to; made where it is not there.")
+        Path, typer.Argument(metavar="[DIR]", help="Folder to write to; it is made if needed.")
     ] = Path(),
     given: Annotated[
         Path | None,
         typer.Option("--from", help="Pack or label table to train on (default: the built-in phantom)."),
     ] = None,
 ) -> None:
-    """Write a study to begin with, its findings those that can be trained, and a site file where SLURM is.
+    """Write a first study of all findings that can be trained and, where SLURM is installed, a site file.
 
     Then show the commands that make its pack, train it and write its report.
     """

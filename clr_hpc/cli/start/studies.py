@@ -9,7 +9,7 @@ import typer
 
 
 def studies(
-    name: Annotated[str | None, typer.Argument(help="Study to print, to begin one's own with.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Study to print, as a start for your own.")] = None,
 ) -> None:
     """List the studies that come with clr-hpc; each can be run by its name. With a name, print its file."""
     from clr_hpc.cli.display.terminal import plain, terminal

@@ -101,7 +101,7 @@ class Stages(GrownSpec):
     retrain: Retraining | None = None
     """Training that starts from the baseline's weights, each time with a control."""
     scratch: StageOfStudy | None = None
-    """Training from the initial weights, without a sequel."""
+    """Training from the initial weights, which nothing else starts from."""
     range_test: bool = False
     """Only LR range tests, as ``clr-hpc range-test`` sets it; ``Study.range_test`` configures them."""
 

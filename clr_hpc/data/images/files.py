@@ -31,7 +31,7 @@ class FileSource(ImageSource):
         str | None,
         Option(
             "Significant bits of 16-bit samples whose file states none: 8 to 16, or 'image' for each image's own "
-            "range. Found from all of them if not given.",
+            "range (default: found from all files).",
             metavar="N|image",
         ),
     ] = field(default=None, kw_only=True)

@@ -32,7 +32,7 @@ class PresetSource(FileSource):
     folder: Annotated[Path, Option("Folder of the data set as downloaded.", is_argument=True)]
     images: Annotated[
         tuple[Path, ...],
-        Option("Folder of the images where it is another, or a pattern in quotes; repeat.", metavar="FOLDER"),
+        Option("Folder of the images, if it is another, or a pattern in quotes; repeat.", metavar="FOLDER"),
     ] = ()
     blank: Annotated[Meaning, Option("What a blank label means.")] = "unknown"
     uncertain: Annotated[Meaning, Option("What an uncertain label (-1) means.")] = "unknown"
@@ -40,7 +40,7 @@ class PresetSource(FileSource):
     views: Annotated[tuple[str, ...], Option("A view to pack, such as PA; repeat.", flag="--view")] = ()
     frontal: Annotated[bool, Option("Pack PA and AP only.")] = False
     own_split: Annotated[bool, Option("Draw a split by patient instead of the publisher's.")] = False
-    subset: Annotated[bool, Option("The folder holds a part of the images only.")] = False
+    subset: Annotated[bool, Option("The folder holds only some of the table's images.")] = False
     """Rows without a file are counted, not rejected one by one."""
 
     def __reduce__(self) -> tuple[Any, ...]:

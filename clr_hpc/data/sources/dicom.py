@@ -42,8 +42,8 @@ class _Labels:
 class DicomSource(FileSource):
     """Pack a folder of DICOM files.
 
-    Patient, view, age and sex are those of the files; a table with labels is joined by file name, SOP or study
-    instance UID, or accession number. Packed are frontal chest radiographs.
+    Patient, view, age and sex come from the files. A table with labels is joined by file name, SOP or study
+    instance UID, or accession number. Only frontal chest radiographs are packed, unless --lateral is given.
     """
 
     images: Annotated[
@@ -71,7 +71,9 @@ class DicomSource(FileSource):
     split_column: Annotated[str | None, Option("Its column with train, validation, test, train_val.")] = None
     unlabelled: Annotated[bool, Option("Pack without a table: every label is unknown.")] = False
     lateral: Annotated[bool, Option("Pack lateral and other views too.")] = False
-    image_is_patient: Annotated[bool, Option("Each image is of another patient, whatever the files say.")] = False
+    image_is_patient: Annotated[bool, Option("Each image counts as another patient, whatever the files say.")] = (
+        False
+    )
     pseudonymise: Annotated[
         Path | None, Option("File with a secret key: patients and images are named by a keyed hash.")
     ] = None

@@ -31,8 +31,8 @@ _BOX_PIXELS = 1024
 class NihSource(FileSource):
     """Pack NIH ChestX-ray14.
 
-    With both of NIH's lists their test images stay test, and validation patients are drawn from train_val; without
-    them patients are drawn for all three.
+    With both of NIH's lists, NIH's test images stay test, and validation patients are drawn from train_val.
+    Without them, patients are drawn for all three splits.
     """
 
     is_collection = True
@@ -45,7 +45,7 @@ class NihSource(FileSource):
     train_val_list: Annotated[Path | None, Option("NIH's train_val_list.txt.")] = None
     test_list: Annotated[Path | None, Option("NIH's test_list.txt.")] = None
     boxes: Annotated[Path | None, Option("NIH's BBox_List_2017.csv.")] = None
-    subset: Annotated[bool, Option("The folder holds a part of the images only.")] = False
+    subset: Annotated[bool, Option("The folder holds only some of the table's images.")] = False
     """Rows without a file are counted, not rejected one by one."""
 
     @property

@@ -25,10 +25,11 @@ class TableSource(FileSource):
         Path | tuple[Path, ...], Option("Folder of the images, or a pattern in quotes; repeat.", metavar="FOLDER")
     ]
     """The table's names start from it; a bare file name is also found in folders below it."""
-    labels: Annotated[Path, Option("Table of text (CSV), packed as .gz or .zip or not.")]
+    labels: Annotated[Path, Option("Label table: CSV or similar text, also as .gz or .zip.")]
     image_column: Annotated[str, Option("Column with the image's name or path.")]
     image_is_folder: Annotated[
-        bool, Option("That column names folders, such as those of studies; a row is for all images in one.")
+        bool,
+        Option("The image column names folders, such as one per study; a row is for all images in its folder."),
     ] = False
     join: Annotated[
         tuple[Path, ...],
@@ -38,7 +39,7 @@ class TableSource(FileSource):
     patient_from: Annotated[
         str | None, Option(r"Pattern that finds the patient in image names: '(patient\d+)'.", metavar="PATTERN")
     ] = None
-    image_is_patient: Annotated[bool, Option("Each image is of another patient.")] = False
+    image_is_patient: Annotated[bool, Option("Each image counts as another patient.")] = False
     label_columns: Annotated[
         tuple[tuple[str, str], ...],
         Option(
@@ -64,11 +65,11 @@ class TableSource(FileSource):
     uncertain: Annotated[Meaning, Option("What an uncertain label (-1) means.")] = "unknown"
     reader_column: Annotated[str | None, Option("Column that names who read the image.")] = None
     readers: Annotated[
-        ReadersRule | None, Option("How many of an image's readers must say yes, where several did read it.")
+        ReadersRule | None, Option("How many of an image's readers must say yes, where it has several.")
     ] = None
     view_columns: Annotated[
         tuple[str, ...],
-        Option("Column with PA, AP, ...; repeat: the first that says something counts.", flag="--view-column"),
+        Option("Column with PA, AP, ...; repeat: the first with a value counts.", flag="--view-column"),
     ] = ()
     views: Annotated[tuple[str, ...], Option("A view to pack, such as PA; repeat.", flag="--view")] = ()
     frontal: Annotated[bool, Option("Pack PA and AP only.")] = False
@@ -77,8 +78,10 @@ class TableSource(FileSource):
     split_column: Annotated[str | None, Option("Column with train, validation, test, train_val.")] = None
     """``train_val``: for what is yet to be divided."""
     separator: Annotated[str | None, Option("Character between cells (default: recognised).")] = None
-    encoding: Annotated[str | None, Option("Of the table, such as cp1252 (default: UTF-8 or UTF-16).")] = None
-    subset: Annotated[bool, Option("The folder holds a part of the images only.")] = False
+    encoding: Annotated[
+        str | None, Option("Encoding of the table, such as cp1252 (default: UTF-8 or UTF-16).")
+    ] = None
+    subset: Annotated[bool, Option("The folder holds only some of the table's images.")] = False
     """Rows without a file are counted, not rejected one by one."""
 
     @property

@@ -33,7 +33,7 @@ class TxrvSource(ImageSource):
         tuple[tuple[str, str], ...],
         Option("An argument of the class; repeat.", flag="--arg", metavar="NAME=VALUE"),
     ] = ()
-    image_is_patient: Annotated[bool, Option("Each image is of another patient.")] = False
+    image_is_patient: Annotated[bool, Option("Each image counts as another patient.")] = False
 
     def table(self) -> SourceTable:
         """Return a record per sample, named by its number.

@@ -33,7 +33,7 @@ class Site(FrozenSpec):
     cpus: PositiveInt
     """CPU cores of one array task, all on one node, or of each node of an allocation."""
     memory_gb: PositiveFloat | None = None
-    """Memory of the same; None: what the cluster gives by default."""
+    """Memory, in GB, of one array task, or of each node of an allocation; None: the cluster's default."""
     nodes: PositiveInt | None = None
     """Most nodes of an allocation; None: as many as ``--nodes`` asks for."""
     time_limit_minutes: PositiveInt
@@ -53,7 +53,7 @@ class Site(FrozenSpec):
     python: str | None = None
     """The Python that has clr_hpc; None: the one that submits, or ``python`` of the container."""
     baseline_wait_seconds: NonNegativeInt = 600
-    """Limit to the wait of an array task for another one's baseline, after which it gives its node back."""
+    """Seconds that an array task waits for another one's baseline before it releases its node."""
     extra: dict[str, str | int | bool] = Field(default_factory=dict)
     """Further options of sbatch: ``reservation: course``."""
 
