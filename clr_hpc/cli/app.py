@@ -161,7 +161,7 @@ def inspect(
 ) -> None:
     """Show the contents of a pack or a label table, with the number of images per label.
 
-    For a table also: what each column is taken for, and the command that packs it.
+    For a table, also show how each column is read, and the command that packs it.
     """
     from clr_hpc.cli.display.terminal import complain, terminal
     from clr_hpc.config.base import UserError

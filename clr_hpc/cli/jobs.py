@@ -35,7 +35,7 @@ def logs(
     overrides: Overrides = None,
     lines: Annotated[int, typer.Option(min=1, help="Lines from the end of each file.")] = 50,
 ) -> None:
-    """Show the log of the job that trained a run, and the traceback of a run that failed."""
+    """Show the log of the submitted job that trained a run, and the traceback if the run failed."""
     from clr_hpc.monitoring.status import find_runs
 
     folder, places = _submitted(study, results, overrides)

@@ -27,7 +27,8 @@ def show(
     overrides: Overrides = None,
     results: Results = Path("results"),
     run: Annotated[
-        str | None, typer.Option("--run", metavar="WORD", help="Runs with WORD in their names: all their values.")
+        str | None,
+        typer.Option("--run", metavar="WORD", help="Part of the names of the runs whose values are all shown."),
     ] = None,
 ) -> None:
     """Show a study as it would run: each value with its origin, its runs, the disk and the time they need.

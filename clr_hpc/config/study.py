@@ -116,7 +116,7 @@ class Study(FrozenSpec):
     """Names, or mappings that change some of an optimizer's settings."""
     rates: Annotated[dict[OptimizerName, Annotated[Rates, Also((AUTO,))]], Also((AUTO,))]
     """Rates by optimizer, since optimizers need different ones; ``auto``: all are measured. A policy's own rates
-    win."""
+    take precedence."""
     stages: Stages
     """What is trained after what, and with which policies."""
     seeds: tuple[Seed, ...] = (0,)

@@ -35,7 +35,7 @@ rates:
   adam: {{lr_min: 0.0001, lr_max: 0.001}}
 stages:
   baseline: {{policies: [{{name: exponential, gamma: 0.8}}], epochs: 5}}
-  # from the baseline's weights; the control, which trains for as long with the baseline's policy, comes by itself
+  # from the baseline's weights; a control that trains as long with the baseline's policy is added automatically
   retrain: {{policies: [triangular, one_cycle], epochs: 4}}
 # for a verdict: [0, 1, 2]
 seeds: [0]

@@ -52,7 +52,7 @@ class DicomSource(FileSource):
     ]
     labels: Annotated[Path | None, Option("CSV with one row per image or study, .gz or not.")] = None
     image_column: Annotated[
-        str | None, Option("Its column with file name, SOP or study instance UID, or accession number.")
+        str | None, Option("Column with file name, SOP or study instance UID, or accession number.")
     ] = None
     label_columns: Annotated[
         tuple[tuple[str, str], ...],
@@ -68,7 +68,7 @@ class DicomSource(FileSource):
     findings_column: Annotated[str | None, Option("Column that lists what was found: Effusion|Mass.")] = None
     blank: Annotated[Meaning, Option("What a blank label means.")] = "unknown"
     uncertain: Annotated[Meaning, Option("What an uncertain label (-1) means.")] = "unknown"
-    split_column: Annotated[str | None, Option("Its column with train, validation, test, train_val.")] = None
+    split_column: Annotated[str | None, Option("Column with train, validation, test, train_val.")] = None
     unlabelled: Annotated[bool, Option("Pack without a table: every label is unknown.")] = False
     lateral: Annotated[bool, Option("Pack lateral and other views too.")] = False
     image_is_patient: Annotated[bool, Option("Each image counts as another patient, whatever the files say.")] = (

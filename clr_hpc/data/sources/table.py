@@ -55,7 +55,8 @@ class TableSource(FileSource):
     ] = ()
     findings_column: Annotated[str | None, Option("Column that lists what was found: Effusion|Mass.")] = None
     other_findings: Annotated[
-        Literal["reject", "ignore"], Option("Images whose list has a name that is none of the pack's findings.")
+        Literal["reject", "ignore"],
+        Option("What becomes of images whose list has names other than the pack's findings."),
     ] = "reject"
     rows: Annotated[
         RowKind | None,
