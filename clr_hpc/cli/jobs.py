@@ -37,9 +37,13 @@ def logs(
 ) -> None:
     """Show the log of the submitted job that trained a run, and the traceback if the run failed."""
     from clr_hpc.monitoring.status import find_runs
+    from clr_hpc.places.base import all_places
+    from clr_hpc.store import layout
+    from clr_hpc.store.study_folder import NothingThereError
 
-    folder, places = _submitted(study, results, overrides)
+    folder = find_folder(study, results, overrides)
     (spec,) = find_runs(folder, folder.started().runs, [run], only_one=True)
+    places = [place for place in all_places() if place.has_jobs(folder)]
     for place in places:
         for line in place.logs(folder, spec, lines):
             typer.echo(line)
@@ -48,6 +52,11 @@ def logs(
         typer.echo("==> why the run failed <==")
         for line in str(result["traceback"]).rstrip().splitlines()[-lines:]:
             typer.echo(line)
+    elif not places:
+        raise NothingThereError(
+            f"{spec.name}: no job was submitted for it, and it has not failed; what commands printed is in "
+            f"{folder.path / layout.LOGS}"
+        )
 
 
 def _submitted(

@@ -210,7 +210,8 @@ MISTAKES = {
         "tensorboard study.yaml", "results/trial", "no study was started", "clr-hpc run"
     ),
     "cancel of nothing": mistake("cancel old", "old", "never submitted", "--on slurm does that"),
-    "logs of nothing": mistake("logs old any", "old", "never submitted", "--on slurm does that"),
+    "logs of no run": mistake("logs old any", "old", "has 'any' in its name", "see its runs/"),
+    "logs of nothing": mistake("logs old constant", "no job was submitted", "has not failed", "old/logs"),
     "cancel before run": mistake("cancel study.yaml", "results/trial", "no study was started", "clr-hpc run"),
     "two ways to watch": mistake("status old --watch --json", "--watch draws for people", "give one of them"),
     # plans, range tests and searches

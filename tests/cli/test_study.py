@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from invented_study import InventedStudy
 from trial_study import RANGE_TESTED, TrialStudy
 from typer.testing import CliRunner
 
@@ -207,3 +208,16 @@ def test_what_steps_cannot_follow_is_said_before_and_after(write_study: Write, t
     (tmp_path / "throughput.json").write_text("{}")
     planned = invoke("plan", study.file, *results, "--throughput", tmp_path / "throughput.json")[1]
     assert all(remark in planned for remark in remarks)
+
+
+def test_why_a_run_failed_on_this_machine_is_shown(invent_study: Callable[..., InventedStudy]) -> None:
+    study = invent_study()
+    done, failed = study.runs[:2]
+    study.finish(done)
+    study.fail(failed, "OSError: the disk is full")
+    status, told = invoke("logs", study.folder.path, failed.name)
+    assert status == 0, told
+    assert told.startswith("==> why the run failed <==")
+    status, told = invoke("logs", study.folder.path, done.name)
+    assert status == 2
+    assert f"what commands printed is in {study.folder.path / layout.LOGS}" in told
