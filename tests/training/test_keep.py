@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from clr_hpc.store.study_folder import StudyFolder
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
 from clr_hpc.training.saver import BaselineError, baseline_tensors
+from clr_hpc.training.upkeep import freeable
 from clr_hpc.training.upkeep.clean import clean_run
 from clr_hpc.training.upkeep.freeable import Kind, find_freeable, optimizer_bytes, size_of
 from clr_hpc.training.upkeep.starts import check_starts
@@ -134,6 +136,22 @@ def test_the_best_setting_without_weights_beats_none_that_has_them(copy: StudyFo
     result = copy.runs / best / layout.RESULT
     write_json(result, json.loads(result.read_text()) | {"weights_freed": ["best", "last", "snapshots", "swa"]})
     assert len(without_last() - {best}) == 1
+
+
+def test_each_run_is_looked_at_a_few_times_however_many_there_are(
+    copy: StudyFolder, small_pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy.prepare(copy.started().study.model_copy(update={"keep": Keep(settings="best")}), small_pack.folder)
+    looked: Counter[Path] = Counter()
+
+    def counted(folder: Path, verify: bool = True) -> object:
+        looked[folder] += 1
+        return check_result(folder, verify)
+
+    monkeypatch.setattr(freeable, "check_result", counted)
+    shutil.rmtree(copy.runs / copy.started().runs[-1].name)
+    assert find_freeable(copy).needed, "runs that are not done are looked at, too"
+    assert max(looked.values()) <= 2
 
 
 def test_a_run_that_starts_from_weights_that_are_gone_says_what_to_do(copy: StudyFolder) -> None:

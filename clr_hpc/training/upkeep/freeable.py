@@ -98,7 +98,7 @@ def find_freeable(folder: StudyFolder, keep: Keep | None = None) -> Freeable:
         NothingThereError: no study was started there.
         StudyError: a file of the study is damaged.
     """
-    upkeep = Upkeep(folder, folder.started(), keep)
+    upkeep = Upkeep(folder, folder.started(), keep, once=True)
     done = [spec for spec in upkeep.specs if upkeep.is_done(spec)]
     free = [spec for spec in done if not upkeep.awaited_from(spec)]
     found = []
@@ -135,13 +135,16 @@ def _others(folder: StudyFolder, names: set[str]) -> Iterator[Path]:
 class Upkeep:
     """What each run of a study keeps, by what is done of the study when it is asked for."""
 
-    def __init__(self, folder: StudyFolder, started: StartedStudy, keep: Keep | None = None) -> None:
+    def __init__(
+        self, folder: StudyFolder, started: StartedStudy, keep: Keep | None = None, once: bool = False
+    ) -> None:
         """Take the runs of a study as it was started.
 
         Args:
             folder: of the study.
             started: what it holds.
             keep: in place of the study's own.
+            once: look at each run once, though others may end meanwhile: thousands compare with each other.
         """
         self.specs = started.runs
         self._folder, self._keep = folder, keep or started.study.keep
@@ -153,7 +156,10 @@ class Upkeep:
                 self._awaiting.setdefault(spec.start.baseline.name, []).append(spec)
             if self._keep.settings == "best":
                 self._of_task.setdefault(spec.task.name, {}).setdefault(spec.setting, []).append(spec)
-        self._known: dict[str, DoneResult] = {}
+        self._known: dict[str, DoneResult | None] = {}
+        self._once, self._known_beaten = once, dict[str, dict[str, list[RunSpec]]]()
+        self._names = {id(spec): spec.name for spec in self.specs}
+        """Of these very objects; a name takes a hash of the spec."""
 
     def is_done(self, spec: RunSpec) -> bool:
         """Say whether a run is done, and remember it."""
@@ -161,8 +167,9 @@ class Upkeep:
 
     def awaited_from(self, spec: RunSpec) -> list[RunSpec]:
         """Return the runs that start from this one and are not done yet."""
-        waiting = [each for each in self._awaiting.get(spec.name, ()) if not self.is_done(each)]
-        self._awaiting[spec.name] = waiting
+        name = self._name(spec)
+        waiting = [each for each in self._awaiting.get(name, ()) if not self.is_done(each)]
+        self._awaiting[name] = waiting
         return waiting
 
     def freed(self, spec: RunSpec) -> frozenset[Kind]:
@@ -188,6 +195,14 @@ class Upkeep:
 
         A setting that was beaten once has them no more, and with more seeds it may be the best after all.
         """
+        if task in self._known_beaten:
+            return self._known_beaten[task]
+        beaten = self._found_beaten(task)
+        if self._once:
+            self._known_beaten[task] = beaten
+        return beaten
+
+    def _found_beaten(self, task: str) -> dict[str, list[RunSpec]]:
         done = {
             setting: group
             for setting, group in self._of_task[task].items()
@@ -215,12 +230,18 @@ class Upkeep:
         """Names of the models that the study keeps."""
         return [key for key in ("last", "snapshots", "swa") if getattr(self._keep, key)] or ["last"]
 
+    def _name(self, spec: RunSpec) -> str:
+        return self._names.get(id(spec)) or spec.name
+
     def _result(self, spec: RunSpec) -> DoneResult | None:
-        if spec.name not in self._known:
-            result = check_result(self._folder.runs / spec.name, verify=False)
+        name = self._name(spec)
+        if name not in self._known:
+            result = check_result(self._folder.runs / name, verify=False)
             if isinstance(result, dict) and result["status"] == "done":
-                self._known[spec.name] = result
-        return self._known.get(spec.name)
+                self._known[name] = result
+            elif self._once:
+                self._known[name] = None
+        return self._known.get(name)
 
 
 def _sizes(folder: Path, kinds: Collection[Kind]) -> dict[Kind, int]:
