@@ -5,11 +5,10 @@ from pathlib import Path
 from clr_hpc.reporting.page.heat_maps import read_heat_maps
 from clr_hpc.reporting.page.lr_range import read_range_tests
 from clr_hpc.reporting.page.page import render
-from clr_hpc.reporting.read.known import KnownPredictions
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.evaluate import Evaluation, evaluate
-from clr_hpc.reporting.stats.run.kept import code
+from clr_hpc.reporting.stats.run.kept import known_predictions
 from clr_hpc.reporting.tables import export
 from clr_hpc.reporting.tables.export import paper_tables
 from clr_hpc.reporting.tables.floors import floors_csv
@@ -30,7 +29,7 @@ def write_report(study_folder: Path) -> Path:
         ReportError: the folder is not a study's.
     """
     cache = study_folder / layout.REPORT_CACHE
-    known = KnownPredictions(KeptBlocks(cache / layout.KNOWN_PREDICTIONS), code())
+    known = known_predictions(study_folder)
     study = read_study(study_folder, known=known)
     known.save()
     evaluation = evaluate(study, cache)

@@ -12,6 +12,7 @@ from clr_hpc.reporting.page import studies as page
 from clr_hpc.reporting.page.template import write_text
 from clr_hpc.reporting.read.studies import read_studies
 from clr_hpc.reporting.read.study import StudyRecord
+from clr_hpc.reporting.stats.run.kept import known_predictions
 from clr_hpc.reporting.stats.studies import Chosen, best_settings, compare_studies
 from clr_hpc.reporting.tables import studies as tables
 
@@ -41,7 +42,7 @@ def write_comparison(
         ReportError: a folder is not a study's.
         UserError: the studies can't be compared; the message says in what they differ.
     """
-    studies = read_studies(folders)
+    studies = read_studies(folders, known_predictions)
     chosen = _same_findings({name: best_settings(name, study) for name, study in studies.items()}, findings)
     _check_images(chosen)
     seeds = _shared_seeds(chosen)

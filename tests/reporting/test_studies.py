@@ -9,7 +9,11 @@ from typer.testing import CliRunner
 
 from clr_hpc.cli.app import app
 from clr_hpc.config.base import UserError
+from clr_hpc.reporting.read import study
+from clr_hpc.reporting.report import write_report
 from clr_hpc.reporting.studies import write_comparison
+from clr_hpc.store.predictions import read_predictions
+from clr_hpc.store.results import FileState
 
 StudyMaker = Callable[..., Path]
 FINDINGS = ("effusion", "pneumothorax")
@@ -51,6 +55,24 @@ def test_equal_studies_are_equivalent_and_one_seed_is_not_judged(make_study: Stu
     alone = make_study(name="three", skill={"constant": 1.2})
     answer = write_comparison([same[0], alone], tmp_path / "alone").answer
     assert "Not judged: these runs have one seed" in answer
+
+
+def test_what_reports_know_of_the_predictions_is_not_parsed_again(
+    make_study: StudyMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [make_study(name=name, skill={"constant": skill}) for name, skill in (("one", 1.0), ("two", 1.5))]
+    before = write_comparison(folders, tmp_path / "out", ["effusion"]).path.read_bytes()
+    for folder in folders:
+        write_report(folder)
+    parsed = []
+
+    def counted(folder: Path, state: FileState | None) -> object:
+        parsed.append(folder.name)
+        return read_predictions(folder, state)
+
+    monkeypatch.setattr(study, "read_predictions", counted)
+    assert write_comparison(folders, tmp_path / "out", ["effusion"]).path.read_bytes() == before
+    assert [name.partition(".")[0] for name in parsed] == ["effusion"] * 2, "those that are compared"
 
 
 def test_the_same_folders_give_the_same_bytes_by_command(make_study: StudyMaker, tmp_path: Path) -> None:

@@ -1,15 +1,22 @@
 """Several studies that are to be compared: read with one numbering of their images, if they have the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from clr_hpc.config.base import UserError
+from clr_hpc.reporting.read.known import KnownPredictions
 from clr_hpc.reporting.read.predictions import Numbering
 from clr_hpc.reporting.read.study import StudyRecord, read_study
 
 
-def read_studies(folders: Sequence[Path]) -> dict[str, StudyRecord]:
+def read_studies(
+    folders: Sequence[Path], known: Callable[[Path], KnownPredictions] | None = None
+) -> dict[str, StudyRecord]:
     """Read studies on one pack; images and patients have the same numbers in all of them.
+
+    Args:
+        folders: of the studies.
+        known: returns what an earlier report of a study knows of its predictions.
 
     Returns:
         The studies by name, or by folder where two have the same name.
@@ -24,7 +31,7 @@ def read_studies(folders: Sequence[Path]) -> dict[str, StudyRecord]:
             f"{', '.join(map(str, folders)) or 'no study'}: a comparison needs two studies or more; name another"
         )
     numbering = Numbering()
-    studies = [read_study(folder, numbering, hold=False) for folder in resolved]
+    studies = [read_study(folder, numbering, known(folder) if known else None, hold=False) for folder in resolved]
     names = [study.name for study in studies]
     labels = [
         study.name if names.count(study.name) == 1 else str(folder)

@@ -13,11 +13,14 @@ import numpy as np
 
 import clr_hpc.reporting
 import clr_hpc.store
+from clr_hpc.reporting.read.known import KnownPredictions
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled
 from clr_hpc.reporting.stats.difference import Influence
 from clr_hpc.reporting.stats.metrics import Estimate
 from clr_hpc.reporting.stats.run.parts import RESAMPLES_OF_SLICES
 from clr_hpc.reporting.stats.run.scores import FloorScores, RunScores, TestPatients, Wanted
+from clr_hpc.store import layout
+from clr_hpc.store.cache.blocks import KeptBlocks
 from clr_hpc.store.cache.values import from_bytes, to_bytes
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "pyarrow")
@@ -32,6 +35,11 @@ def code() -> str:
     for file in (*files, store / "predictions.py", store / "cache" / "values.py"):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def known_predictions(study_folder: Path) -> KnownPredictions:
+    """Return what earlier reports of a study know of its predictions."""
+    return KnownPredictions(KeptBlocks(study_folder / layout.REPORT_CACHE / layout.KNOWN_PREDICTIONS), code())
 
 
 def key_of(checksum: str, wanted: Wanted, patients: TestPatients) -> str:
