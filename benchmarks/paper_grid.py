@@ -100,7 +100,7 @@ class Cost:
     """By the wall clock."""
     cpu_seconds: float
     gibibytes: float
-    """Peak of resident memory of any of its processes."""
+    """Peak of resident memory of any of its processes, and at least this script's, which starts it."""
 
 
 def measured(*words: str | Path) -> Cost:
