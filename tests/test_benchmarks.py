@@ -190,13 +190,24 @@ def test_a_table_of_one_network(load: Load, tmp_path: Path, monkeypatch: pytest.
 def test_drawn_studies_are_judged(load: Load) -> None:
     verdicts, drawn = load("verdicts"), load("parts.drawn_studies")
     generator = np.random.default_rng(0)
-    study = drawn.draw(drawn.Design(policies=2, seeds=3, tasks=2, images=200, effect=0.2), generator)
+    study = drawn.draw(drawn.Design(policies=2, seeds=3, tasks=2, images=200, effects=(0.2,)), generator)
     assert verdicts.against_control(study)[0] == "better"
     assert len(verdicts.ranked(study)) == 2
-    one_seed = drawn.draw(drawn.Design(policies=2, seeds=1, tasks=2, images=200, effect=0.2), generator)
+    one_seed = drawn.draw(drawn.Design(policies=2, seeds=1, tasks=2, images=200, effects=(0.2,)), generator)
     assert verdicts.against_control(one_seed) == ["undecided", "undecided"]
     held = verdicts.coverage(20, 0.75, 2, generator)
     assert {"AUROC", "Sensitivity", "difference of two models"} <= set(held)
+
+
+def test_only_a_claim_that_is_not_true_is_a_wrong_conclusion(load: Load) -> None:
+    is_wrong = load("verdicts").is_wrong
+    wrong = {
+        (name, effect)
+        for name in load("verdicts").VERDICTS
+        for effect in (-0.01, 0, 0.01)
+        if is_wrong(name, effect)
+    }
+    assert wrong == {("better", 0), ("better", -0.01), ("worse", 0), ("worse", 0.01)}
 
 
 @pytest.mark.slow
@@ -207,7 +218,7 @@ def test_verdicts_keep_their_promise(shared: float, load: Load) -> None:
     design = drawn.Design(policies=3, seeds=3, shared=shared)
     for judge in (verdicts.against_control, verdicts.ranked):
         assert verdicts.wrong_share(design, 100, judge, np.random.default_rng(1)) < 0.11
-    sure = drawn.Design(policies=1, seeds=5, shared=shared, effect=0.1)
+    sure = drawn.Design(policies=1, seeds=5, shared=shared, effects=(0.1,))
     assert verdicts.found(sure, 20, np.random.default_rng(2))["better"] >= 0.9
 
 
