@@ -12,10 +12,12 @@ from trial_study import TrialStudy
 from typer.testing import CliRunner
 
 from clr_hpc.cli.app import app
+from clr_hpc.cli.display import run as run_display
 from clr_hpc.cli.display import terminal as display
 from clr_hpc.cli.display.run import RunDisplay
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
+from clr_hpc.monitoring.forecast import Forecast
 from clr_hpc.store.atomic import write_json
 from clr_hpc.store.study_folder import StudyFolder
 
@@ -72,6 +74,20 @@ def test_a_run_that_failed_before_has_not_ended(write_study: Callable[..., Trial
     first, second = shown.getvalue().splitlines()
     assert "1 of 2 runs, 1 failed" in first
     assert "100 %, 2 of 2 runs, 2 failed" in second
+
+
+def test_the_bar_never_goes_back(write_study: Callable[..., TrialStudy], monkeypatch: pytest.MonkeyPatch) -> None:
+    study, found = (
+        write_study(),
+        iter([Forecast(0.6, 0, 2, 9.0), Forecast(0.5, 0, 2, 9.0), Forecast(0.7, 0, 2, 9.0)]),
+    )
+    monkeypatch.setattr(run_display, "forecast", lambda *_: next(found))
+    specs = expand(load_study(study.file), "a" * 64)
+    shown = io.StringIO()
+    with RunDisplay(Console(file=shown, width=200), StudyFolder(study.file.parent), specs) as events:
+        for _ in range(3):
+            events.ended(specs[0], "failed")
+    assert [line.rpartition("(")[2][:4] for line in shown.getvalue().splitlines()] == ["60 %", "60 %", "70 %"]
 
 
 def test_tables_and_errors_have_no_markup(printed: io.StringIO) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -50,6 +51,7 @@ class RunDisplay:
         self._statuses: list[RunStatus] = []
         self._planned: dict[str, PlannedRun] | None = None
         self._ended: set[str] = set()
+        self._fraction = 0.0
         self.failed = 0
         """How many runs have ended without a result."""
         self.hopeless = 0
@@ -127,7 +129,10 @@ class RunDisplay:
     def _forecast(self) -> Forecast:
         if self._planned is None:  # the plan is written before the first run starts
             self._planned = planned_runs(self._folder.path)
-        return forecast(self._statuses, self._planned)
+        found = forecast(self._statuses, self._planned)
+        # what a run has taken corrects the weights of the others, which would move the bar back
+        self._fraction = max(self._fraction, found.fraction)
+        return replace(found, fraction=self._fraction)
 
     def _progress_text(self) -> str:
         return progress_text(self._forecast(), self.failed)
