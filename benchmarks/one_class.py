@@ -2,8 +2,9 @@
 
     python benchmarks/one_class.py [--only PART] [--data FOLDER]
 
-Parts: ``phantom`` (3,000 films), ``real`` (the images of FOLDER/nih-mini), ``cost`` (time and memory of fits to
-10³ to 10⁵ images), ``digits`` (Deep SVDD on scikit-learn's digits). About an hour on two cores.
+Parts: ``phantom`` (3,000 films), ``real`` (the images of FOLDER/nih-mini), ``boxes`` (heat maps of
+PaDiM and PatchCore against boxes), ``cost`` (time and memory of fits to 10³ to 10⁵ images), ``digits`` (Deep SVDD
+on scikit-learn's digits). About an hour on two cores.
 
 Features are those of a binary classifier of effusion (MobileNetV1, phantom only) and of EfficientNet-Lite0 with
 ImageNet's weights from a file, which a package brings. Everything is fitted with three seeds. Intervals are 95 %,
@@ -13,6 +14,7 @@ both": zero is excluded from both differences. Settings are chosen on validation
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from clr_hpc.models.backbones import build_backbone
 from clr_hpc.models.one_class.embedding import EmbeddingDetector
 from clr_hpc.models.one_class.floors import floor_scores, statistics
 from clr_hpc.reporting.stats.bootstrap import Sampled
-from parts import fit_cost, real_films, svdd_digits
+from parts import boxed_films, fit_cost, real_films, svdd_digits
 from parts.command import parser
 from parts.contestants import FITTED, STRIDES, Answer, Films, Judge, against, bounded, fitted
 from parts.lite0 import ARCHITECTURE, write_weights
@@ -38,7 +40,7 @@ from parts.own_networks import OWN, effusion_classifier, trained
 from parts.remembered import Remembered, remember
 from parts.studies import phantom_pack
 
-SEEDS, SIDE, REAL_SIDE = 3, 64, 128
+SEEDS, SIDE, REAL_SIDES = 3, 64, (128, 256)
 SEEN = ("cardiomegaly", "effusion", "mass", "pneumothorax")
 """Findings that a person sees on a phantom film."""
 LITE0_SCALE = Normalisation(mean=0.5, std=0.5)
@@ -52,13 +54,11 @@ def films_of(pack: Pack) -> Films:
     return Films(np.any(list(findings.values()), axis=0), patients.astype(np.int64), findings)
 
 
-def inputs(pack: Pack, side: int, scale: Normalisation, batch: int = 64) -> list[torch.Tensor]:
-    """Return all films of a pack as batches of a network's input."""
+def inputs(pack: Pack, side: int, scale: Normalisation, batch: int = 64) -> Iterator[torch.Tensor]:
+    """Yield all films of a pack as batches of a network's input."""
     rows = np.arange(len(pack.index))
-    return [
-        prepare(torch.from_numpy(pack.gather(rows[i : i + batch])), side, scale)
-        for i in range(0, len(rows), batch)
-    ]
+    for first in range(0, len(rows), batch):
+        yield prepare(torch.from_numpy(pack.gather(rows[first : first + batch])), side, scale)
 
 
 def lite0(pack: Pack, folder: Path, side: int) -> Remembered:
@@ -66,10 +66,11 @@ def lite0(pack: Pack, folder: Path, side: int) -> Remembered:
     weights = Initialisation(weights="imagenet", file=str(write_weights(folder / "lite0.pt")))
     kept = folder / f"lite0-{pack.folder.name}-{side}.pt"
     if not kept.exists():
+        strides = (*STRIDES, 32)
         reader = EmbeddingDetector(
-            build_backbone(ARCHITECTURE, 1, weights, 0), Mahalanobis(strides=STRIDES), 0, True
+            build_backbone(ARCHITECTURE, 1, weights, 0), Mahalanobis(strides=strides), 0, True
         )
-        network = remember(reader, inputs(pack, side, LITE0_SCALE), STRIDES)
+        network = remember(reader, inputs(pack, side, LITE0_SCALE), strides)
         torch.save((network.known, network.inputs), kept)
     return Remembered(*torch.load(kept, weights_only=True))
 
@@ -87,13 +88,12 @@ def phantom(images: int, folder: Path, seeds: int, trains: bool) -> Table:
     judged = np.concatenate([validation, test])
     answers: Answers = {}
     of_file = lite0(pack, folder, SIDE)
-    small = inputs(pack, SIDE, Normalisation()) if trains else []
     for seed in range(seeds):
         sources = {"ImageNet": of_file}
         if trains:
             classifier = effusion_classifier(pack, films, train, SIDE, seed)
             baseline = EmbeddingDetector(classifier.backbone, Mahalanobis(strides=STRIDES), seed, is_trained=True)
-            sources["baseline"] = remember(baseline, small, STRIDES)
+            sources["baseline"] = remember(baseline, inputs(pack, SIDE, Normalisation()), STRIDES)
         for source, network in sources.items():
             for name, method in FITTED.items():
                 started = time.perf_counter()
@@ -158,7 +158,7 @@ def tabulate(
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--only", choices=("phantom", "real", "cost", "digits"), help="this part alone")
+    options.add_argument("--only", choices=("phantom", "real", "boxes", "cost", "digits"), help="this part alone")
     options.add_argument("--data", type=Path, help="folder that holds nih-mini/; without it, no real images")
     options.add_argument("--images", type=int, default=3000, help="phantom films")
     options.add_argument("--largest", type=int, default=100_000, help="images of the largest fit of part cost")
@@ -181,9 +181,11 @@ def main() -> None:
         if wanted("real") and given.data is None:
             console.print("real: skipped, since --data FOLDER with nih-mini/ is not given")
         elif wanted("real"):
-            pack, source = real_films.pack(given.data, folder / "real", REAL_SIDE)
-            network = lite0(pack, folder, REAL_SIDE)
-            console.print(real_films.table(pack, source, films_of(pack), network, given.seeds))
+            pack, source = real_films.pack(given.data, folder / f"real-{REAL_SIDES[-1]}", REAL_SIDES[-1])
+            networks = {f"{side} × {side}": lite0(pack, folder, side) for side in REAL_SIDES}
+            console.print(real_films.table(pack, source, films_of(pack), networks, given.seeds))
+        if wanted("boxes"):
+            console.print(boxed_films.table(given.data, folder, given.images))
     if wanted("cost"):
         console.print(fit_cost.table(given.largest, given.threads))
     if wanted("digits"):

@@ -230,6 +230,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say(load: Load) -> None:
         assert 0.90 <= held[kind] <= 0.99, kind
 
 
+def test_a_box_is_drawn_around_what_a_finding_changes(load: Load) -> None:
+    boxed = load("parts.boxed_films")
+    difference = np.zeros((64, 64), np.float32)
+    difference[16:32, 40:56] = 100  # and what changes everywhere by a little, as the grays do, is no part of it
+    left, top, width, height = boxed._around(difference + 1)
+    assert (left, top, width, height) == pytest.approx((40 / 64, 16 / 64, 16 / 64, 16 / 64), abs=1 / 64)
+    table = boxed.PhantomWithBoxes(images=12).table()
+    found = dict.fromkeys((box.image, box.pathology) for box in table.boxes)
+    labelled = {
+        (record.image, finding): None
+        for record in table.records
+        for finding, label in zip(table.findings, record.labels, strict=True)
+        if label == 1 and finding in boxed.PhantomWithBoxes.wanted
+    }
+    assert found.keys() == labelled.keys()
+    assert len(table.boxes) == len(found) > 4
+
+
 def test_one_class_fits_to_remembered_maps_are_fits_to_the_network(load: Load) -> None:
     contestants, remembered = load("parts.contestants"), load("parts.remembered")
     strides = contestants.STRIDES

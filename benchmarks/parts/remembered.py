@@ -1,7 +1,10 @@
 """Feature maps that are computed once, for many fits: a network that looks them up by the number of an image."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from clr_hpc.models.feature_map import PROBE
 from clr_hpc.models.one_class.fitted import FittedModel
@@ -36,8 +39,12 @@ def numbers_as_images(numbers: Tensor) -> Tensor:
     return numbers.double()[:, None, None, None]
 
 
+LARGEST = 16
+"""Places along a side of the maps that are kept; larger maps are averaged, as methods of 8 or 16 places do it."""
+
+
 @torch.no_grad()
-def remember(reader: FittedModel, batches: list[Tensor], strides: tuple[int, ...]) -> Remembered:
+def remember(reader: FittedModel, batches: Iterable[Tensor], strides: tuple[int, ...]) -> Remembered:
     """Run a network over all images once, and keep its maps in half precision.
 
     Args:
@@ -49,6 +56,9 @@ def remember(reader: FittedModel, batches: list[Tensor], strides: tuple[int, ...
     inputs: list[Tensor] = []
     for images in batches:
         inputs.append(reader.backbone(images).half())
-        parts.append([each.half() for each in FittedModel.maps(reader, images)])
-    maps = {stride: torch.cat([part[place] for part in parts]) for place, stride in enumerate(strides)}
-    return Remembered(maps, torch.cat(inputs))
+        maps = FittedModel.maps(reader, images)
+        parts.append(
+            [(adaptive_avg_pool2d(each, LARGEST) if each.shape[-1] > LARGEST else each).half() for each in maps]
+        )
+    kept = {stride: torch.cat([part[place] for part in parts]) for place, stride in enumerate(strides)}
+    return Remembered(kept, torch.cat(inputs))
