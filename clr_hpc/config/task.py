@@ -59,7 +59,7 @@ class DeepSvdd(_Method):
 
 
 class Autoencoder(_Method):
-    """A convolutional autoencoder, which redraws the one class better than what it never saw."""
+    """A convolutional autoencoder, which reconstructs the one class better than what it never saw."""
 
     title = "Autoencoder"
     has_own_network = True
