@@ -140,7 +140,7 @@ def test_a_recovery_that_cannot_be_read_back_fails_the_run(
     latest = Checkpoints(tmp_path / "checkpoints").latest()
     assert latest.progress.samples == 0
     with pytest.raises(UnrecoverableError, match="does not hold what was written"):
-        recover("diverged", tmp_path, make_spec(small_pack), BATCH_SIZE, processes=1)
+        recover("diverged", tmp_path, make_spec(small_pack), BATCH_SIZE, least=1)
 
 
 def test_the_best_model_is_the_one_on_disk_after_a_recovery(
