@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_once import made_once
 
 from clr_hpc.reporting.page import template
 from clr_hpc.reporting.read import study
@@ -26,23 +27,28 @@ def _packed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(make_study: StudyMaker) -> Path:
+def folder(make_study: StudyMaker, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a study of every stage and kind, with floors and checksums, and its report."""
-    folder = make_study(
-        ("effusion", "edema"),
-        skill={"triangular": 1.2},
-        retrained={"cosine": 1.0, "triangular": 1.4},
-        one_class=("deep_svdd", "autoencoder"),
-        seeds=(0, 1),
-    )
-    for run in (folder / layout.RUNS).iterdir():
-        table = pd.read_parquet(run / layout.PREDICTIONS)
-        if run.name.startswith("no_finding"):
-            floor = table["score"].where(table["label"] == 0, 0.3).astype("float32")
-            table = table.assign(floor_brightness=floor, floor_statistics=floor, findings="")
-        write(run, table)
-    write_report(folder)
-    return folder
+
+    def make(target: Path) -> None:
+        folder = make_study(
+            ("effusion", "edema"),
+            skill={"triangular": 1.2},
+            retrained={"cosine": 1.0, "triangular": 1.4},
+            one_class=("deep_svdd", "autoencoder"),
+            seeds=(0, 1),
+        )
+        for run in (folder / layout.RUNS).iterdir():
+            table = pd.read_parquet(run / layout.PREDICTIONS)
+            if run.name.startswith("no_finding"):
+                floor = table["score"].where(table["label"] == 0, 0.3).astype("float32")
+                table = table.assign(floor_brightness=floor, floor_statistics=floor, findings="")
+            write(run, table)
+        write_report(folder)
+        folder.rename(target / folder.name)
+
+    (made,) = made_once(tmp_path_factory, "reported", make).iterdir()
+    return Path(shutil.copytree(made, tmp_path / "copied" / made.name))
 
 
 def write(run: Path, predictions: pd.DataFrame) -> None:

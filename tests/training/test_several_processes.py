@@ -67,11 +67,12 @@ def alone(ranks: Any, tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory)
     return train
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(
     ("architecture", "size", "of_loss", "of_weights"),
     [
         ("mobilenet_v1", 2, 1e-4, None),
-        pytest.param("densenet121", 3, 1e-7, 1e-6, marks=pytest.mark.commands),
+        ("densenet121", 3, 1e-7, 1e-6),
     ],
 )
 def test_processes_equal_one_in_double_precision(
@@ -247,6 +248,7 @@ def test_one_class_models_start_and_step_as_in_one_process(
             assert np.array_equal(weights(tmp_path / "run")[name], value)
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("size", [2, 3])
 def test_pretraining_shares_whole_images_among_processes(
     size: int, ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path
