@@ -18,7 +18,7 @@ import clr_hpc
 STUDY: dict[str, Any] = {
     "pathologies": [],
     "one_class": [{"methods": ["nearest_neighbours"], "features_of": "pretrain"}],
-    "stages": {"pretrain": {"policies": ["cosine"], "epochs": 4}},
+    "stages": {"pretrain": {"policies": ["cosine"], "epochs": 8}},  # so that none ends before it is killed
     "seeds": [0, 1],
     "training": {"epochs": 1, "image_size": 32, "batch_size": 16},
 }
