@@ -143,9 +143,8 @@ class _Expansion:
             except UnmeasuredRateError as error:
                 if not isinstance(stage, Pretraining):
                     raise
-                rate = error.args[0].partition(" is auto")[0]
                 raise ValueError(
-                    f"{rate} of stages.pretrain is auto, and LR range tests need labels; give its policies "
+                    f"{error.rate} of stages.pretrain is auto, and LR range tests need labels; give its policies "
                     "lr_max, and lr_min where they have one"
                 ) from None
 
@@ -164,6 +163,14 @@ def _peaking_at(policy: Policy, lr_max: float) -> Policy:
 
 class UnmeasuredRateError(ValueError):
     """A rate is ``auto`` and no LR range test has measured it."""
+
+    def __init__(self, rate: str) -> None:
+        """Name the rate, such as ``lr_min of sgd with policy cosine``."""
+        super().__init__(
+            f"{rate} is auto, and no LR range test suits; 'clr-hpc range-test' makes it, and so does "
+            "'clr-hpc run' with --on here or ray"
+        )
+        self.rate = rate
 
 
 def complete(
@@ -190,10 +197,7 @@ def complete(
     for name in ("lr_min", "lr_max"):
         if values.get(name) == AUTO:
             if measured is None:
-                raise UnmeasuredRateError(
-                    f"{name} of {optimizer} with policy {given['name']} is auto, and no LR range test "
-                    "suits; 'clr-hpc range-test' makes it, and so does 'clr-hpc run' with --on here or ray"
-                )
+                raise UnmeasuredRateError(f"{name} of {optimizer} with policy {given['name']}")
             # waves move between two bounds, other policies start at one rate
             values[name] = getattr(measured, "lr" if name == "lr_max" and not policy.is_cyclical else name)
     return _POLICY.validate_python(values)

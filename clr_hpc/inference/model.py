@@ -13,11 +13,10 @@ from torch import Tensor
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.run import Initialisation, RunSpec
-from clr_hpc.config.task import BinaryTask, PretrainingTask
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.augment import prepare
-from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.one_class.build import build_one_class
-from clr_hpc.models.task_model import BinaryClassifier, TaskModel
+from clr_hpc.models.build import build_model
+from clr_hpc.models.task_model import TaskModel
 from clr_hpc.store.results import ModelMetrics
 from clr_hpc.training.trainer import EVALUATION_BATCH, EVALUATION_BATCH_ON_GPU
 
@@ -124,12 +123,7 @@ def title_of(run: str, name: str) -> str:
 
 def _built(spec: RunSpec, weights: dict[str, Tensor]) -> TaskModel:
     """Return the model of a run with these weights, in evaluation mode."""
-    own_weights = Initialisation()  # whatever the run began with is overwritten
-    model: TaskModel
-    assert not isinstance(spec.task, PretrainingTask), "pretraining has no scores"
-    if isinstance(spec.task, BinaryTask):
-        model = BinaryClassifier(build_backbone(spec.architecture, 1, own_weights, spec.seed))
-    else:
-        model = build_one_class(spec.task, spec.architecture, own_weights, spec.seed)
+    # whatever the run began with is overwritten
+    model = build_model(spec.task, spec.architecture, Initialisation(), spec.seed)
     model.load_state_dict(weights)
     return model.to(memory_format=torch.channels_last).eval()

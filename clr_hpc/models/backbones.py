@@ -72,6 +72,12 @@ def last_layer(network: nn.Module) -> str:
     return next(name for name, module in modules.items() if module is wanted)
 
 
+def without_last_layer(network: nn.Module) -> nn.Module:
+    """Replace the last linear layer, so that the network gives its penultimate features ``(B, D)``."""
+    network.set_submodule(last_layer(network), nn.Identity())
+    return network
+
+
 def _make(architecture: str, **arguments: Any) -> nn.Module:
     """Call the function that builds a network."""
     made = network(architecture)

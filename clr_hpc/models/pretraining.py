@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, interpolate
 
 from clr_hpc.config.task import PretrainingTask
-from clr_hpc.models.backbones import last_layer
+from clr_hpc.models.backbones import last_layer, without_last_layer
 from clr_hpc.models.task_model import TaskModel
 
 WIDTH = 512
@@ -25,12 +25,10 @@ class SimSiam(TaskModel):
     def __init__(self, backbone: nn.Module, seed: int) -> None:
         """Take a backbone, whose last layer is dropped, and draw the rest from ``seed``."""
         super().__init__()
-        last = last_layer(backbone)
-        layer = backbone.get_submodule(last)
+        layer = backbone.get_submodule(last_layer(backbone))
         features = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
         assert isinstance(features, int)
-        backbone.set_submodule(last, nn.Identity())
-        self.backbone = backbone
+        self.backbone = without_last_layer(backbone)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.projector = nn.Sequential(

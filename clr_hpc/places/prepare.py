@@ -95,21 +95,16 @@ def _try_weights_and_features(runs: Iterable[RunSpec]) -> None:
         method = spec.task.method if isinstance(spec.task, OneClassTask) else None
         is_plain = method is None or not method.model_dump(exclude_defaults=True, exclude={"name"})
         is_known = spec.architecture in NETWORKS or not spec.is_fitted  # others have been tried
-        initialisation, kind = (
-            spec.training.initialisation,
-            (spec.architecture, spec.training.initialisation, method),
-        )
+        initialisation = spec.training.initialisation
+        kind = (spec.architecture, initialisation, method)
         if (initialisation.weights == "random" and is_plain and is_known) or kind in tried:
             continue
         tried.add(kind)
-        from clr_hpc.models.backbones import InitialisationError, build_backbone  # torch takes seconds
-        from clr_hpc.models.one_class.build import build_one_class
+        from clr_hpc.models.backbones import InitialisationError  # torch takes seconds
+        from clr_hpc.models.build import build_model
 
         try:
-            if isinstance(spec.task, OneClassTask):
-                build_one_class(spec.task, spec.architecture, initialisation, spec.seed)
-            else:
-                build_backbone(spec.architecture, 1, initialisation, spec.seed)
+            build_model(spec.task, spec.architecture, initialisation, spec.seed)
         except InitialisationError as error:
             raise UserError(f"{spec.weights_key}: {error}") from error
         except UserError as error:

@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import BinaryTask, PretrainingTask
+from clr_hpc.config.task import BinaryTask
 from clr_hpc.data.misfits import too_small
 from clr_hpc.data.pack import Pack
 from clr_hpc.data.prefetch import device_pixels
 from clr_hpc.data.splits import SplitName
-from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.one_class.build import build_one_class
-from clr_hpc.models.pretraining import SimSiam
-from clr_hpc.models.task_model import BinaryClassifier, TaskModel
+from clr_hpc.models.build import build_model
+from clr_hpc.models.task_model import TaskModel
 from clr_hpc.schedule.scheduler import apply_policy
 from clr_hpc.store.checkpoints import Progress
 from clr_hpc.training.checkpoint import all_finite, is_cycle_end, model_weights, restore_optimizer, state_tensors
@@ -224,11 +222,6 @@ class TrainingImages:
 
 
 def _build_model(spec: RunSpec, training: LabelledRows) -> TaskModel:
-    initialisation, seed = spec.training.initialisation, spec.seed
-    if isinstance(spec.task, PretrainingTask):
-        return SimSiam(build_backbone(spec.architecture, 1, initialisation, seed), seed)
-    if not isinstance(spec.task, BinaryTask):
-        return build_one_class(spec.task, spec.architecture, initialisation, seed)
-    weighted = spec.training.class_imbalance == "pos_weight"
-    weight = (len(training) - training.positives) / training.positives if weighted else 1.0
-    return BinaryClassifier(build_backbone(spec.architecture, 1, initialisation, seed), weight)
+    is_weighted = isinstance(spec.task, BinaryTask) and spec.training.class_imbalance == "pos_weight"
+    weight = (len(training) - training.positives) / training.positives if is_weighted else 1.0
+    return build_model(spec.task, spec.architecture, spec.training.initialisation, spec.seed, weight)

@@ -20,6 +20,11 @@ def named(value: Any, field: str, known: Mapping[str, type]) -> Any:
 
 
 def check_entries(field: str, entries: tuple[Any, ...], may_be_empty: bool = False) -> None:
+    """See that a list has entries, and none of them twice.
+
+    Raises:
+        ValueError: it is empty or has one twice.
+    """
     shown = [repr(entry) for entry in entries]
     if not shown and not may_be_empty:
         raise ValueError(f"{field} is empty; name at least one")

@@ -9,17 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clr_hpc.models.backbones import last_layer
+from clr_hpc.models.backbones import without_last_layer
 from clr_hpc.models.feature_map import modules_at_strides
 from clr_hpc.models.one_class.base import OneClassModel, learn_batch_statistics
 
 FOLDS = 5
-
-
-def without_last_layer(network: nn.Module) -> nn.Module:
-    """Replace the last linear layer, so that the network gives its penultimate features ``(B, D)``."""
-    network.set_submodule(last_layer(network), nn.Identity())
-    return network
 
 
 class FittedModel(OneClassModel):

@@ -16,6 +16,7 @@ import clr_hpc
 from clr_hpc.reporting.figures.select import Drawing
 from clr_hpc.store.atomic import atomic_write
 from clr_hpc.store.cache.blocks import KeptBlocks
+from clr_hpc.store.provenance import source_sha256
 
 MOST_DRAWN = 24
 """Figures of one section that stand in the page as they are. Of more, each is packed until it is chosen: a page of
@@ -70,11 +71,7 @@ def _identity(content: bytes) -> str:
 
 @cache
 def _drawn_by() -> bytes:
-    digest = hashlib.sha256(version("matplotlib").encode())
-    for file in sorted(files("clr_hpc.reporting.figures").iterdir(), key=str):
-        if file.name.endswith(".py"):
-            digest.update(file.read_bytes())
-    return digest.digest()
+    return f"{source_sha256()} {version('matplotlib')} ".encode()
 
 
 def _asset(name: str) -> Markup:

@@ -24,7 +24,6 @@ from clr_hpc.reporting.stats.scoring import (
 from clr_hpc.reporting.stats.significance import holm
 
 BOOTSTRAP_SEED = 0
-MEASURED = ("auroc", "average_precision", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def compare_studies(
 
 
 def _entry(chosen: Chosen, record: RunRecord, draws: Draws) -> Entry:
-    of_run = scores_of_model(record.predictions, chosen.model, draws, MEASURED)
+    of_run = scores_of_model(record.predictions, chosen.model, draws)
     # what the studies differ in may be the network: it is no cell of its own
     setting = replace(chosen.setting, architecture="", optimizer="")
     run = ScoredRun(record, setting, of_run, "")

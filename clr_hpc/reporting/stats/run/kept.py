@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import clr_hpc.reporting
-import clr_hpc.store
 from clr_hpc.reporting.read.known import KnownPredictions
 from clr_hpc.reporting.stats.bootstrap import RESAMPLES, Interval, Sampled
 from clr_hpc.reporting.stats.difference import Influence
@@ -22,19 +20,15 @@ from clr_hpc.reporting.stats.run.scores import FloorScores, RunScores, TestPatie
 from clr_hpc.store import layout
 from clr_hpc.store.cache.blocks import KeptBlocks
 from clr_hpc.store.cache.values import from_bytes, to_bytes
+from clr_hpc.store.provenance import source_sha256
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "pyarrow")
 
 
 @cache
 def code() -> str:
-    """Return the SHA-256 of what computes scores: a change of it makes all that was kept useless."""
-    reporting, store = (Path(package.__path__[0]) for package in (clr_hpc.reporting, clr_hpc.store))
-    files = [*sorted(reporting.glob("read/*.py")), *sorted(reporting.glob("stats/**/*.py"))]
-    digest = hashlib.sha256(" ".join(map(version, LIBRARIES)).encode())
-    for file in (*files, store / "predictions.py", store / "cache" / "values.py"):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    """Return the SHA-256 of the code and libraries that compute scores; what others computed is of no use."""
+    return hashlib.sha256(" ".join([source_sha256(), *map(version, LIBRARIES)]).encode()).hexdigest()
 
 
 def known_predictions(study_folder: Path) -> KnownPredictions:

@@ -1,7 +1,7 @@
 """All that the report needs of one run's scores on the test split: small enough to keep for thousands of runs."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -122,13 +122,11 @@ def run_scores(predictions: Mapping[str, SplitScores], wanted: Wanted, patients:
     )
 
 
-def scores_of_model(
-    predictions: Mapping[str, SplitScores], model: str, draws: Draws, measures: Collection[str]
-) -> RunScores:
-    """Measure one model of a classifier, in what studies are compared by."""
+def scores_of_model(predictions: Mapping[str, SplitScores], model: str, draws: Draws) -> RunScores:
+    """Measure one model of a classifier, in what studies are compared by: the measures that every model has."""
     wanted = Wanted(one_class=False, given_thresholds={}, positive_weight=1.0, drawn=False)
     scores, threshold = predictions["test"].of(model), _threshold(model, predictions.get("validation"), wanted)
-    found = measure(scores, threshold, draws, True, only=measures)
+    found = measure(scores, threshold, draws, True, only=OF_OTHER_MODELS)
     both = 0 < scores.labels.sum() < len(scores.labels)
     influences = {model: Influence.of(scores)} if both else {}
     return RunScores("", {model: found}, {model: threshold}, influences, None, {}, {}, {})
