@@ -163,7 +163,7 @@ def score_runs(
     patients = TestPatients(study.test, draws, slice_draws)
     first: dict[tuple[str, str, str], RunRecord] = {}
     for run, setting in zip(study.runs, settings, strict=True):
-        if not _gap(run):
+        if not setting.one_class and not _gap(run):  # whose scores are no probabilities
             first.setdefault((setting.task, setting.model, setting.arm), run)
     drawn = {id(run) for run in first.values()}
     by_task: dict[str, list[int]] = defaultdict(list)

@@ -42,6 +42,17 @@ def test_a_runs_auroc_is_that_of_its_predictions(make_study: StudyMaker) -> None
         assert run.auroc == pytest.approx(roc_auc_score(table["label"], table["score"]), abs=1e-12)
 
 
+def test_one_class_scores_may_be_negative_and_have_no_calibration(make_study: StudyMaker) -> None:
+    folder = make_study(("edema",), skill={"constant": 2.5}, one_class=("deep_svdd",))
+    for run in run_folders(folder, "no_finding"):
+        table = pd.read_parquet(run / "predictions.parquet")
+        table.assign(score=table["score"] - 50).to_parquet(run / "predictions.parquet")
+    runs = [run for run in scored(folder) if run.setting.one_class]
+    assert runs
+    assert all(run.auroc > 0.8 for run in runs)
+    assert all(run.scores is not None and not run.scores.curves for run in runs)
+
+
 def test_rows_are_means_over_the_seeds_that_are_done(make_study: StudyMaker) -> None:
     folder = make_study(pathologies=("edema",), seeds=(0, 1, 2))
     (run_folders(folder, "constant.seed2")[0] / "result.json").unlink()

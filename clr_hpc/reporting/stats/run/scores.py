@@ -48,7 +48,7 @@ class RunScores:
     slices: Mapping[tuple[str, str], Sampled]
     """AUROC of the last model on those parts of the test split that have enough images of both classes."""
     curves: Mapping[str, Points]
-    """Of the last model; empty unless they are drawn."""
+    """Of the last model of a classifier; empty unless they are drawn."""
     floors: Mapping[str, FloorScores]
     """By part of the test split; empty where the run has not recorded floors."""
 
