@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,12 @@ class CodeIdentity:
 def code_identity() -> CodeIdentity:
     """Return the identity of the code as it lies on the disk at this moment."""
     return CodeIdentity(*checked_out(), source_sha256())
+
+
+@cache
+def code_of_this_process() -> CodeIdentity:
+    """Return the identity of the code as it was when first asked for; later changes do not reach this process."""
+    return code_identity()
 
 
 def checked_out() -> tuple[str | None, bool | None]:
@@ -83,7 +90,7 @@ def describe_environment(device: "torch.device") -> dict[str, Any]:
             **{name: version(name) for name in ("torchvision", "timm", "numpy", "scikit-learn")},
         },
         "clr_hpc": clr_hpc.__version__,
-        **asdict(code_identity()),
+        **asdict(code_of_this_process()),
     }
 
 
