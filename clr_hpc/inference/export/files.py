@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +102,9 @@ def _open_onnx(file: Path) -> Scorer:
 
 def _write_torch(graph: PortableEnsemble, facts: str, file: Path) -> None:
     sides = {number: torch.export.Dim(axis) for number, axis in enumerate(AXES)}
-    program = torch.export.export(graph, (_example(graph),), dynamic_shapes=(sides,))
+    # a copy, since the ensemble goes on with these networks; torch warns of weights in channels_last
+    portable = deepcopy(graph).to(memory_format=torch.contiguous_format)
+    program = torch.export.export(portable, (_example(graph),), dynamic_shapes=(sides,))
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # it has the paths of this machine
