@@ -11,7 +11,6 @@ import pytest
 import tiny_run
 import torch
 from numpy.testing import assert_array_equal
-from torch._dynamo.utils import counters
 
 from clr_hpc.config.optimizer import Adagrad, Adam, RmsProp, Sgd
 from clr_hpc.config.policy import Triangular
@@ -32,7 +31,8 @@ CALM = Triangular(lr_min=1e-5, lr_max=1e-4, half_cycle_epochs=0.5)
 
 
 def make_spec(pack: Pack, training: dict[str, object] | None = None, **changes: object) -> RunSpec:
-    return tiny_run.make_spec(pack, {"image_size": 64} | (training or {}), **{"policy": CALM} | changes)
+    values = {"architecture": "mobilenet_v1", "policy": CALM} | changes
+    return tiny_run.make_spec(pack, {"image_size": 64} | (training or {}), **values)
 
 
 def train(
@@ -126,6 +126,8 @@ def test_captured_passes_compute_what_eager_steps_do(changes: dict[str, Any], sm
 
 
 def test_a_compiled_run_learns_the_same(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters  # takes as long as importing torch
+
     spec, alone = make_spec(small_pack), ProcessGroup.alone(GPU)
     as_it_is = first_losses(Trainer(spec, small_pack, alone), 6)
     tiny_run.compile_at_once(monkeypatch, spec.architecture)

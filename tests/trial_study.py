@@ -61,6 +61,24 @@ class TrialStudy:
         """Return what ``run`` says in this process, where the law is not about processes."""
         return CliRunner().invoke(app, self.command(*options, on=on)[3:])
 
+    def train(self) -> None:
+        """Train all runs in this process, for tests of what is made of trained runs."""
+        import torch
+
+        from clr_hpc.config.expand import expand
+        from clr_hpc.config.load import load_study
+        from clr_hpc.data.pack import Pack
+        from clr_hpc.store.study_folder import StudyFolder
+        from clr_hpc.training.distributed import ProcessGroup
+        from clr_hpc.training.run import RunSettings, train_run
+
+        study = load_study(self.file)
+        pack, folder = Pack.open(Path(study.pack)), StudyFolder(self.file.parent / "results" / study.name)
+        folder.prepare(study, pack.folder)
+        alone, settings = ProcessGroup.alone(torch.device("cpu")), RunSettings(frees=True)
+        for spec in expand(study, pack.manifest.checksum):
+            assert train_run(spec, pack, folder.runs / spec.name, alone, bool, settings, "here") == "done"
+
     def copied_to(self, folder: Path) -> "TrialStudy":
         """Return the same study in another folder, without results."""
         folder.mkdir()

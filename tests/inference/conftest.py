@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made_once import made_once
 from numpy.typing import NDArray
+from tiny_run import NETWORK
 from trial_study import TrialStudy
 
 import clr_hpc
@@ -20,6 +21,7 @@ from clr_hpc.data.splits import SeededSplit
 from clr_hpc.inference.study import TrainedStudy
 
 TRAINED = {
+    "architectures": [NETWORK],
     "pathologies": ["cardiomegaly"],
     "one_class": [{"normal": "no_finding", "methods": ["nearest_neighbours"], "features_of": "cardiomegaly"}],
     "seeds": [0, 1],
@@ -37,8 +39,7 @@ def study(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> TrialSt
     """Classifiers and a one-class model of two seeds, the retrained ones with snapshots and averaged weights."""
 
     def train(folder: Path) -> None:
-        done = TrialStudy.write(folder, pack=str(small_pack.folder), **TRAINED).run()
-        assert done.returncode == 0, done.stdout
+        TrialStudy.write(folder, pack=str(small_pack.folder), **TRAINED).train()
 
     folder = tmp_path_factory.mktemp("trained") / "copy"
     shutil.copytree(made_once(tmp_path_factory, "trained", train), folder)

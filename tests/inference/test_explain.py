@@ -1,8 +1,7 @@
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,13 @@ import pytest
 from click.testing import Result
 from numpy.testing import assert_allclose
 from PIL import Image
+from tiny_run import NETWORK
 from trial_study import TrialStudy
 from typer.testing import CliRunner
 
 import clr_hpc
 from clr_hpc.cli.app import app
+from clr_hpc.config import plugins
 from clr_hpc.config.base import UserError
 from clr_hpc.data.build import build_pack
 from clr_hpc.data.pack import Pack
@@ -48,8 +49,8 @@ class PhantomWithBoxes(PhantomSource):
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     folder = tmp_path_factory.mktemp("packs") / "boxes"
-    split = SeededSplit(validation_fraction=0.3, test_fraction=0.2)
-    build_pack(PhantomWithBoxes(images=200), folder, SIDE, split, workers=1)
+    split = SeededSplit(seed=5, validation_fraction=0.3, test_fraction=0.2)
+    build_pack(PhantomWithBoxes(images=100), folder, SIDE, split, workers=1)
     return Pack.open(folder)
 
 
@@ -59,6 +60,7 @@ def results(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     written = TrialStudy.write(
         tmp_path_factory.mktemp("explain"),
         pack=str(pack.folder),
+        architectures=[NETWORK],
         one_class=[
             {"normal": "no_finding", "methods": ["nearest_neighbours", "padim"], "features_of": "cardiomegaly"}
         ],
@@ -66,8 +68,7 @@ def results(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stages={"baseline": {"policies": ["exponential"]}},
         training={"epochs": 1, "image_size": SIDE, "batch_size": 16},
     )
-    done = written.run()
-    assert done.returncode == 0, done.stdout
+    written.train()
     return written.file.parent / "results" / "trial"
 
 
@@ -235,16 +236,11 @@ def test_mistakes_are_answered(
     assert told in " ".join(said.output.split())
 
 
-def test_without_captum_the_command_says_how_to_get_it(results: Path, tmp_path: Path) -> None:
-    """In a process that finds no captum; the error comes before anything is read."""
-    code = (
-        "import sys, importlib.util as util; find = util.find_spec\n"
-        "util.find_spec = lambda name, *rest: None if name == 'captum' else find(name, *rest)\n"
-        f"sys.argv = ['clr-hpc', 'explain', {str(results)!r}, {str(tmp_path)!r}]\n"
-        "from clr_hpc.cli.app import app; app()"
-    )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert said.returncode == 2
+def test_without_captum_the_command_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes before anything is read: there is no study."""
+    monkeypatch.setattr(plugins, "find_spec", lambda name: None if name == "captum" else find_spec(name))
+    said = explain(tmp_path, tmp_path)
+    assert said.exit_code == 2
     assert "clr-hpc explain needs captum, which is not installed; install it: pip install 'clr-hpc[explain]'" in (
         " ".join(said.stderr.split())
     )

@@ -61,7 +61,7 @@ def test_optimizers_keep_as_many_values_as_they_say(optimizer: Any) -> None:
     ids=["cyclical", "constant"],
 )
 def test_a_run_leaves_what_was_predicted(changes: dict[str, Any], small_pack: Pack, tmp_path: Path) -> None:
-    spec = make_spec(small_pack, **changes)
+    spec = make_spec(small_pack, architecture="mobilenet_v1", **changes)
     need = disk_need(
         [spec], small_pack.manifest.counts, size_of_network, Keep(snapshots=True, optimizer_state=True)
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_run
 import torch
 
 from clr_hpc.config.optimizer import Sgd
@@ -26,7 +27,7 @@ SOFT = {"name": "deep_svdd", "boundary": "soft"}
 BASELINE: dict[str, Any] = {
     "task": {"kind": "binary", "pathology": "cardiomegaly"},
     "stage": "baseline",
-    "architecture": "mobilenet_v1",
+    "architecture": tiny_run.NETWORK,
     "optimizer": Sgd(),
     "policy": Constant(lr_max=0.01),
     "training": {"epochs": 2, "image_size": 32, "batch_size": 16},

@@ -77,15 +77,21 @@ class Ranks:
 
     def close(self) -> None:
         """End the processes."""
+        for process in self._processes.values():  # all at once: each takes a second to leave
+            _hang_up(process)
         for process in self._processes.values():
             _close(process)
 
 
-def _close(process: subprocess.Popen[str]) -> None:
+def _hang_up(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
-    assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    _hang_up(process)
     process.wait(timeout=60)
     process.stdout.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import NETWORK
 from trial_study import TrialStudy
 from typer.testing import CliRunner
 
@@ -42,6 +43,7 @@ STATE = LEFTOVERS | {Kind.OPTIMIZER_STATE}
 SNAPSHOTS = STATE | {Kind.SNAPSHOTS}
 WITH_SNAPSHOTS = Keep(snapshots=True)
 CHANGES = {
+    "architectures": [NETWORK],
     "optimizers": ["adam"],
     "rates": {"adam": {"lr_min": 0.0001, "lr_max": 0.001}},
     "stages": {

@@ -183,10 +183,10 @@ def checkpoint_sha256(folder: Path) -> str:
 @pytest.mark.parametrize(("architecture", "size"), [("mobilenet_v1", 32), ("alexnet", 64), ("densenet121", 32)])
 @pytest.mark.usefixtures("thin_alexnet")
 def test_every_architecture_resumes_bit_for_bit(
-    architecture: str, size: int, small_pack: Pack, tmp_path: Path
+    architecture: str, size: int, tiny_pack: Pack, tmp_path: Path
 ) -> None:
     """AlexNet has dropout, whose masks must not depend on the stop either."""
-    assert_it_resumes_bit_for_bit(architecture, size, small_pack, tmp_path)
+    assert_it_resumes_bit_for_bit(architecture, size, tiny_pack, tmp_path)
 
 
 def test_pretraining_resumes_bit_for_bit(small_pack: Pack, tmp_path: Path) -> None:
@@ -202,17 +202,17 @@ def test_pretraining_resumes_bit_for_bit(small_pack: Pack, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_57_million_weights_resume_bit_for_bit(small_pack: Pack, tmp_path: Path) -> None:
-    assert_it_resumes_bit_for_bit("alexnet", 64, small_pack, tmp_path)
+def test_57_million_weights_resume_bit_for_bit(tiny_pack: Pack, tmp_path: Path) -> None:
+    assert_it_resumes_bit_for_bit("alexnet", 64, tiny_pack, tmp_path)
 
 
-def assert_it_resumes_bit_for_bit(architecture: str, size: int, small_pack: Pack, tmp_path: Path) -> None:
-    training = {"epochs": 1, "image_size": size, "batch_size": 24, "class_imbalance": "balanced_sampling"}
-    spec = make_spec(small_pack, architecture=architecture, optimizer=Adam(), training=training)
-    assert run(spec, small_pack, tmp_path / "whole") == "done"
-    assert run(spec, small_pack, tmp_path / "parts", after(2)) == "stopped"
+def assert_it_resumes_bit_for_bit(architecture: str, size: int, pack: Pack, tmp_path: Path) -> None:
+    training = {"epochs": 1, "image_size": size, "batch_size": 12, "class_imbalance": "balanced_sampling"}
+    spec = make_spec(pack, architecture=architecture, optimizer=Adam(), training=training)
+    assert run(spec, pack, tmp_path / "whole") == "done"
+    assert run(spec, pack, tmp_path / "parts", after(2)) == "stopped"
     torch.manual_seed(99)
-    assert run(spec, small_pack, tmp_path / "parts") == "done"
+    assert run(spec, pack, tmp_path / "parts") == "done"
     assert checkpoint_sha256(tmp_path / "parts") == checkpoint_sha256(tmp_path / "whole")
 
 

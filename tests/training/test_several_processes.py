@@ -122,7 +122,7 @@ def test_processes_measure_on_the_grid_as_one_does(
 
 @pytest.mark.parametrize(
     ("architecture", "optimizer", "image_size", "tolerance"),
-    [("mobilenet_v1", Sgd(), 32, 2e-3), ("densenet121", Sgd(), 32, 2e-3), ("alexnet", Adam(), 64, 1e-4)],
+    [("mobilenet_v1", Sgd(), 32, 2e-3), ("alexnet", Adam(), 64, 1e-4)],
 )
 def test_processes_equal_one_in_single_precision_up_to_rounding(
     architecture: str,
@@ -157,11 +157,11 @@ def test_processes_equal_one_in_single_precision_up_to_rounding(
 
 
 def test_every_rank_has_the_same_rate_at_every_step(ranks: Any, tiny_pack: Pack, tmp_path: Path) -> None:
-    replies = ranks.train(make_spec(tiny_pack), tiny_pack, tmp_path / "run", size=3)
-    assert replies[0]["rates"] == replies[1]["rates"] == replies[2]["rates"]
+    replies = ranks.train(make_spec(tiny_pack), tiny_pack, tmp_path / "run")
+    assert replies[0]["rates"] == replies[1]["rates"]
     assert replies[0]["rates"] == [[step / 3, learning_rate(POLICY, step / 3)] for step in range(3)]
     (environment,) = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert environment["processes"] == 3
+    assert environment["processes"] == 2
 
 
 @pytest.mark.commands
@@ -283,9 +283,9 @@ def test_a_method_on_features_is_fitted_by_all(ranks: Any, tiny_pack: Pack, tmp_
 
 
 def test_a_batch_smaller_than_the_processes_is_refused(ranks: Any, tiny_pack: Pack, tmp_path: Path) -> None:
-    spec = make_spec(tiny_pack, {"batch_size": 2})
-    assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run", size=3)) == ["failed"] * 3
-    assert "a batch of 2 images can't be shared by 3 processes" in result(tmp_path / "run")["reason"]
+    spec = make_spec(tiny_pack, {"batch_size": 1})
+    assert outcomes(ranks.train(spec, tiny_pack, tmp_path / "run")) == ["failed"] * 2
+    assert "a batch of 1 images can't be shared by 2 processes" in result(tmp_path / "run")["reason"]
 
 
 def test_a_finished_run_and_one_in_use_are_left_alone_by_all(ranks: Any, tiny_pack: Pack, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_run
 import torch
 
 from clr_hpc.config.expand import expand
@@ -27,6 +28,7 @@ STUDY = {
     "pack": "packs/none",
     "pathologies": ["cardiomegaly"],
     "one_class": [{"methods": METHODS, "features_of": "cardiomegaly", "threshold_quantile": 0.8}],
+    "architectures": [tiny_run.NETWORK],
     "optimizers": ["sgd"],
     "rates": {"sgd": {"lr_min": 0.001, "lr_max": 0.01}},
     "stages": {

@@ -33,7 +33,7 @@ def test_one_class_models_are_not_compiled(small_pack: Pack) -> None:
 
 def test_on_a_cpu_nothing_is_captured_or_compiled(small_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes of a run on a CPU are laws of this project, which compiled code would not keep."""
-    spec = make_spec(small_pack)
+    spec = make_spec(small_pack, architecture="mobilenet_v1")
     compile_at_once(monkeypatch, spec.architecture)
     run = Trainer(spec, small_pack, ProcessGroup.alone(torch.device("cpu")))
     run.wrap_model()

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+import tiny_run
 import torch
 from made_records import epoch_line
 
@@ -25,7 +26,7 @@ def spec_of(pack: Pack, batch_size: int = 16) -> RunSpec:
             "pack_checksum": pack.manifest.checksum,
             "task": {"kind": "binary", "pathology": "cardiomegaly"},
             "stage": "scratch",
-            "architecture": "mobilenet_v1",
+            "architecture": tiny_run.NETWORK,
             "optimizer": {"name": "sgd"},
             "policy": {"name": "triangular", "lr_min": 0.001, "lr_max": 0.02, "half_cycle_epochs": 1.5},
             "training": {"epochs": 3, "image_size": 32, "batch_size": batch_size},

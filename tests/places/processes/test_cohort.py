@@ -41,7 +41,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def make_spec(pack: Pack, architecture: str = "mobilenet_v1", **changes: object) -> RunSpec:
+def make_spec(pack: Pack, architecture: str = tiny_run.NETWORK, **changes: object) -> RunSpec:
     training = {"batch_size": 12} | dict(changes.pop("training", {}))  # type: ignore[call-overload]
     return tiny_run.make_spec(pack, training, **{"architecture": architecture, "policy": WAVE} | changes)
 
@@ -118,21 +118,21 @@ def result(spec: RunSpec, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def mobilenets_alone(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the checkpoints of the cohort of MobileNetV1 are when each run is trained alone."""
+def runs_alone(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the checkpoints of the cohort are when each run is trained alone."""
     torch.set_num_threads(1)
-    return alone(cohort_of("mobilenet_v1", pack), pack, tmp_path_factory.mktemp("runs") / "alone")
+    return alone(cohort_of(tiny_run.NETWORK, pack), pack, tmp_path_factory.mktemp("runs") / "alone")
 
 
 def test_each_ends_with_the_bytes_of_the_run_alone_whatever_becomes_of_the_others(
-    mobilenets_alone: list[str], pack: Pack, tmp_path: Path
+    runs_alone: list[str], pack: Pack, tmp_path: Path
 ) -> None:
-    specs = cohort_of("mobilenet_v1", pack)
+    specs = cohort_of(tiny_run.NETWORK, pack)
     diverges = make_spec(pack, policy=Constant(lr_max=1e38))
     raises = make_spec(pack, training={"image_size": 96})
     outcomes = train([diverges, *specs, raises], pack, tmp_path)
     assert outcomes == ["failed", *("done" for _ in specs), "failed"]
-    assert checksums(specs, tmp_path) == mobilenets_alone
+    assert checksums(specs, tmp_path) == runs_alone
     assert "lower lr_max" in result(diverges, tmp_path)["reason"]
     assert "image_size=96 is larger" in result(raises, tmp_path)["reason"]
     assert [result(spec, tmp_path)["stopped_early"] for spec in specs] == [False, False, True, False]
@@ -148,14 +148,14 @@ def test_other_networks_end_with_the_bytes_of_the_run_alone(architecture: str, p
 
 
 def test_stopped_one_by_one_and_gone_on_ends_in_the_same_bytes(
-    mobilenets_alone: list[str], pack: Pack, tmp_path: Path
+    runs_alone: list[str], pack: Pack, tmp_path: Path
 ) -> None:
-    specs = cohort_of("mobilenet_v1", pack)
+    specs = cohort_of(tiny_run.NETWORK, pack)
     stops = (after(3), after(1), never, after(0))
     assert train(specs, pack, tmp_path, *stops) == ["stopped", "stopped", "done", "stopped"]
     assert not (tmp_path / specs[3].name).exists(), "it was stopped before its first step"
     assert train(specs, pack, tmp_path) == ["done"] * 4
-    assert checksums(specs, tmp_path) == mobilenets_alone
+    assert checksums(specs, tmp_path) == runs_alone
 
 
 def test_a_cohorts_seconds_add_up_to_those_of_its_process(pack: Pack, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from tiny_run import EPOCHS, make_spec
+from tiny_run import EPOCHS, NETWORK, make_spec
 from torch import nn
 from trial_study import TrialStudy
 
@@ -78,7 +78,7 @@ def test_a_profile_says_what_it_is_of(profiled: Path) -> None:
     assert profile["format_version"] == 1
     assert profile["of"] == {"start": 1, "attempt": 1, "ended": "done"}
     described = ("architecture", "image_size", "batch_size", "precision", "device", "threads", "torch")
-    expected = ("mobilenet_v1", 32, 16, "float32", "cpu", torch.get_num_threads(), torch.__version__)
+    expected = (NETWORK, 32, 16, "float32", "cpu", torch.get_num_threads(), torch.__version__)
     assert tuple(profile[key] for key in described) == expected
     steps = sum(profile["parts"][part]["seconds"] for part in ("gather", "prepare", "forward", "backward"))
     assert 0 < profile["images_per_second"] < profile["steps"] * 16 / steps
@@ -234,7 +234,7 @@ def test_many_runs_become_a_row_an_architecture(profiled: Path) -> None:
     rows = [line.split() for line in shown.getvalue().splitlines() if "median of" in line]
     assert [row[:5] for row in rows] == [
         ["alexnet,", "median", "of", "5", "3"],
-        ["mobilenet_v1,", "median", "of", "7", "–"],
+        [f"{NETWORK},", "median", "of", "7", "–"],
     ]
     assert rows[1][-2:] == ["–", "–"]
 
