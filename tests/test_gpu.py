@@ -111,6 +111,7 @@ def first_losses(run: Trainer, count: int) -> list[float]:
         {"optimizer": Adam(), "training": {"gradient_clip_norm": 0.1}},
         {"task": {"kind": "one_class", "method": {"name": "deep_svdd", "boundary": "soft"}}},
         {"task": {"kind": "one_class", "method": {"name": "autoencoder"}}},
+        {"task": {"kind": "one_class", "method": {"name": "autoencoder", "residual": "ssim"}}},
     ],
     ids=str,
 )

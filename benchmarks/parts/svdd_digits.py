@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from clr_hpc.config.task import DeepSvdd
 from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
 
 EPOCHS, LOWER_FROM, RATE, DECAY, BATCH = 150, 50, 1e-4, 1e-6, 200
@@ -73,7 +74,8 @@ def _auroc(
     images: Tensor, labels: np.ndarray, trained_on: np.ndarray, digit: int, boundary: str, seed: int
 ) -> float:
     normal = images[trained_on & (labels == digit)]
-    model = DeepSvddModel(LeNet(seed), 32, boundary, 0.1, PRETRAINING, seed)  # type: ignore[arg-type]
+    method = DeepSvdd(boundary=boundary, pretraining_epochs=PRETRAINING)  # type: ignore[arg-type]
+    model = DeepSvddModel(LeNet(seed), method, seed)
     model.prepare([normal], np.arange(len(normal)))
     optimizer = torch.optim.Adam(model.parameters(), RATE, weight_decay=DECAY)
     lower = torch.optim.lr_scheduler.MultiStepLR(optimizer, [LOWER_FROM])

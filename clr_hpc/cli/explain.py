@@ -57,7 +57,7 @@ def explain(
     results: ResultsOfFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write heat maps: where classifiers look (Grad-CAM), and what PaDiM and PatchCore find unusual.
+    """Write heat maps: where classifiers look (Grad-CAM), and what one-class models find unusual.
 
     For each finding the setting with the highest validation AUROC is used, all its seeds together. Exits with 1 if
     an image can't be read; the others are explained.

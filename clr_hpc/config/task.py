@@ -36,10 +36,11 @@ class _Method(FrozenSpec):
         return str(self.name)  # type: ignore[attr-defined]
 
 
-class DeepSvdd(_Method):
+class DeepSvdd(_Method, GrownSpec):
     """A network that maps the one class close to a point (Ruff et al. 2018)."""
 
     title = "Deep SVDD"
+    later = ("batch_norm_scale",)
 
     name: Literal["deep_svdd"] = "deep_svdd"
     boundary: Literal["hard", "soft"] = "hard"
@@ -50,6 +51,8 @@ class DeepSvdd(_Method):
     """Dimensions of the space in which the distance is measured."""
     pretraining_epochs: NonNegativeInt = 0
     """Epochs of training the network as an autoencoder's encoder first."""
+    batch_norm_scale: Literal["trained", "fixed"] = "trained"
+    """``fixed``: batch norm has no weights at all, as in the authors' code. It never has an offset."""
 
     @model_validator(mode="after")
     def _nu_belongs_to_the_soft_boundary(self) -> "DeepSvdd":
@@ -58,15 +61,20 @@ class DeepSvdd(_Method):
         return self
 
 
-class Autoencoder(_Method):
+class Autoencoder(_Method, GrownSpec):
     """A convolutional autoencoder, which reconstructs the one class better than what it never saw."""
 
     title = "Autoencoder"
     has_own_network = True
+    later = ("residual", "normalised")
 
     name: Literal["autoencoder"] = "autoencoder"
     code_channels: PositiveInt = 16
     """Channels of the narrowest layer, whose sides are 1/16 of the image's."""
+    residual: Literal["squared", "ssim"] = "squared"
+    """What a reconstruction leaves out at a pixel, which is the loss: the squared error, or 1 − SSIM."""
+    normalised: bool = False
+    """Whether scores divide the residual at each place by that of the training images there."""
 
 
 class _EmbeddingMethod(_Method, GrownSpec):

@@ -1,4 +1,4 @@
-"""Where one-class models of patches see something unusual: their distances, less what is usual at that place."""
+"""Where one-class models see something unusual: what each place adds to the score, less what is usual there."""
 
 import numpy as np
 import torch
@@ -6,26 +6,30 @@ from numpy.typing import NDArray
 
 from clr_hpc.data.augment import prepare
 from clr_hpc.inference.ensemble import Ensemble
+from clr_hpc.models.one_class.autoencoder import AutoencoderModel
 from clr_hpc.models.one_class.patches import PatchDetector
 from clr_hpc.training.trainer import EVALUATION_BATCH
 
 Floats = NDArray[np.float32]
+Mapped = PatchDetector | AutoencoderModel
+"""Models with a map of their own."""
 
 
-def patch_detectors(ensemble: Ensemble) -> list[PatchDetector]:
+def mapped_models(ensemble: Ensemble) -> list[Mapped]:
     """Return the models of an ensemble, of all seeds; empty where they have no map of their own."""
     networks = [network for model in ensemble.models for network in model.members]
-    detectors = [network for network in networks if isinstance(network, PatchDetector)]
+    detectors = [network for network in networks if isinstance(network, Mapped)]
     return detectors if len(detectors) == len(networks) else []
 
 
 @torch.no_grad()
 def anomaly_maps(
-    detectors: list[PatchDetector], ensemble: Ensemble, pixels: NDArray[np.uint8], device: str = "cpu"
+    detectors: list[Mapped], ensemble: Ensemble, pixels: NDArray[np.uint8], device: str = "cpu"
 ) -> Floats:
-    """Return the mean heat of detectors, ``(N, grid, grid)`` in [0, 1]; each map is divided by its maximum first.
+    """Return the mean heat ``(N, rows, columns)`` in [0, 1] of models; each map is divided by its maximum first.
 
-    A map is 0 everywhere where no place is more unusual than it is in the training images on average.
+    A map is 0 everywhere where no place is more unusual than it is in the training images on average. That of an
+    autoencoder whose residuals are not normalised knows nothing of these: it is the residuals.
 
     Args:
         detectors: of ``ensemble``, at least one.

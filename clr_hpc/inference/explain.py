@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.config.pathologies import title
-from clr_hpc.config.task import MapMethod
-from clr_hpc.inference.anomaly_maps import anomaly_maps, patch_detectors
+from clr_hpc.config.task import Autoencoder, MapMethod
+from clr_hpc.inference.anomaly_maps import anomaly_maps, mapped_models
 from clr_hpc.inference.ensemble import Ensemble
 from clr_hpc.inference.gradcam import enlarge, heat_maps, refusal, trained_networks
 from clr_hpc.inference.images import Images
@@ -47,10 +47,11 @@ def why_no_maps(ensemble: Ensemble) -> str | None:
     if spec.task.kind == "binary":
         return refusal(spec.architecture, spec.training.image_size)
     assert spec.task.kind == "one_class", "pretraining scores nothing"
-    if isinstance(spec.task.method, MapMethod):
+    if isinstance(spec.task.method, MapMethod | Autoencoder):
         return None
     return (
-        f"{spec.task.method.title} scores an image as a whole; of one-class models, PaDiM and PatchCore have maps"
+        f"{spec.task.method.title} scores an image as a whole; of one-class models, PaDiM, PatchCore and "
+        "autoencoders have maps"
     )
 
 
@@ -89,7 +90,7 @@ def explain(
 
 
 def _maps(ensemble: Ensemble, pixels: NDArray[np.uint8], device: str) -> NDArray[np.float32]:
-    if detectors := patch_detectors(ensemble):
+    if detectors := mapped_models(ensemble):
         return anomaly_maps(detectors, ensemble, pixels, device)
     return heat_maps(trained_networks(ensemble), ensemble.models[0].spec, pixels, device)
 

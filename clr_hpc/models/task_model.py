@@ -17,6 +17,8 @@ class TaskModel(nn.Module, ABC):
 
     takes_steps: ClassVar[bool] = True
     """False: ``prepare`` alone trains it, and the loop takes no step."""
+    fits_scores: bool = False
+    """Whether ``fit_scores`` has to be called with new weights before it is evaluated or kept."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -60,6 +62,12 @@ class TaskModel(nn.Module, ABC):
 
     def end_epoch(self, training_scores: Tensor) -> None:
         """Update what is learned once per epoch, from the scores ``(N,)`` of all training images."""
+
+    def fit_scores(self, batches: Iterable[Tensor]) -> None:
+        """Learn what scores need and losses do not, in evaluation mode and with the weights as they are.
+
+        ``batches`` are those of ``prepare``.
+        """
 
     @property
     def held_out_training_scores(self) -> Tensor | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clr_hpc.config.grid import grid_images, is_measured_on_grid, points_per_epoch
 from clr_hpc.config.run import RunSpec
-from clr_hpc.config.task import DeepSvdd, PretrainingTask
+from clr_hpc.config.task import Autoencoder, DeepSvdd, PretrainingTask
 from clr_hpc.data.manifest import Counts, LabelCounts
 from clr_hpc.data.splits import SplitName
 
@@ -83,6 +83,8 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     on_the_way = known.get("train", 0) + known.get("validation", 0)
     every = 1 if _has_a_boundary_that_moves(spec) else training.measure_training_split_every
     training_measured = math.ceil(training.epochs / every)
+    if _fits_scores(spec):
+        first_passes += comes_to_a_model * training.epochs
     evaluated = training_measured * known.get("train", 0) + training.epochs * known.get("validation", 0)
     on_grid = _on_grid(spec, counts, learned, steps_per_epoch)
     return Load(
@@ -113,6 +115,12 @@ def _has_a_boundary_that_moves(spec: RunSpec) -> bool:
     """Say whether the model learns from its scores of the training images after each epoch."""
     method = spec.task.method if spec.task.kind == "one_class" else None
     return isinstance(method, DeepSvdd) and method.boundary == "soft"
+
+
+def _fits_scores(spec: RunSpec) -> bool:
+    """Say whether scores need a pass over the training images after each epoch."""
+    method = spec.task.method if spec.task.kind == "one_class" else None
+    return isinstance(method, Autoencoder) and method.normalised
 
 
 def _images_with_loss(spec: RunSpec, counts: Counts, split: SplitName) -> int:
@@ -160,5 +168,5 @@ def _final_images(spec: RunSpec, on_the_way: int, all_images: int, learned: int)
     if kept < 2:
         return last_model
     ends_with_a_cycle = _cycles(spec) % 1 < 1e-6
-    # each snapshot but one that is the last model; and the averaged weights, after a pass over the training images
-    return last_model + all_images * (kept - ends_with_a_cycle + 1) + learned
+    # each snapshot but one that is the last model; and the averaged weights, after passes over the training images
+    return last_model + all_images * (kept - ends_with_a_cycle + 1) + learned * (1 + _fits_scores(spec))

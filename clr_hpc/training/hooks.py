@@ -75,6 +75,7 @@ class Hooks:
         with trainer.timeline("logging"):
             self._recorder.write_due()
         epochs = trainer.epochs(progress.samples)
+        trainer.fit_scores()
         evaluations = trainer.evaluate(*self._splits_to_measure(round(epochs)))
         if saver.group.is_rank0:
             with trainer.timeline("logging"):

@@ -58,6 +58,8 @@ def train(
         hooks.after_step(progress.samples, loss, lr, momentum)
         if trainer.ends_epoch(progress.samples):
             progress = hooks.after_epoch(progress)
+        elif trainer.ends_cycle(progress.samples):
+            trainer.fit_scores()
         if trainer.ends_cycle(progress.samples):
             saver.save_snapshot(trainer.model, progress.samples)
         if stops or saves:

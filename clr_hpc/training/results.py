@@ -89,6 +89,7 @@ def _models(trainer: Trainer, saver: Saver, samples: int, known: Evaluations) ->
     yield "snapshots", {split: _mean(trainer, split, [member[split] for member in members]) for split in SPLITS}
     with trainer.timeline("evaluation"):
         load_average(trainer.model, list(kept.values()), trainer.training_images)
+    trainer.fit_scores()
     saver.save_average(trainer.model, len(kept))
     yield "swa", trainer.evaluate(*SPLITS)
 

@@ -201,6 +201,18 @@ class Trainer:
         """Let the model learn what changes once an epoch, from its scores on the images that it is trained on."""
         self.model.end_epoch(torch.from_numpy(training.scores[self.data.trained_on]).to(self.device))
 
+    def fit_scores(self) -> None:
+        """Let the model learn what its scores need besides the weights, if there is anything."""
+        if not self.model.fits_scores:
+            return
+        was_training = self.model.training
+        with self.timeline("evaluation"), self.step.autocast():
+            self.model.eval()
+            self.model.fit_scores(self.training_images)
+            self.model.train(was_training)
+        if self.group.size > 1:
+            self.model.load_state_dict(self.group.broadcast_tensors_from_rank0(self.model.state_dict))
+
     @property
     def training_images(self) -> "TrainingImages":
         """Inputs of all training images in order, without augmentation."""

@@ -13,7 +13,7 @@ from clr_hpc.config.policy import Constant, OneCycle, Triangular
 from clr_hpc.config.run import Initialisation, RunSpec, Training
 from clr_hpc.config.sections.one_class import OneClassOfStudy
 from clr_hpc.config.study import Study
-from clr_hpc.config.task import Mahalanobis, NearestNeighbours, OneClassTask, PyodDetector
+from clr_hpc.config.task import Autoencoder, DeepSvdd, Mahalanobis, NearestNeighbours, OneClassTask, PyodDetector
 from clr_hpc.places.options import SearchOptions
 
 STUDY: dict[str, Any] = {
@@ -345,6 +345,9 @@ def test_features_have_one_source(tmp_path: Path) -> None:
 def test_new_options_of_methods_do_not_change_old_ids() -> None:
     assert NearestNeighbours().model_dump() == {"name": "nearest_neighbours", "neighbours": 5}
     assert NearestNeighbours(strides=(8,)).model_dump()["strides"] == (8,)
+    assert Autoencoder().model_dump() == {"name": "autoencoder", "code_channels": 16}
+    assert Autoencoder(normalised=True).model_dump()["normalised"]
+    assert "batch_norm_scale" not in DeepSvdd().model_dump()
     one, other = (PyodDetector(detector="KNN", arguments={"n_neighbors": 3}) for _ in range(2))
     assert hash(OneClassTask(method=one)) == hash(OneClassTask(method=other)), "specs are kept by their hash"
     assert Mahalanobis.model_validate(Mahalanobis(strides=None).model_dump()).strides is None

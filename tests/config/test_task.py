@@ -18,6 +18,8 @@ def test_names_are_those_of_run_folders() -> None:
         {"kind": "binary", "pathology": "mass"},
         {"kind": "one_class", "method": {"name": "deep_svdd", "boundary": "soft", "nu": 0.2}},
         {"kind": "one_class", "method": {"name": "autoencoder", "code_channels": 8}},
+        {"kind": "one_class", "method": {"name": "autoencoder", "residual": "ssim", "normalised": True}},
+        {"kind": "one_class", "method": {"name": "deep_svdd", "batch_norm_scale": "fixed"}},
         {"kind": "one_class", "normal": "edema", "method": {"name": "one_class_svm", "gamma": 0.01}},
         {"kind": "one_class", "method": {"name": "isolation_forest"}, "threshold_quantile": 0.9},
         {"kind": "one_class", "method": {"name": "nearest_neighbours"}},

@@ -62,7 +62,8 @@ def results(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pack=str(pack.folder),
         architectures=[NETWORK],
         one_class=[
-            {"normal": "no_finding", "methods": ["nearest_neighbours", "padim"], "features_of": "cardiomegaly"}
+            {"normal": "no_finding", "methods": ["nearest_neighbours", "padim"], "features_of": "cardiomegaly"},
+            {"methods": [{"name": "autoencoder", "residual": "ssim", "normalised": True}]},
         ],
         seeds=[0, 1],
         stages={"baseline": {"policies": ["exponential"]}},
@@ -113,7 +114,7 @@ def test_a_classifier_of_a_single_place_leaves_the_others_their_maps(
     assert told.exit_code == 0, told.output
     assert "left out: cardiomegaly: its last feature map is a single place" in told.output
     written = pd.read_csv(tmp_path / "maps" / "heatmaps.csv")
-    assert set(written["finding"]) == {"no_finding-padim"}
+    assert set(written["finding"]) == {"no_finding-autoencoder", "no_finding-padim"}
     asked = explain(results, "--pack", pack.folder, "--finding", "cardiomegaly", "--output", tmp_path / "none")
     assert "error: --finding cardiomegaly: its last feature map is a single place" in asked.output
 
@@ -165,10 +166,11 @@ def test_boxes_are_compared_and_kept_for_the_report(results: Path, pack: Pack, t
     assert {key: value for key, value in again.items() if key != "made"} == json.loads(json.dumps(before))
 
 
-def test_padim_shows_what_is_unusual(results: Path, pack: Pack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["padim", "autoencoder"])
+def test_one_class_models_show_what_is_unusual(method: str, results: Path, pack: Pack, tmp_path: Path) -> None:
     output = tmp_path / "maps"
     words = [results, "--pack", pack.folder, "--split", "test", "--output", output]
-    assert explain(*words, "--finding", "no_finding-padim").exit_code == 0
+    assert explain(*words, "--finding", f"no_finding-{method}").exit_code == 0
     table = pd.read_csv(output / "heatmaps.csv")
     assert len(table) == len(pack.rows_of("test"))
     heat = np.load(output / table["array"][0])
@@ -177,17 +179,18 @@ def test_padim_shows_what_is_unusual(results: Path, pack: Pack, tmp_path: Path) 
     assert (output / table["overlay"][0]).exists()
 
 
+@pytest.mark.parametrize("method", ["padim", "autoencoder"])
 def test_what_is_unusual_is_compared_with_all_boxes_and_with_maps_of_other_patients(
-    results: Path, pack: Pack, tmp_path: Path
+    method: str, results: Path, pack: Pack, tmp_path: Path
 ) -> None:
     output = tmp_path / "maps"
-    words = ("--pack", pack.folder, "--with-boxes", "--output", output, "--finding", "no_finding-padim")
+    words = ("--pack", pack.folder, "--with-boxes", "--output", output, "--finding", f"no_finding-{method}")
     told = explain(results, *words)
     assert told.exit_code == 0, told.output
     found = required(read_explanations(results))
     assert found is not None
     (model,) = found["findings"]
-    assert (model["finding"], model["rival"]) == ("no_finding-padim", "other images")
+    assert (model["finding"], model["rival"]) == (f"no_finding-{method}", "other images")
     images = {image["image"]: image for image in model["images"]}
     boxed = dict(tuple(pack.boxes.groupby("image")))
     assert images.keys() == boxed.keys(), "boxes of every finding"
@@ -216,7 +219,7 @@ def test_random_networks_have_other_weights(results: Path) -> None:
         ([], "name image files or folders, or a pack with --pack; one of the two"),
         (["--with-boxes", "."], "--with-boxes needs --pack, since image files have no boxes"),
         (["--pack", "{pack}", "--split", "test", "--with-boxes", "--finding", "no_finding-nearest_neighbours"],
-         "of one-class models, PaDiM and PatchCore have maps; name another finding"),
+         "of one-class models, PaDiM, PatchCore and autoencoders have maps; name another finding"),
         (
             ["--pack", "{pack}", "--with-boxes", "--finding", "no_finding-nearest_neighbours"],
             "all splits count, those that the networks were trained on too",

@@ -12,6 +12,7 @@ from clr_hpc.config.optimizer import Sgd
 from clr_hpc.config.policy import Constant, Triangular
 from clr_hpc.config.run import RunSpec, WarmStart
 from clr_hpc.data.pack import Pack
+from clr_hpc.models.one_class.autoencoder import AutoencoderModel
 from clr_hpc.models.task_model import TaskModel
 from clr_hpc.planning.throughput import Throughput
 from clr_hpc.planning.workload import StepKind, work_of
@@ -24,6 +25,7 @@ from clr_hpc.training.trainer import Trainer
 
 TRIANGULAR = Triangular(lr_min=0.001, lr_max=0.01, half_cycle_epochs=0.5)
 SOFT = {"name": "deep_svdd", "boundary": "soft"}
+NORMALISED = {"name": "autoencoder", "normalised": True}
 BASELINE: dict[str, Any] = {
     "task": {"kind": "binary", "pathology": "cardiomegaly"},
     "stage": "baseline",
@@ -49,6 +51,7 @@ def make(pack: Pack, **changes: Any) -> RunSpec:
         {"task": {"kind": "one_class", "method": {"name": "deep_svdd"}}, "stage": "scratch"},
         {"task": {"kind": "one_class", "method": SOFT}, "stage": "scratch"},
         {"task": {"kind": "one_class", "method": {"name": "autoencoder"}}, "stage": "scratch"},
+        {"task": {"kind": "one_class", "method": NORMALISED}, "policy": TRIANGULAR, "stage": "scratch"},
         {
             "task": {"kind": "pretraining"},
             "stage": "pretrain",
@@ -66,7 +69,15 @@ def test_images_are_counted_as_a_run_counts_them(
         seen["evaluated"] += len(split)
         return metrics.evaluate(model, split, *rest)
 
+    fit_scores = AutoencoderModel.fit_scores
+    fitted = []
+
+    def fit_and_count(model: AutoencoderModel, batches: Any) -> None:
+        fitted.append(sum(map(len, batches)))
+        fit_scores(model, batches)
+
     monkeypatch.setattr(trainer, "evaluate", evaluate_and_count)
+    monkeypatch.setattr(AutoencoderModel, "fit_scores", fit_and_count)
     (item,) = work_of([spec], small_pack.manifest.counts)
     assert (
         train_run(
@@ -89,8 +100,10 @@ def test_images_are_counted_as_a_run_counts_them(
     assert item.load.training_images == seen["trained"]
     first_look = learned if spec.task.name.endswith("deep_svdd") else 0
     on_grid = sum(entry["images"] for entry in entries if entry["kind"] == "grid")
-    assert item.load.evaluated_images == seen["on the way"] + on_grid + first_look
     average = learned if "swa" in result["models"] else 0
+    if fitted:
+        average += fitted.pop()
+    assert item.load.evaluated_images == seen["on the way"] + on_grid + first_look + sum(fitted)
     assert item.load.final_images == seen["evaluated"] - seen["on the way"] + average
 
 

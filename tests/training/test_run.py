@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,9 +22,10 @@ from clr_hpc.schedule.policies import learning_rate, momentum
 from clr_hpc.store.checkpoints import Progress, progress_metadata
 from clr_hpc.store.provenance import describe_environment
 from clr_hpc.store.run_folder import RunFolder, latest_metrics, read_metrics
-from clr_hpc.training.checkpoint import best_damage, load_tensors, save_tensors
+from clr_hpc.training.checkpoint import best_damage, load_tensors, model_weights, save_tensors
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.run import RunSettings, train_run
+from clr_hpc.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 POLICY = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min=0.8, momentum_max=0.95)
@@ -199,6 +201,43 @@ def test_pretraining_resumes_bit_for_bit(small_pack: Pack, tmp_path: Path) -> No
         torch.manual_seed(99)
     assert run(spec, small_pack, tmp_path / "parts") == "done"
     assert checkpoint_sha256(tmp_path / "parts") == checkpoint_sha256(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "autoencoder", "residual": "ssim", "normalised": True},
+        {"name": "deep_svdd", "boundary": "soft", "batch_norm_scale": "fixed"},
+    ],
+    ids=str,
+)
+def test_one_class_networks_resume_bit_for_bit(method: dict[str, Any], small_pack: Pack, tmp_path: Path) -> None:
+    """Cycles end within epochs too, and each model has what its scores need."""
+    spec = make_spec(
+        small_pack,
+        task={"kind": "one_class", "method": method},
+        policy=Triangular(lr_min=1e-4, lr_max=1e-3, half_cycle_epochs=0.25),
+        training={"epochs": 2, "batch_size": 8},
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run(spec, small_pack, whole) == "done"
+    for steps_taken in (2, 5):
+        assert run(spec, small_pack, parts, after(steps_taken)) == "stopped"
+        torch.manual_seed(99)
+    assert run(spec, small_pack, parts) == "done"
+    assert checkpoint_sha256(parts) == checkpoint_sha256(whole)
+    results = [json.loads((folder / "result.json").read_text())["files"] for folder in (whole, parts)]
+    for name in ("predictions.parquet", "swa.safetensors"):
+        assert results[0][name]["sha256"] == results[1][name]["sha256"]
+    trainer = Trainer(spec, small_pack, ProcessGroup.alone(CPU))
+    if trainer.model.fits_scores:
+        snapshots = sorted((whole / "snapshots").glob("*.safetensors"))
+        assert len(snapshots) == 4
+        for file in (*snapshots, whole / "swa.safetensors", *(whole / "checkpoints").glob("*.safetensors")):
+            trainer.model.load_state_dict(model_weights(load_tensors(file)[0]))
+            kept = trainer.model.usual
+            trainer.fit_scores()
+            torch.testing.assert_close(trainer.model.usual, kept)
 
 
 @pytest.mark.slow

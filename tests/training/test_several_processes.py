@@ -231,7 +231,12 @@ def test_memory_that_is_short_in_one_rank_makes_micro_batches_in_all(
 
 @pytest.mark.commands
 @pytest.mark.parametrize(
-    "method", [{"name": "deep_svdd", "boundary": "soft", "pretraining_epochs": 1}, {"name": "autoencoder"}]
+    "method",
+    [
+        {"name": "deep_svdd", "boundary": "soft", "pretraining_epochs": 1},
+        {"name": "autoencoder"},
+        {"name": "autoencoder", "residual": "ssim", "normalised": True},
+    ],
 )
 def test_one_class_models_start_and_step_as_in_one_process(
     method: dict[str, Any], ranks: Any, alone: Callable[..., Path], tiny_pack: Pack, tmp_path: Path

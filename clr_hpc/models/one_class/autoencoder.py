@@ -2,32 +2,50 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, mse_loss, pad
+from torch.nn.functional import avg_pool2d, interpolate, mse_loss, pad
 
+from clr_hpc.config.task import Autoencoder
 from clr_hpc.models.one_class.base import OneClassModel
+from clr_hpc.models.one_class.structural_similarity import structural_similarity
 
 CHANNELS = (32, 64, 128, 128)
 """After each halving of the sides."""
 SMALLEST_SPREAD = 1e-3
 """Standard deviation below which an image stays blank: a quarter of a gray level with the usual normalisation."""
 SIDE_DIVISOR = 2 ** len(CHANNELS)
+DEVIATIONS = 6
+"""Standard deviations of an image from black to white: SSIM's constants suit gray values from 0 to 1."""
+SMALLEST_USUAL = 0.01
+"""Share of the mean over places that is added to each: where training images are black, nothing is left over."""
 
 
 class AutoencoderModel(OneClassModel):
-    """Scores an image by the share of its pixels' variance that its reconstruction leaves out.
+    """Scores an image by what its reconstruction leaves out, on average over pixels.
 
     Each image is brought to mean 0 and variance 1 first: exposure is no anomaly, and errors grow with contrast.
+    What is left out at a pixel is the squared error or 1 - SSIM (Bergmann et al. 2019, arXiv:1807.02011), which is
+    also the loss. Where it is ``normalised``, scores divide it by what is left out there of training images.
 
     Fully convolutional: images of any side go through a code of 1/16 of it with ``code_channels`` channels. A side
     that 16 does not divide is padded at the right and bottom by mirroring, and the padding does not count.
     """
 
-    def __init__(self, code_channels: int, seed: int) -> None:
+    fitted_buffers: ClassVar[tuple[str, ...]] = ("usual",)
+    usual: Tensor
+    """``(H, W)``: what is left out of training images on average, smoothed. Of normalised residuals only; empty
+    before the first epoch's end, until when scores are not divided."""
+
+    def __init__(self, method: Autoencoder, seed: int) -> None:
         """Draw the weights from ``seed``; the global generator is left as it was."""
         super().__init__()
+        code_channels = method.code_channels
+        self._residual, self.fits_scores = method.residual, method.normalised
+        if method.normalised:
+            self.register_buffer("usual", torch.empty(0))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = nn.Sequential(
@@ -47,9 +65,44 @@ class AutoencoderModel(OneClassModel):
         drawn: Tensor = self.decoder(self.encoder(padded))
         return drawn[..., :height, :width].float()
 
+    def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """Return mean residuals ``(B,)`` over pixels, not normalised."""
+        return self._residuals(outputs, images).mean(dim=(1, 2, 3))
+
     def scores(self, outputs: Tensor, images: Tensor) -> Tensor:
-        """Return mean squared errors ``(B,)`` over pixels."""
-        return (outputs - _standardised(images)).square().mean(dim=(1, 2, 3))
+        """Return mean residuals ``(B,)`` over pixels."""
+        return self._normalised(self._residuals(outputs, images)).mean(dim=(1, 2, 3))
+
+    def heat(self, images: Tensor) -> Tensor:
+        """Return what each place ``(B, H, W)`` adds to the score, smoothed; if normalised, less what is usual."""
+        found = self._normalised(_smoothed(self._residuals(self(images), images))).squeeze(1)
+        return (found - 1).clamp_min(0) if self.fits_scores else found
+
+    @torch.no_grad()
+    def fit_scores(self, batches: Iterable[Tensor]) -> None:
+        """Learn what reconstructions of the training images ``(B, 1, H, W)`` leave out at each place."""
+        total, count = torch.zeros(()), 0
+        for images in batches:
+            residuals = self._residuals(self(images), images)
+            total = total.to(residuals.device, torch.float64) + residuals.sum(dim=0, dtype=torch.float64)
+            count += len(images)
+        usual = _smoothed((total / count).float())
+        self.usual = (usual + SMALLEST_USUAL * usual.mean()).squeeze(0)
+
+    def _residuals(self, outputs: Tensor, images: Tensor) -> Tensor:
+        wanted = _standardised(images)
+        if self._residual == "squared":
+            return (outputs - wanted).square()
+        return 1 - structural_similarity(outputs / DEVIATIONS + 0.5, wanted / DEVIATIONS + 0.5)
+
+    def _normalised(self, residuals: Tensor) -> Tensor:
+        return residuals / self.usual if self.fits_scores and len(self.usual) else residuals
+
+
+def _smoothed(residuals: Tensor) -> Tensor:
+    """Return means over squares of some 1/16 of the sides: ribs do not lie at the same pixel in all films."""
+    reach = max(residuals.shape[-2:]) // (2 * SIDE_DIVISOR)
+    return avg_pool2d(residuals, 2 * reach + 1, 1, reach, count_include_pad=False)
 
 
 def _standardised(images: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
@@ -14,6 +16,9 @@ from clr_hpc.models.task_model import TaskModel
 class OneClassModel(TaskModel):
     """Labels are 0 for the one class and 1 for the rest."""
 
+    fitted_buffers: ClassVar[tuple[str, ...]] = ()
+    """Empty before they are learned; a loaded state decides their shapes."""
+
     def has_loss(self, labels: Tensor) -> Tensor:
         """Leave anomalies out: a model that fits them better is no better."""
         return labels == 0
@@ -21,6 +26,13 @@ class OneClassModel(TaskModel):
     def losses(self, outputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return the scores ``(B,)``: to learn the class is to make its images little anomalous."""
         return self.scores(outputs, images)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make room for as much as the state has."""
+        for name in self.fitted_buffers:
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=getattr(self, name).device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def learn_batch_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:

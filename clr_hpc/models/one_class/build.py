@@ -31,11 +31,9 @@ def build_one_class(
     match task.method:
         case DeepSvdd() as method:
             backbone = build_backbone(architecture, method.outputs, initialisation, seed)
-            return DeepSvddModel(
-                backbone, method.outputs, method.boundary, method.nu, method.pretraining_epochs, seed
-            )
+            return DeepSvddModel(backbone, method, seed)
         case Autoencoder() as method:
-            return AutoencoderModel(method.code_channels, seed)
+            return AutoencoderModel(method, seed)
         case method:
             backbone = build_backbone(architecture, 1, initialisation, seed)
             is_trained = initialisation.weights != "random"

@@ -1,13 +1,14 @@
 """Deep SVDD: a network that maps the one class close to a point (Ruff et al. 2018, ICML, PMLR 80:4393-4402)."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clr_hpc.config.base import UserError
+from clr_hpc.config.task import DeepSvdd
 from clr_hpc.models.one_class.autoencoder import pretrain_as_encoder
 from clr_hpc.models.one_class.base import OneClassModel, learn_batch_statistics
 
@@ -26,30 +27,21 @@ class DeepSvddModel(OneClassModel):
     squared_radius: Tensor
     is_prepared: Tensor
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        outputs: int,
-        boundary: Literal["hard", "soft"],
-        nu: float,
-        pretraining_epochs: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, backbone: nn.Module, method: DeepSvdd, seed: int) -> None:
         """Wrap a backbone that gives ``(B, outputs)``; its biases are set to zero for good.
 
         Args:
             backbone: its ReLU6 become ReLU.
-            outputs: dimensions of the space in which distances are taken.
-            boundary: whether there is a radius.
-            nu: share of training images outside the radius.
-            pretraining_epochs: of ``clr_hpc.models.one_class.autoencoder``.
+            method: the space in which distances are taken, and how the network is trained.
             seed: of the pretraining.
         """
         super().__init__()
         self.backbone = _unable_to_be_constant(backbone)
-        self.boundary, self.nu = boundary, nu
-        self._pretraining_epochs, self._seed = pretraining_epochs, seed
-        self.register_buffer("center", torch.zeros(outputs))
+        if method.batch_norm_scale == "fixed":
+            _fix_scales(self.backbone)
+        self.boundary, self.nu = method.boundary, method.nu
+        self._pretraining_epochs, self._seed = method.pretraining_epochs, seed
+        self.register_buffer("center", torch.zeros(method.outputs))
         self.register_buffer("squared_radius", torch.zeros(()))
         self.register_buffer("is_prepared", torch.zeros((), dtype=torch.bool))
 
@@ -74,9 +66,13 @@ class DeepSvddModel(OneClassModel):
         """Pretrain if configured, and put the centre where the training images are on average.
 
         A model that starts from a trained one keeps its centre, so that their losses can be compared.
+
+        Raises:
+            UserError: the network can be constant all the same.
         """
         if self.is_prepared:
             return
+        self._check_origin(next(iter(batches)))
         if self._pretraining_epochs:
             pretrain_as_encoder(self.backbone, len(self.center), batches, self._pretraining_epochs, self._seed)
         # at their initial values, the centre would lie where no image is once batch norm has learned them
@@ -92,6 +88,22 @@ class DeepSvddModel(OneClassModel):
         self.center.copy_(torch.where(mean.abs() < SMALLEST_COORDINATE, away_from_zero, mean))
         self.is_prepared.fill_(True)
         self.train()
+
+    def _check_origin(self, images: Tensor) -> None:
+        """Reject a network that maps blank images elsewhere: something in it acts as a bias.
+
+        In training mode, since the running means of batch norm, of pretrained weights say, are an offset too.
+        """
+        self.train()
+        with torch.random.fork_rng():  # dropout draws
+            output = self.backbone(torch.zeros_like(images[:1]).expand(2, -1, -1, -1))
+        if output.any():
+            raise UserError(
+                "this network does not map a blank image to the origin although its biases are zero: it has a "
+                "learned constant, such as the position embedding of a transformer, or an activation that is not "
+                "0 at 0, by which Deep SVDD can map all images to one point (Ruff et al. 2018, proposition 2); "
+                "choose a convolutional network, such as mobilenet_v1"
+            )
 
     @property
     def learns_from_epochs(self) -> bool:
@@ -123,3 +135,11 @@ def _unable_to_be_constant(backbone: nn.Module) -> nn.Module:
             nn.init.zeros_(bias)
             bias.requires_grad_(False)
     return backbone
+
+
+def _fix_scales(backbone: nn.Module) -> None:
+    """Set the scales of batch norm to one for good, as the authors' ``affine=False``."""
+    for module in backbone.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            nn.init.ones_(module.weight)
+            module.weight.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ class FittedModel(OneClassModel):
 
     takes_steps: ClassVar[bool] = False
     fitted_buffers: ClassVar[tuple[str, ...]] = ("cross_fitted",)
-    """Empty before ``prepare``."""
     cross_fitted: Tensor
 
     def __init__(self, backbone: nn.Module, strides: Iterable[int] | None, seed: int, is_trained: bool) -> None:
@@ -83,13 +82,6 @@ class FittedModel(OneClassModel):
         if not self._is_trained:
             learn_batch_statistics(self.backbone, batches)
             self.eval()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Make room for as much as the state has."""
-        for name in self.fitted_buffers:
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=getattr(self, name).device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def folds_of(patients: NDArray[np.int64], method: str) -> NDArray[np.int64]:

@@ -4,18 +4,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clr_hpc.config.base import UserError
 from clr_hpc.config.network import ARCHITECTURES, network
 from clr_hpc.config.run import Initialisation
+from clr_hpc.config.task import DeepSvdd
 from clr_hpc.models.backbones import build_backbone
-from clr_hpc.models.one_class import autoencoder
+from clr_hpc.models.one_class import autoencoder, deep_svdd
 from clr_hpc.models.one_class.deep_svdd import SMALLEST_COORDINATE, DeepSvddModel
 
 
-def model(
-    boundary: str = "hard", nu: float = 0.1, architecture: str = "mobilenet_v1", pretraining_epochs: int = 0
-) -> DeepSvddModel:
+def model(boundary: str = "hard", architecture: str = "mobilenet_v1", **options: object) -> DeepSvddModel:
     backbone = build_backbone(architecture, 8, Initialisation(), seed=0)
-    return DeepSvddModel(backbone, 8, boundary, nu, pretraining_epochs, seed=0)
+    return DeepSvddModel(backbone, DeepSvdd(boundary=boundary, outputs=8, **options), seed=0)
 
 
 def train(svdd: DeepSvddModel, batches: list[Tensor], epochs: int) -> list[float]:
@@ -123,12 +123,73 @@ def test_only_images_of_the_class_have_a_loss() -> None:
     assert model().has_loss(torch.tensor([0.0, 1.0])).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("boundary", ["hard", "soft"])
-def test_a_loaded_state_goes_on_exactly(boundary: str, batches: list[Tensor], patients: NDArray[np.int64]) -> None:
-    whole = model(boundary)
+def relative_spread(network: nn.Module, images: Tensor, epochs: int = 50) -> float:
+    """How far codes of images lie from their mean after training, in units of its length."""
+    svdd = DeepSvddModel(network, DeepSvdd(outputs=8), seed=0)
+    svdd.prepare([images], np.arange(len(images)))
+    optimizer = torch.optim.Adam(svdd.parameters(), lr=1e-2)
+    for _ in range(epochs):
+        for batch in images.split(30):
+            loss = svdd.losses(svdd(batch), batch, torch.zeros(len(batch))).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        codes = svdd(images)
+    return float((codes - codes.mean(dim=0)).norm(dim=1).mean() / codes.mean(dim=0).norm())
+
+
+def test_codes_stay_apart_where_shifts_make_them_one(
+    batches: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trivial solution of proposition 2: a network with biases finds it, the same one without does not.
+
+    There is no batch norm, whose means are a shift too.
+    """
+
+    def small() -> nn.Module:
+        torch.manual_seed(0)
+        pairs = ((1, 8), (8, 4))
+        blocks = [(nn.Conv2d(*pair, 5, padding=2), nn.LeakyReLU(), nn.MaxPool2d(4)) for pair in pairs]
+        return nn.Sequential(*(layer for block in blocks for layer in block), nn.Flatten(), nn.Linear(16, 8))
+
+    contrast = 2 * torch.rand(60, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    images = contrast * torch.cat(batches)
+    apart = relative_spread(small(), images)
+    monkeypatch.setattr(deep_svdd, "_unable_to_be_constant", lambda backbone: backbone)
+    monkeypatch.setattr(DeepSvddModel, "_check_origin", lambda *_: None)
+    assert relative_spread(small(), images) < 0.1 < 0.3 < apart
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "timm/efficientnet_lite0", "timm/resnet18"])
+def test_nothing_that_is_trained_shifts(architecture: str) -> None:
+    """Besides weights of convolutions and linear layers scales are trained, and with ``fixed`` not even they."""
+    scales = {
+        each: [value for value in model(architecture=architecture, batch_norm_scale=each).parameters()
+               if value.requires_grad and value.dim() < 2]
+        for each in ("trained", "fixed")
+    }  # fmt: skip
+    assert not scales["fixed"]
+    svdd = model(architecture=architecture)
+    of_batch_norm = [one for one in svdd.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    assert len(scales["trained"]) == len(of_batch_norm)
+    assert all(not one.bias.any() and not one.bias.requires_grad for one in of_batch_norm)
+
+
+def test_a_network_with_a_learned_constant_is_rejected(patients: NDArray[np.int64]) -> None:
+    svdd = model(architecture="timm/vit_tiny_patch16_224")
+    with pytest.raises(UserError, match=r"does not map a blank image to the origin.*position embedding"):
+        svdd.prepare([torch.randn(2, 1, 224, 224)], patients[:2])
+
+
+@pytest.mark.parametrize(("boundary", "scale"), [("hard", "fixed"), ("hard", "trained"), ("soft", "trained")])
+def test_a_loaded_state_goes_on_exactly(
+    boundary: str, scale: str, batches: list[Tensor], patients: NDArray[np.int64]
+) -> None:
+    whole = model(boundary, batch_norm_scale=scale)
     whole.prepare(batches, patients)
     train(whole, batches, epochs=2)
-    resumed = model(boundary)
+    resumed = model(boundary, batch_norm_scale=scale)
     resumed.load_state_dict({name: value.clone() for name, value in whole.state_dict().items()})
     train(whole, batches, epochs=2)
     train(resumed, batches, epochs=2)
