@@ -56,13 +56,17 @@ class PatchcoreModel(PatchDetector):
         generator = torch.Generator().manual_seed(self._seed)
         places = self._grid**2
         each = min(places, -(-CANDIDATES // images))
-        patches, folds = [], []
+        # one block from the start: kept parts of each batch would hold the memory of all batches between them
+        found, of_fold, seen = torch.empty(0), torch.empty(0), 0
         for batch, fold_of in features:
+            if not seen:
+                found = batch.new_empty(images * each, batch.shape[1])
+                of_fold = fold_of.new_empty(images * each)
             drawn = torch.rand(len(batch), places, generator=generator).argsort(dim=1)[:, :each].to(batch.device)
             rows = batch.flatten(2).mT
-            patches.append(rows.gather(1, drawn[:, :, None].expand(-1, -1, rows.shape[2])).flatten(0, 1))
-            folds.append(fold_of.repeat_interleave(each))
-        found, of_fold = torch.cat(patches), torch.cat(folds)
+            added = slice(seen, seen := seen + len(batch) * each)
+            found[added] = rows.gather(1, drawn[:, :, None].expand(-1, -1, rows.shape[2])).flatten(0, 1)
+            of_fold[added] = fold_of.repeat_interleave(each)
         self.scale, self.centre = torch.std_mean(found, dim=0)
         self.scale = self.scale.clamp_min(1e-6 * float(self.scale.max()) + torch.finfo(torch.float32).tiny)
         found = (found - self.centre) / self.scale
