@@ -179,3 +179,13 @@ def test_an_optimizer_and_a_policy_in_one_file_each(patched: Path, write_study: 
     assert "Sine waves" in report
     (result,) = study.results()
     assert set(result["models"]) == {"last", "snapshots", "swa"}
+
+
+def test_a_policy_more_is_drawn_with_the_others(patched: Path, repository: Path, tmp_path: Path) -> None:
+    """The twelfth of two rows of six, and no file but the policy's names it."""
+    script, drawn = repository / "docs" / "images" / "draw_policies.py", tmp_path / "policies.svg"
+    environment = os.environ | {"PYTHONPATH": str(patched)}
+    subprocess.run([sys.executable, str(script), str(drawn)], check=True, env=environment)
+    text = drawn.read_text()
+    assert ">sine<" in text
+    assert ">ramp<" in text

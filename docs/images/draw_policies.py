@@ -10,38 +10,44 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 
-from clr_hpc.config.policy import (
-    Constant,
-    Cosine,
-    Exponential,
-    ExpRange,
-    InverseTime,
-    OneCycle,
-    Policy,
-    Ramp,
-    Step,
-    Triangular,
-    Triangular2,
-    Triangular2Modified,
-)
+from clr_hpc.config.policy import POLICIES, Policy
 from clr_hpc.schedule.policies import learning_rate, momentum
 
 EPOCHS = 16
-WAVE = {"lr_min": 0.001, "lr_max": 0.01, "momentum_min": 0.85, "momentum_max": 0.95}
-DRAWN: tuple[Policy, ...] = (
-    Constant(lr_max=0.01),
-    Step(lr_max=0.01, step_epochs=4, gamma=0.5),
-    Exponential(lr_max=0.01, gamma=0.8),
-    InverseTime(lr_max=0.01, decay=0.5),
-    Cosine(lr_max=0.01, total_epochs=14),
-    Triangular(**WAVE, half_cycle_epochs=2),
-    Triangular2(**WAVE, half_cycle_epochs=2),
-    Triangular2Modified(**WAVE, half_cycle_epochs=2, floor=0.4),
-    ExpRange(**WAVE, half_cycle_epochs=2, gamma=0.93),
-    OneCycle(**WAVE, total_epochs=14),
-    Ramp(lr_min=0.0001, lr_max=0.01, total_epochs=14),
-)
+ROWS = 2
+COMMON = {
+    "lr_min": 0.001,
+    "lr_max": 0.01,
+    "momentum_min": 0.85,
+    "momentum_max": 0.95,
+    "half_cycle_epochs": 2,
+    "step_epochs": 4,
+    "total_epochs": 14,
+}
+"""Settings of every policy that has them; what neither this nor ``OWN`` names keeps its default."""
+OWN: dict[str, dict[str, float]] = {
+    "step": {"gamma": 0.5},
+    "exponential": {"gamma": 0.8},
+    "cosine": {"lr_min": 0},
+    "triangular2_modified": {"floor": 0.4},
+    "exp_range": {"gamma": 0.93},
+    "ramp": {"lr_min": 0.0001},
+}
+
+
+def drawn() -> list[Policy]:
+    """Return every policy with the settings that it is drawn with."""
+    anything: TypeAdapter[Policy] = TypeAdapter(Policy)
+    return [
+        anything.validate_python(
+            {"name": name}
+            | {key: value for key, value in COMMON.items() if key in kind.model_fields}
+            | OWN.get(name, {})
+        )
+        for name, kind in POLICIES.items()
+    ]
 
 
 def draw(axes: Axes, policy: Policy) -> Axes | None:
@@ -60,10 +66,13 @@ def draw(axes: Axes, policy: Policy) -> Axes | None:
 
 def main(file: Path) -> None:
     mpl.rcParams.update({"svg.hashsalt": "policies", "svg.fonttype": "none"})
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    grid = figure.subplots(2, 6, sharex=True, sharey=True)
-    momenta = [draw(axes, policy) for axes, policy in zip(grid.flat, DRAWN, strict=False)]
-    grid.flat[-1].set_axis_off()
+    policies = drawn()
+    columns = -(-len(policies) // ROWS)
+    figure = Figure(figsize=(11 / 6 * columns, 4.2), layout="constrained")
+    grid = figure.subplots(ROWS, columns, sharex=True, sharey=True)
+    momenta = [draw(axes, policy) for axes, policy in zip(grid.flat, policies, strict=False)]
+    for axes in grid.flat[len(policies) :]:
+        axes.set_axis_off()
     last = [axes for axes in momenta if axes is not None][-1]
     last.set(yticks=[0.85, 0.95])
     last.set_ylabel("momentum", color="tab:orange", y=0.82)
