@@ -24,8 +24,14 @@ def test_layers_hold_all_parameters_and_lead_from_the_image_to_one_output(archit
     assert sum(layer["parameters"] for layer in layers) == described["parameters"]
     assert layers[-1]["output"] == [1]
     assert layers[-1]["kind"] == "Linear"
+    assert model.training, "the mode must be as it was"
+    assert not any(module._forward_hooks for module in model.modules()), "no hook may stay"
+
+
+@pytest.mark.parametrize("architecture", WEIGHTS)
+def test_layers_of_the_articles_networks(architecture: str) -> None:
+    model = BinaryClassifier(build_backbone(architecture, 1, Initialisation(), seed=0))
+    layers = describe_layers(model, 64)["layers"]
     count, first = WEIGHTS[architecture]
     assert layers[0]["kind"].startswith(first)
     assert sum(layer["parameters"] > 0 for layer in layers) == count
-    assert model.training, "the mode must be as it was"
-    assert not any(module._forward_hooks for module in model.modules()), "no hook may stay"
