@@ -94,11 +94,11 @@ def test_one_column_per_arm_in_the_table_of_slices(evaluation: Evaluation) -> No
 
 
 def test_a_measure_is_added_in_one_place(make_study: StudyMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Table, CSV and LaTeX follow the registry."""
+    """Table, CSV and LaTeX follow the registry. No measure to come will have this key and title."""
     folder = make_study()
-    f1 = Measure(
-        "f1",
-        "F1 score",
+    added = Measure(
+        "of_a_test",
+        "Made-up measure",
         lambda drawn: 2 * drawn.confusion[0] / (drawn.confusion[0] + drawn.confusion[1]),
         needs=("positives", "threshold"),
         hint="Harmonic mean of precision and recall",
@@ -107,18 +107,18 @@ def test_a_measure_is_added_in_one_place(make_study: StudyMaker, monkeypatch: py
         for_one_class=True,
         in_paper=True,
     )
-    monkeypatch.setitem(MEASURES, "f1", f1)
+    monkeypatch.setitem(MEASURES, "of_a_test", added)
     page = write_report(folder)
     row, *_ = result_rows(scored(folder))
-    assert 0 < row.measures["f1"].value < 1
+    assert 0 < row.measures["of_a_test"].value < 1
     table = results.result_table([row])
-    assert table.columns[-2].title == "F1 score"
+    assert table.columns[-2].title == "Made-up measure"
     assert table.columns[-2].hint == "Harmonic mean of precision and recall; lower is better"
-    assert column(table, "F1 score") == [f"{100 * row.measures['f1'].value:.1f} %"]
-    assert f">{column(table, 'F1 score')[0]}</td>" in page.read_text()
+    assert column(table, "Made-up measure") == [f"{100 * row.measures['of_a_test'].value:.1f} %"]
+    assert f">{column(table, 'Made-up measure')[0]}</td>" in page.read_text()
     lines = list(csv.DictReader((page.parent / "results.csv").read_text().splitlines()))
-    assert float(lines[0]["f1"]) == row.measures["f1"].value
-    assert {"f1_low", "f1_high", "f1_seed_sd"} <= set(lines[0])
-    assert "test_f1" in (page.parent / "runs.csv").read_text().partition("\n")[0]
-    assert r"\caption{F1 score on the test split" in (page.parent / "paper.tex").read_text()
-    assert "F1 score" in [column.title for column in results.one_class_table([row]).columns]
+    assert float(lines[0]["of_a_test"]) == row.measures["of_a_test"].value
+    assert {"of_a_test_low", "of_a_test_high", "of_a_test_seed_sd"} <= set(lines[0])
+    assert "test_of_a_test" in (page.parent / "runs.csv").read_text().partition("\n")[0]
+    assert r"\caption{Made-up measure on the test split" in (page.parent / "paper.tex").read_text()
+    assert "Made-up measure" in [column.title for column in results.one_class_table([row]).columns]
