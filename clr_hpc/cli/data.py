@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 import typer
 from typer.core import TyperGroup
 
+from clr_hpc.cli.options import Command
+
 ANY_IMAGES, COLLECTIONS = "Your images", "Public collections"
 SOURCE, PACK = "Source", "Pack"
 """Panels of the help."""
@@ -59,7 +61,7 @@ def _command(name: str, kind: "type[ImageSource]") -> Any:
     run.__doc__ = kind.__doc__
     run.__signature__ = signature(run).replace(parameters=[*own.values(), *shared])  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False)
-    app.command(name, rich_help_panel=COLLECTIONS if kind.is_collection else ANY_IMAGES)(run)
+    app.command(name, cls=Command, rich_help_panel=COLLECTIONS if kind.is_collection else ANY_IMAGES)(run)
     return typer.main.get_command(app)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Set
 from dataclasses import fields
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -18,7 +18,12 @@ FORMER_NAMES = {"--rates": "--throughput"}
 
 
 class Command(TyperCommand):
-    """A command that takes options by their former names, too."""
+    """A command that takes options by their former names, too, and whose help has the terminal's line breaks."""
+
+    def __init__(self, *arguments: Any, help: str | None = None, **more: Any) -> None:
+        """Join the lines of each paragraph of the docstring, which typer would break where the source does."""
+        paragraphs = cleandoc(help or "").split("\n\n")
+        super().__init__(*arguments, help="\n\n".join(" ".join(one.split()) for one in paragraphs), **more)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the present names in place of former ones."""

@@ -36,11 +36,9 @@ class SearchOptions:
         list[str] | None,
         _option(STUDY, "Override of a key of the study: --set batch_size=8", "--set", metavar="KEY=VALUE"),
     ] = None
-    dry_run: Annotated[bool, _option(STUDY, "List of what would be trained, without training.", "--dry-run")] = (
-        False
-    )
+    dry_run: Annotated[bool, _option(STUDY, "List what would be trained, and train nothing.", "--dry-run")] = False
     checkpoint_seconds: Annotated[
-        float, _option(STUDY, "Seconds from one checkpoint of a run to the next.", min=0)
+        float, _option(STUDY, "Seconds from one checkpoint of a run to the next.", min=0, metavar="SECONDS")
     ] = 60
     processes: Annotated[
         int | None, _option(MACHINE, "Number of processes (default: one per GPU, else per core).", min=1)
@@ -71,19 +69,19 @@ class TrainingOptions(SearchOptions):
     """Options of a command that trains the runs of a study."""
 
     with_plan: Annotated[
-        bool, _option(STUDY, "Plan of the runs before training; measures this machine.", "--plan/--no-plan")
+        bool, _option(STUDY, "Plan the runs before training; measures this machine.", "--plan/--no-plan")
     ] = True
     throughput: Annotated[Path | None, _option(STUDY, THROUGHPUT)] = None
     replace: Annotated[
-        bool, _option(STUDY, "Replacement of another study of this name; its folder is kept aside.", "--replace")
+        bool, _option(STUDY, "Replace another study of this name; its folder is kept aside.", "--replace")
     ] = False
     cohort: Annotated[
         int, _option(MACHINE, "Runs per process, trained side by side: clr-hpc manual train-side-by-side.", min=1)
     ] = 1
-    profile: Annotated[
-        bool, _option(MACHINE, "Profile of each run's time: clr-hpc manual profile.", "--profile")
-    ] = False
-    site: Annotated[Path | None, _option(SLURM, "Site file (default: ~/.config/clr-hpc/site.yaml).")] = None
+    profile: Annotated[bool, _option(MACHINE, "Profile each run's time: clr-hpc manual profile.", "--profile")] = (
+        False
+    )
+    site: Annotated[Path | None, _option(SLURM, "Site file (default: site.yaml in ~/.config/clr-hpc).")] = None
     shape: Annotated[
         JobShape, _option(SLURM, "Kind of job: an array, one allocation of several nodes, or what ends sooner.")
     ] = JobShape.AUTO
@@ -93,9 +91,9 @@ class TrainingOptions(SearchOptions):
     parallel: Annotated[int | None, _option(SLURM, "Most array tasks (default: as in the site file).", min=1)] = (
         None
     )
-    accept_changes: Annotated[
-        bool, _option(SLURM, "Resumption of runs that other code began.", "--accept-changes")
-    ] = False
+    accept_changes: Annotated[bool, _option(SLURM, "Resume runs that other code began.", "--accept-changes")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         """Reject what no place can do."""

@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import clr_hpc
@@ -133,6 +137,23 @@ def test_quiet_leaves_errors_alone(tmp_path: Path) -> None:
     done = run("-q", "report", "nowhere.yaml")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no such study file" in done.stderr
+
+
+def commands(group: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of a group and of all commands in it."""
+    yield path
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        yield from commands(group.get_command(None, name), *path, name)
+
+
+@pytest.mark.parametrize("words", list(commands(get_command(app))), ids=" ".join)
+def test_help_is_readable_in_80_columns(words: tuple[str, ...]) -> None:
+    """No option's name is cut, and lines of prose are broken by the terminal alone."""
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+    assert "…" not in shown
+    prose = [line.strip() for line in shown.partition("╭")[0].splitlines()]
+    broken = [line for line, after in pairwise(prose) if line and after and len(f"{line} {after.split()[0]}") < 78]
+    assert broken == []
 
 
 def test_every_command_has_short_help_and_is_completed() -> None:
