@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ MOST_MODULES = 20
 """In one folder: what a reader can take in."""
 
 
-def imports(file: Path) -> Iterator[str]:
-    """Yield every module that a file imports, also inside functions."""
+@cache
+def imports(file: Path) -> tuple[str, ...]:
+    """Return every module that a file imports, also inside functions."""
+    return tuple(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

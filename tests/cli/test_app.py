@@ -40,7 +40,7 @@ def test_an_error_is_one_line_and_exits_with_two(words: list[str]) -> None:
 
 
 def test_twice_verbose_shows_the_traceback() -> None:
-    quiet, told = run("report", "nowhere.yaml"), run("-vv", "report", "nowhere.yaml")
+    quiet, told = CliRunner().invoke(app, ["report", "nowhere.yaml"]), run("-vv", "report", "nowhere.yaml")
     assert "Traceback" not in quiet.stderr
     assert "Traceback" in told.stderr
     assert told.stderr.endswith(quiet.stderr)

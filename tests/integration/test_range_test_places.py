@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from needs import need_package
 from slurm_cluster import SlurmCluster
 from slurm_trial import SlurmTrial
 from trial_study import RANGE_TESTED, WAIT_SECONDS, TrialStudy, wait_until
@@ -15,8 +16,8 @@ from trial_study import RANGE_TESTED, WAIT_SECONDS, TrialStudy, wait_until
 from clr_hpc.store.run_folder import read_metrics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-pytest.importorskip("ray")
-pytest.importorskip("submitit")
+need_package("ray")
+need_package("submitit")
 
 
 def range_test(study: TrialStudy, *options: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import need_package
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
 from clr_hpc.config.run import RunSpec
@@ -18,7 +19,7 @@ from clr_hpc.schedule.policies import learning_rate
 from clr_hpc.store.run_folder import read_metrics
 
 pytestmark = pytest.mark.cluster
-pytest.importorskip("ray")
+need_package("ray")
 
 TOLERANCE = 1e-5
 """Of a lane of two. AlexNet has no batch norm, which would multiply rounding several times a step; what becomes of

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import need_package
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 
 pytestmark = pytest.mark.cluster
-pytest.importorskip("ray")
+need_package("ray")
 
 TRIALS, LANES = 6, 2
 CHANGES: dict[str, Any] = {

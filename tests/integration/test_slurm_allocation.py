@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from needs import need_package
 from slurm_cluster import SlurmCluster
 from slurm_trial import ONE_RUN, SlurmTrial
 from trial_study import WAIT_SECONDS, TrialStudy, wait_until
@@ -15,8 +16,8 @@ from trial_study import WAIT_SECONDS, TrialStudy, wait_until
 from clr_hpc.data.pack import Pack
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.usefixtures("no_epilog")]
-pytest.importorskip("submitit")
-pytest.importorskip("ray")
+need_package("submitit")
+need_package("ray")
 
 NODES = ("node01", "node02")
 ALLOCATION = ("--shape", "allocation", "--nodes", "2")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from needs import need_package
 from sharing import not_shared, share, umask_of_a_group
 from slurm_cluster import SlurmCluster
 from slurm_trial import ENDED, ONE_RUN, RETRAINING, SlurmTrial
@@ -13,7 +14,7 @@ from trial_study import TrialStudy, wait_until
 from clr_hpc.data.pack import Pack
 
 pytestmark = pytest.mark.cluster
-pytest.importorskip("submitit")
+need_package("submitit")
 
 LONG = {"epochs": 20, "image_size": 32, "batch_size": 16}
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from needs import need_package
 from slurm_cluster import SlurmCluster, slurm_cluster
 from slurm_trial import ONE_RUN, RETRAINING, SlurmTrial
 from trial_study import TrialStudy, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-pytest.importorskip("submitit")
+need_package("submitit")
 
 FAULTY_DISK = """
 import numpy

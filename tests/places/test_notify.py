@@ -1,6 +1,7 @@
 """A study's command is told how training ended, and can stop nothing."""
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from trial_study import is_alive
+from trial_study import is_alive, wait_until
 
 from clr_hpc.config.base import UserError
 from clr_hpc.config.expand import expand
@@ -106,12 +107,19 @@ def test_a_command_that_fails_stops_nothing(
 def test_what_a_command_has_started_ends_with_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notification, "TIMEOUT_SECONDS", 5)
+    child_file, communicate = tmp_path / "child", subprocess.Popen.communicate
+
+    def when_it_has_started(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+        wait_until(lambda: child_file.exists() and child_file.read_text().endswith("\n"), "the script's child")
+        return communicate(process, timeout=timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", when_it_has_started)
+    monkeypatch.setattr(notification, "TIMEOUT_SECONDS", 0.1)
     script = tmp_path / "script.sh"
-    script.write_text(f"sleep 600 & echo $! > {tmp_path}/child; wait\n")
+    script.write_text(f"sleep 600 & echo $! > {child_file}; wait\n")
     train(lambda: Ended(is_complete=True), job(tmp_path, f"sh {script}"))
     assert "timed out" in caplog.text
-    child = int((tmp_path / "child").read_text())
+    child = int(child_file.read_text())
     deadline = time.monotonic() + 10
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -8,6 +8,7 @@ import pytest
 
 from clr_hpc.config.expand import expand
 from clr_hpc.planning.plan import make_plan
+from clr_hpc.planning.workload import WorkItem
 from parts.simulation import Conditions, simulate
 
 
@@ -21,11 +22,21 @@ def benchmark(repository: Path) -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def work(benchmark: ModuleType) -> tuple[WorkItem, ...]:
+    """Return the grid's runs."""
+    found: tuple[WorkItem, ...] = benchmark.work_of(
+        expand(benchmark.load_study(benchmark.PAPER), "0" * 64), benchmark.counts()
+    )
+    return found
+
+
 @pytest.mark.parametrize(
     ("gpus", "most"), [(1, 1.001), (64, 1.01), (512, 1.03), (1024, 1.06), (4096, 1.2), (10_000, 1.01)]
 )
-def test_the_articles_grid_ends_near_the_lower_bound(gpus: int, most: float, benchmark: ModuleType) -> None:
-    work = benchmark.work_of(expand(benchmark.load_study(benchmark.PAPER), "0" * 64), benchmark.counts())
+def test_the_articles_grid_ends_near_the_lower_bound(
+    gpus: int, most: float, benchmark: ModuleType, work: tuple[WorkItem, ...]
+) -> None:
     forecast = benchmark.forecast_on(work, gpus)
     plan = make_plan(forecast, benchmark.LANE_START_SECONDS)
     assert len(plan.in_order()) == len(work) == 3900

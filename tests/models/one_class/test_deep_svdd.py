@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tiny_run import NETWORK
 from torch import Tensor, nn
 
 from clr_hpc.config.base import UserError
@@ -13,7 +14,7 @@ from clr_hpc.models.one_class import autoencoder, deep_svdd
 from clr_hpc.models.one_class.deep_svdd import SMALLEST_COORDINATE, DeepSvddModel
 
 
-def model(boundary: str = "hard", architecture: str = "mobilenet_v1", **options: object) -> DeepSvddModel:
+def model(boundary: str = "hard", architecture: str = NETWORK, **options: object) -> DeepSvddModel:
     backbone = build_backbone(architecture, 8, Initialisation(), seed=0)
     return DeepSvddModel(backbone, DeepSvdd(boundary=boundary, outputs=8, **options), seed=0)
 

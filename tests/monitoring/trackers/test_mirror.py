@@ -264,7 +264,7 @@ def test_a_tracker_that_hangs_is_given_up(invent_study: StudyMaker, monkeypatch:
     study.finish(study.runs[0])
     monkeypatch.setenv("DIARY", "hangs")
     follower = Follower(study.folder.path, ["diary"])
-    (found,) = follower.finish(seconds=3)
+    (found,) = follower.finish(seconds=1)
     assert replace(found, reason=None) == replace(found, runs=0, complete=0, has_report=None, reason=None)
-    assert found.reason == "no answer within 3 s"
+    assert found.reason == "no answer within 1 s"
     assert not is_alive(follower.process_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from needs import skip_or_fail
+from needs import need_package, skip_or_fail
 from trial_study import TrialStudy, on_one_core, wait_until
 from typer.testing import CliRunner
 
@@ -19,7 +19,7 @@ from clr_hpc.config.base import UserError
 from clr_hpc.monitoring.trackers.base import find_tracker
 from clr_hpc.store.metrics import read_metrics
 
-pytest.importorskip("mlflow", reason="it is the extra mlflow")
+need_package("mlflow")
 pytestmark = pytest.mark.commands
 SERVER = "CLR_HPC_TEST_MLFLOW"
 

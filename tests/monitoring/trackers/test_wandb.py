@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needs import need_package
 
 from clr_hpc.monitoring.trackers.base import find_tracker
 from clr_hpc.monitoring.trackers.mirror import Mirror, Mirrored
 
-pytest.importorskip("wandb", reason="it is the extra wandb")
+need_package("wandb")
 
 
 HEADER, BLOCK = 7, 32_768

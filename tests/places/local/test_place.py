@@ -39,8 +39,9 @@ def ended(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return study, study.run(preexec_fn=on_one_core)
 
 
-def test_a_study_runs_and_runs_again_for_nothing(ended: Ended) -> None:
-    study, first = ended
+def test_a_study_runs_and_runs_again_for_nothing(write_study: Callable[..., TrialStudy]) -> None:
+    study = write_study(training=TRAINING | {"epochs": 1})
+    first = study.run(preexec_fn=on_one_core)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("\ndone ") == 2
     assert "clr-hpc report" in first.stdout
