@@ -45,7 +45,7 @@ class Proposal:
 def propose(table: LabelTable, separator: str | None = None, encoding: str | None = None) -> Proposal:
     """Return the command that packs a table; only the images' folder may be left to be filled in."""
     roles = find_roles(table)
-    names = {row.cells[table.column(roles.image)] for row in table.rows}
+    names = set(table.cells(roles.image))
     images = _folder_of(table.path, sorted(names)[:3])
     notes = [] if images else [f"replace {_IMAGES} by the folder of the images"]
     if table.find_column(FINDINGS_COLUMN) is not None and table.find_column("Image Index") is not None:

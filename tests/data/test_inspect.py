@@ -39,6 +39,8 @@ def test_nihs_table_alone_is_shown(nih_mini: Path) -> None:
     assert "112,120 images of 30,805 patients" in text
     first, second = (line.split()[:3] for line in text.partition("images per label")[2].split("\n")[1:3])
     assert (first, second[:2]) == (["No", "finding", "60,361"], ["Infiltration", "19,894"])
+    assert "can't be used" not in text
+    assert ["Hernia", "227"] in [line.split()[:2] for line in text.splitlines()]
 
 
 def test_a_table_with_a_column_a_pathology_is_shown(tmp_path: Path) -> None:

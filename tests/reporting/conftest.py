@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from needs import skip_or_fail
+from numpy.typing import NDArray
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
@@ -175,8 +177,8 @@ def write_run(folder: Path, spec: RunSpec, skill: float) -> None:
     one_class = spec.task.kind == "one_class"
     number = 99 if one_class else PATHOLOGIES.index(spec.task.name)
     models = ["last", "swa", "snapshots"] if spec.policy.name.startswith("triangular") else ["last"]
-    parts = [_invented_split(split, number, spec, skill, models) for split in ("train", "validation", "test")]
-    parts = parts if one_class else parts[1:]
+    splits = ("train", "validation", "test") if one_class else ("validation", "test")
+    parts = [_invented_split(split, number, spec, skill, models) for split in splits]
     if one_class:
         parts[0] = parts[0][parts[0]["label"] == 0]
     predictions = pd.concat(parts, ignore_index=True)
@@ -230,6 +232,19 @@ def _quantile_of_training(predictions: pd.DataFrame, model: str) -> float:
 
 def _invented_split(split: str, task: int, spec: RunSpec, skill: float, models: list[str]) -> pd.DataFrame:
     """Return one split's rows of predictions: the same images for every run of a task."""
+    facts, labels, hard = _invented_images(split, task)
+    noise = np.random.default_rng([spec.seed, *spec.stage.encode(), *spec.policy.name.encode(), *split.encode()])
+    rows = []
+    for model in models:
+        quiet = 0.3 if model == "last" else 0.2
+        scores = 1 / (1 + np.exp(-(skill * labels + hard + quiet * noise.normal(size=len(labels)) - 1)))
+        rows.append(facts.assign(model=model, score=scores.astype(np.float32)))
+    return pd.concat(rows, ignore_index=True)
+
+
+@cache
+def _invented_images(split: str, task: int) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64]]:
+    """Return a split's images, which of them are positive, and how hard each is to tell from the others."""
     truth = np.random.default_rng([task, *split.encode()])
     patients = np.repeat(np.arange(PATIENTS), truth.integers(1, 4, PATIENTS))
     images = len(patients)
@@ -244,13 +259,7 @@ def _invented_split(split: str, task: int, spec: RunSpec, skill: float, models: 
         "sex": truth.choice(["F", "M"], images),
         "label": labels.astype(np.int8),
     }
-    noise = np.random.default_rng([spec.seed, *spec.stage.encode(), *spec.policy.name.encode(), *split.encode()])
-    rows = []
-    for model in models:
-        quiet = 0.3 if model == "last" else 0.2
-        scores = 1 / (1 + np.exp(-(skill * labels + hard + quiet * noise.normal(size=images) - 1)))
-        rows.append(pd.DataFrame({**facts, "model": model, "score": scores.astype(np.float32)}))
-    return pd.concat(rows, ignore_index=True)
+    return pd.DataFrame(facts), labels, hard
 
 
 LAYERS = {

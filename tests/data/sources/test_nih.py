@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from clr_hpc.config.pathologies import PATHOLOGIES
-from clr_hpc.data.manifest import count_labels
 from clr_hpc.data.source import SourceError, SourceTable
 from clr_hpc.data.sources.nih import NihSource, parse_findings, read_nih_boxes, read_nih_records
 from clr_hpc.data.tables.label_table import read_label_table
@@ -122,14 +121,6 @@ def test_boxes_become_fractions_of_the_image(tmp_path: Path) -> None:
         path.write_text(f"Image Index,Finding Label,Bbox [x,y,w,h]\na.png,{wrong}\n")
         with pytest.raises(SourceError, match=message):
             read_nih_boxes(read_label_table(path))
-
-
-def test_the_whole_published_table(nih_mini: Path) -> None:
-    records, rejections = read_nih_records(read_label_table(nih_mini / "Data_Entry_2017_v2020.csv.gz"), {})
-    assert rejections == []
-    assert (len(records), len({record.patient for record in records})) == (112_120, 30_805)
-    counts = count_labels(PATHOLOGIES, [record.labels for record in records])
-    assert [counts[name].positive for name in ("hernia", "infiltration", "no_finding")] == [227, 19_894, 60_361]
 
 
 def test_the_published_boxes(nih_mini: Path) -> None:
