@@ -45,7 +45,9 @@ def test_the_page_of_commands_has_every_option(site: Path) -> None:
     def check(command: Any, path: str) -> None:
         assert path in text
         for parameter in command.params:
-            for option in () if getattr(parameter, "hidden", False) else parameter.opts:
+            is_named = parameter.param_type_name == "argument" and parameter.metavar
+            names = [parameter.metavar] if is_named else parameter.opts
+            for option in () if getattr(parameter, "hidden", False) else names:
                 assert option in text, f"{path} {option}"
         for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
             check(command.get_command(None, name), f"{path} {name}")

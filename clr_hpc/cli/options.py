@@ -33,7 +33,9 @@ class Command(TyperCommand):
         )
 
 
-StudyFile = Annotated[Path, typer.Argument(help="Study file, or a name that clr-hpc studies lists.")]
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="Study file, or a name that clr-hpc studies lists.")
+]
 StudyOrFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file or name, or a study's folder.")]
 StudyOrBundle = Annotated[
     Path, typer.Argument(metavar="STUDY", help="Study file, a study's folder, or a bundle of 'clr-hpc export'.")

@@ -58,7 +58,7 @@ class FrozenSpec(BaseModel):
         if isinstance(values, dict):
             for key, value in values.items():
                 if key not in cls.model_fields:
-                    raise ValueError(unknown(f"key of {cls.__name__}", str(key), list(cls.model_fields)))
+                    raise ValueError(unknown(f"key of {_called(cls)}", str(key), list(cls.model_fields)))
                 if _has_truth_value(value) and key in _numbers_of(cls):
                     raise ValueError(f"{key}={shown(value)}: true and false are no numbers here; write the number")
         return values
@@ -130,6 +130,12 @@ def _numbers_of(model: type[BaseModel]) -> frozenset[str]:
 def _kinds_in(annotation: Any) -> set[Any]:
     inside = get_args(annotation)
     return set().union(*map(_kinds_in, inside)) if inside else {annotation}
+
+
+def _called(model: type[BaseModel]) -> str:
+    """Return what a file calls a model: the name that selects it, as of a policy, else its class in words."""
+    name = model.model_fields["name"].default if "name" in model.model_fields else None
+    return name if isinstance(name, str) else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).lower()
 
 
 def by_name(union: Any) -> dict[str, Any]:

@@ -64,7 +64,10 @@ MISTAKES = {
     "no YAML": mistake("run tab.yaml", "tab.yaml", "not YAML: line 2, column 1"),
     "key twice": mistake("run twice.yaml", "twice.yaml", "'name' is there twice, in lines 1 and 2", "drop one"),
     "no mapping": mistake("run list.yaml", "list.yaml", "a study is a mapping of keys", "clr-hpc studies lists"),
-    "misspelt key": mistake("run misspelt.yaml", "'epoch'", "unknown key of Training", "did you mean 'epochs'?"),
+    "misspelt key": mistake("run misspelt.yaml", "'epoch'", "unknown key of training", "did you mean 'epochs'?"),
+    "misspelt key of a stage": mistake(
+        f"{RUN} --set stages.scratch.policy=step", "unknown key of stage of study: 'policy'", "mean 'policies'?"
+    ),
     "wrong type": mistake("run type.yaml", "training.epochs", "a valid integer", "it is 'two'"),
     "key missing": mistake("run missing.yaml", "missing.yaml", "rates: Field required"),
     # its values

@@ -101,7 +101,7 @@ def test_the_tuned_study_has_the_trials_runs() -> None:
         ({"space": {"lr_max": {"low": 0, "high": 1, "scale": "log"}}}, "low=0 has no logarithm"),
         ({"space": {"lr_max": [0.1, 1], "lr_min": [0.01, 0.5]}}, "lr_max=0.1 must be above lr_min=0.5"),
         ({"space": {"lr_min": [0.01, 0.5], "lr_min_fraction": [0.1, 0.5]}}, "say the same"),
-        ({"space": {"half_cycle_epochs": [1, 2]}}, "unknown key of Cosine: 'half_cycle_epochs'"),
+        ({"space": {"half_cycle_epochs": [1, 2]}}, "unknown key of cosine: 'half_cycle_epochs'"),
         ({"trials": None}, "say how many trials"),
         ({"seeds": []}, "must be one or more"),
         ({"seeds": [1, 1]}, "each once"),
