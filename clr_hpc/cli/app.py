@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -200,7 +200,18 @@ for panel, commands in _COMMANDS.items():
 
 
 @app.command(rich_help_panel=RESULTS)
-def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overrides = None) -> None:
+def report(
+    study: StudyOrFolder,
+    figures: Annotated[
+        Literal["main", "all", "none"],
+        typer.Option(
+            help="Figures to write as SVG and PDF files. main: those over all findings, and the curves that "
+            "the page shows first."
+        ),
+    ] = "main",
+    results: ResultsOfFile = None,
+    overrides: Overrides = None,
+) -> None:
     """Write a study's report from the runs that have ended so far."""
     from clr_hpc.cli.display.log_file import open_log
     from clr_hpc.cli.display.terminal import complain, say
@@ -209,7 +220,7 @@ def report(study: StudyOrFolder, results: ResultsOfFile = None, overrides: Overr
 
     folder = find_folder(study, results, overrides)
     open_log(folder.path, "report")
-    page = write_report(folder.path)
+    page = write_report(folder.path, figures)
     started = folder.started()
     runs = started.runs
     with mirrored(folder, started.study.track):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clr_hpc.reporting.page import external as page
-from clr_hpc.reporting.page.template import write_text
+from clr_hpc.reporting.page.template import write_tables, write_text
 from clr_hpc.reporting.read.evaluation import read
 from clr_hpc.reporting.stats.external import evaluate
 from clr_hpc.reporting.tables import external as tables
@@ -31,7 +31,7 @@ def write_evaluation_page(folder: Path) -> EvaluationPage:
         DamagedError: what was is damaged.
     """
     results = evaluate(read(folder))
-    write_text(folder / "results.csv", tables.results_csv(results))
-    write_text(folder / "subgroups.csv", tables.subgroups_csv(results.subgroups))
+    of_results, of_subgroups = tables.results_csv(results), tables.subgroups_csv(results.subgroups)
+    write_tables(folder, {"results.csv": of_results, "subgroups.csv": of_subgroups})
     path = write_text(folder / "evaluation.html", page.render(results))
     return EvaluationPage(path, tuple(page.answer(results)))

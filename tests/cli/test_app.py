@@ -49,7 +49,7 @@ def test_twice_verbose_shows_the_traceback() -> None:
 def test_our_own_mistake_is_one_line_and_its_traceback_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_path: Path) -> None:
+    def broken(_path: Path, _figures: str) -> None:
         raise KeyError("of [/ours]")
 
     monkeypatch.setattr("clr_hpc.reporting.report.write_report", broken)

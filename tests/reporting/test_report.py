@@ -57,10 +57,30 @@ def test_a_whole_report(make_study: StudyMaker) -> None:
 
 def test_the_same_run_folders_give_the_same_bytes(make_study: StudyMaker) -> None:
     folder = make_study()
-    first = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
-    second = {path.name: path.read_bytes() for path in write_report(folder).parent.iterdir()}
-    assert len(first) == 14
-    assert first == second
+    first = files_of(write_report(folder).parent)
+    assert {path.suffix for path in first} == {".html", ".csv", ".tex", ".svg", ".pdf"}
+    assert files_of(write_report(folder).parent) == first
+
+
+def files_of(report: Path) -> dict[Path, bytes]:
+    return {path.relative_to(report): path.read_bytes() for path in report.rglob("*.*")}
+
+
+def test_no_table_is_empty_and_the_page_names_those_that_are_there(make_study: StudyMaker) -> None:
+    folder = make_study(("effusion",), skill={}, retrained={"cosine": 1.0, "triangular": 1.4})
+    report = write_report(folder).parent
+    tables = {path.name for path in files_of(report) if path.suffix in (".csv", ".tex")}
+    assert {"contrasts.csv", "verdicts.csv", "models.csv", "results.csv", "costs.csv", "paper.tex"} <= tables
+    assert not {"one-class-costs.csv", "one-class-floors.csv", "predicted.csv", "localisation.csv"} & tables
+    for result in folder.glob("runs/*/result.json"):
+        result.unlink()
+    report = write_report(folder).parent
+    left = {path.name for path in report.iterdir() if path.suffix in (".csv", ".tex")}
+    assert left < tables
+    assert "models.csv" not in left
+    for name in left:
+        assert len((report / name).read_text().splitlines()) > 1
+    assert {link for link in Page(report / "report.html").links if link[0] != "#"} == left
 
 
 def test_no_address_outside_the_page(make_study: StudyMaker) -> None:

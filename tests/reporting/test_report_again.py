@@ -79,7 +79,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder / layout.REPORT).iterdir()}
+    report = folder / layout.REPORT
+    return {path.relative_to(report).as_posix(): path.read_bytes() for path in report.rglob("*.*")}
 
 
 def without_cache(folder: Path) -> dict[str, bytes]:

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from clr_hpc.reporting.figures.svg import MUTED, ArmStyle, Styles, drawing_style, new_figure, to_svg
+from clr_hpc.reporting.figures.picture import Legend, Picture, gray, legend_of
+from clr_hpc.reporting.figures.svg import MUTED, ArmStyle, Styles, drawing_style, new_figure
 from clr_hpc.reporting.stats.run.curves import Points
 from clr_hpc.reporting.stats.scoring import ScoredRun, always_no_accuracy
 
 
-def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Picture:
     """Draw training accuracy (one-class: loss) over progress, and below it the learning rate.
 
     ``runs`` share task and model.
@@ -41,10 +41,11 @@ def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Ma
         lower.set_ylim(bottom=0)
         lower.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         _finish_panels(lower, runs)
-        return to_svg(figure, f"training {key}", f"Training {name} and learning rate over epochs, {key}")
+        heading = f"Training {name} and learning rate over epochs, {key}"
+        return Picture(figure, f"training {key}", heading, legend=_legend(runs, styles))
 
 
-def validation_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+def validation_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Picture:
     """Draw validation accuracy (one-class: loss) over progress, and below it the AUROC.
 
     ``runs`` share task and model.
@@ -61,7 +62,18 @@ def validation_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Ma
         lower.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
         lower.set_title("Validation AUROC (dotted: chance level)")
         _finish_panels(lower, runs)
-        return to_svg(figure, f"validation {key}", f"Validation {name} and AUROC over epochs, {key}")
+        heading = f"Validation {name} and AUROC over epochs, {key}"
+        return Picture(figure, f"validation {key}", heading, legend=_legend(runs, styles))
+
+
+def _legend(runs: Sequence[ScoredRun], styles: Styles) -> Legend:
+    """Return what the lines over epochs are: those of arms and, where they are drawn, the others."""
+    others = {}
+    if _metric(runs)[0] == "accuracy":
+        others["always answering “no”"] = gray(":")
+    if len({run.record.spec.seed for run in runs}) > 1:
+        others["single seeds (thick: their mean)"] = gray("-", 0.8)
+    return {**legend_of(styles, (run.setting.arm for run in runs)), **others}
 
 
 def _metric(runs: Sequence[ScoredRun]) -> tuple[str, str]:
@@ -141,7 +153,7 @@ def _one_seed(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     return list(longest.values())
 
 
-def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Picture:
     """Draw sensitivity over the false-positive rate, one line per arm; ``runs`` share task and model."""
     with mpl.rc_context(drawing_style()):
         figure, axes = square()
@@ -151,10 +163,11 @@ def roc_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
         axes.set_title("ROC curve (dotted: chance level)")
         axes.set_xlabel("False-positive rate (1 − specificity)")
         axes.set_ylabel("Sensitivity")
-        return to_svg(figure, f"roc {key}", f"ROC curves on the test split, {key}")
+        heading = f"ROC curves on the test split, {key}"
+        return Picture(figure, f"roc {key}", heading, legend=_arms(runs, styles))
 
 
-def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Picture:
     """Draw precision over recall, one line per arm; ``runs`` share task and model."""
     with mpl.rc_context(drawing_style()):
         figure, axes = square()
@@ -164,13 +177,14 @@ def precision_recall_curves(runs: Sequence[ScoredRun], styles: Styles, key: str)
             axes.axhline(share, color=MUTED, linewidth=1, linestyle=":")
         for run, curves in drawable:
             _curve(axes, curves["precision_recall"], styles[run.setting.arm])
-        axes.set_title("Precision and recall (dotted: chance level)")
+        axes.set_title("Precision-recall (dotted: chance level)")
         axes.set_xlabel("Recall (sensitivity)")
         axes.set_ylabel("Precision")
-        return to_svg(figure, f"pr {key}", f"Precision-recall curves on the test split, {key}")
+        heading = f"Precision-recall curves on the test split, {key}"
+        return Picture(figure, f"precision-recall {key}", heading, legend=_arms(runs, styles))
 
 
-def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Markup:
+def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Picture:
     """Draw the share of positives over the mean probability of each bin; ``runs`` share task and model.
 
     Thin lines show the models' own outputs, the others are corrected for the weight of positives in training.
@@ -184,7 +198,8 @@ def calibration_curves(runs: Sequence[ScoredRun], styles: Styles, key: str) -> M
             if "calibration" in curves:
                 calibration_line(axes, curves["calibration"], style)
         axes.set_title("Calibration (thin: raw outputs)")
-        return to_svg(figure, f"calibration {key}", f"Calibration curves on the test split, {key}")
+        heading = f"Calibration curves on the test split, {key}"
+        return Picture(figure, f"calibration {key}", heading, legend=_arms(runs, styles))
 
 
 def calibration_square() -> tuple[Figure, Axes]:
@@ -223,6 +238,10 @@ def square() -> tuple[Figure, Axes]:
 def _drawable(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, Mapping[str, Points]]]:
     """Return the run of each arm that has curves: of the first seed that is done, where its AUROC is defined."""
     return [(run, run.scores.curves) for run in runs if run.scores is not None and run.scores.curves]
+
+
+def _arms(runs: Sequence[ScoredRun], styles: Styles) -> Legend:
+    return legend_of(styles, (run.setting.arm for run, _ in _drawable(runs)))
 
 
 def _curve(axes: Axes, points: Points, style: ArmStyle) -> None:

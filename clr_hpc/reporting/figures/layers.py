@@ -5,10 +5,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
 from matplotlib.patches import Rectangle
 
-from clr_hpc.reporting.figures.svg import BAR, INK, MUTED, drawing_style, new_figure, to_svg
+from clr_hpc.reporting.figures.picture import Picture
+from clr_hpc.reporting.figures.svg import BAR, INK, MUTED, drawing_style, new_figure
 
 TALLEST, GAP = 150.0, 16.0
 """Pixels: the height of the input's box, and the space between boxes."""
@@ -18,7 +18,7 @@ LETTER = 5.9
 """Pixels that a letter of a label takes, rounded up; labels run upwards below the boxes."""
 
 
-def layers(network: Mapping[str, Any], architecture: str) -> Markup:
+def layers(network: Mapping[str, Any], architecture: str) -> Picture:
     """Draw one box per layer: as tall as its output's side (square root), as wide as its channels (logarithm)."""
     boxes = [
         {"kind": "Image", "output": network["input"], "parameters": None},
@@ -59,7 +59,7 @@ def layers(network: Mapping[str, Any], architecture: str) -> Markup:
         )
         axes.text(width - GAP, TALLEST + 14, "channels × height × width", color=MUTED, ha="right", fontsize=SIZE)
         described = "; ".join(_label(box).replace("\n", ", ") for box in boxes)
-        return to_svg(figure, f"layers {architecture}", f"Layers of {architecture}: {described}")
+        return Picture(figure, f"layers {architecture}", f"Layers of {architecture}", described)
 
 
 def _side(output: Sequence[int]) -> int:

@@ -1,17 +1,18 @@
-"""Which figures the page holds, each under the choice that brings it up."""
+"""Which figures the report holds, each under the choice that brings it up in the page."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-
-from markupsafe import Markup
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Protocol
 
 from clr_hpc.config.network import network
 from clr_hpc.reporting import wording
 from clr_hpc.reporting.figures import curves, dots, layers
+from clr_hpc.reporting.figures.picture import Picture
 from clr_hpc.reporting.figures.svg import ArmStyle, Styles, arm_styles
 from clr_hpc.reporting.read.study import StudyRecord
+from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
 from clr_hpc.reporting.stats.scoring import ResultRow, ScoredRun
 
 FIRST_SHOWN = "Pneumothorax"
@@ -21,13 +22,20 @@ STAGES = {"retrain": RETRAINING, "control": RETRAINING, "scratch": "from scratch
 """Stages drawn into one figure of curves: those that start from the same weights."""
 
 
+class Insertable(Protocol):
+    """Markup, or what templates take for it."""
+
+    def __html__(self) -> str:
+        """Return the markup."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """Figures of one choice, such as one pathology of one model."""
 
     heading: str
     choice: Mapping[str, str]
-    draw: Sequence[Callable[[], Markup]]
+    draw: Sequence[Callable[[], Insertable]]
     """Returns each figure."""
     first: bool = False
     """Whether it is shown before the reader chooses."""
@@ -36,9 +44,56 @@ class Drawing:
     are drawn anew for each report."""
 
     @property
-    def figures(self) -> list[Markup]:
+    def figures(self) -> list[Insertable]:
         """The figures, drawn."""
         return [draw() for draw in self.draw]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFigures:
+    """All figures of a study's report but those of its LR range tests."""
+
+    forest: Picture | None
+    training_differences: Picture | None
+    models: Picture | None
+    labels: Picture
+    overviews: Sequence[Drawing]
+    one_class_overviews: Sequence[Drawing]
+    architectures: Sequence[Drawing]
+    training_curves: Sequence[Drawing]
+    score_curves: Sequence[Drawing]
+
+
+def study_figures(evaluation: Evaluation, styles: Styles) -> StudyFigures:
+    """Return the figures of a study; those of drawings are drawn when they are first asked for."""
+    contrasts = evaluation.binary.compared
+    return StudyFigures(
+        forest=dots.forest(contrasts, styles) if contrasts else None,
+        training_differences=dots.training_accuracy_differences(contrasts, styles) if contrasts else None,
+        models=dots.models_side_by_side(evaluation.models, model_styles()) if evaluation.models else None,
+        labels=dots.label_counts(label_counts(evaluation.study)),
+        overviews=[_kept(each) for each in overviews(evaluation.binary.rows, styles)],
+        one_class_overviews=[_kept(each) for each in one_class_overviews(evaluation.one_class.rows, styles)],
+        architectures=[_kept(each) for each in architectures(evaluation.study)],
+        training_curves=keep_shown(training_curves(evaluation.runs, styles)),
+        score_curves=keep_shown(score_curves(evaluation.binary.runs, styles)),
+    )
+
+
+def shown_first(drawings: Sequence[Drawing]) -> Drawing | None:
+    """Return the drawing of a section that the page shows before the reader chooses."""
+    return next((drawing for drawing in drawings if drawing.first), drawings[0] if drawings else None)
+
+
+def keep_shown(drawings: Iterable[Drawing]) -> list[Drawing]:
+    """Return the drawings of a section, the one shown first such that it is drawn once for page and files."""
+    every = list(drawings)
+    first = shown_first(every)
+    return [_kept(drawing) if drawing is first else drawing for drawing in every]
+
+
+def _kept(drawing: Drawing) -> Drawing:
+    return replace(drawing, draw=[cache(draw) for draw in drawing.draw])
 
 
 def model_styles() -> dict[str, ArmStyle]:

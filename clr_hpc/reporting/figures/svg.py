@@ -1,8 +1,9 @@
 """A matplotlib figure as inline SVG that takes its colours and fonts from the page around it.
 
-Figures are drawn in placeholder colours, each of which becomes a CSS variable: one drawing serves light, dark and
-print. The colours of policies are Okabe and Ito's (https://jfly.uni-koeln.de/color), distinguishable for
-colour-blind readers, with a dash pattern and a marker each, for print in gray.
+Figures are drawn in the page's light colours, each of which becomes a CSS variable: one drawing serves light, dark
+and print, and files of its own (``picture.py``). The colours of policies are Okabe and Ito's
+(https://jfly.uni-koeln.de/color), distinguishable for colour-blind readers, with a dash pattern and a marker each,
+for print in gray.
 """
 
 import io
@@ -21,15 +22,20 @@ from matplotlib.ticker import MaxNLocator
 
 from clr_hpc.reporting.stats.bootstrap import Interval
 
-INK, MUTED, GRID, BAR = "#000101", "#000102", "#000103", "#000104"
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAR: "accent"}
-POLICY_COLOURS = 7
+INK, MUTED, GRID, BAR = "#1b1f24", "#5a636e", "#e3e6ea", "#3f6e9a"
+_OF_POLICIES = ("#0072b2", "#d55e00", "#008a64", "#b4578c", "#a87300", "#2b3137", "#3390c4")
+POLICY_COLOURS = len(_OF_POLICIES)
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAR: "accent"} | {
+    colour: f"policy-{number}" for number, colour in enumerate(_OF_POLICIES)
+}
+"""The CSS variable of each colour, whose light value in report.css it is."""
 _DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SPARE_DIGITS = re.compile(r"(\d\.\d)\d+")
 """A tenth of a pixel is all that a screen shows; matplotlib writes six digits."""
 _STYLE = {
     "svg.fonttype": "none",
+    "font.family": ["sans-serif", "DejaVu Sans"],  # of letters that the first lacks, those of the second are taken
     "font.size": 12,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -61,8 +67,6 @@ class ArmStyle:
     colour: str
     dash: object
     marker: str
-    number: int
-    """Of the CSS variable ``--policy-N``."""
 
 
 def arm_styles(arms: Mapping[str, str]) -> dict[str, ArmStyle]:
@@ -82,7 +86,7 @@ def arm_styles(arms: Mapping[str, str]) -> dict[str, ArmStyle]:
         dash = of_policy[policy] if several_arms_of_a_policy else position + lap
         of_policy[policy] += 1
         marker = _MARKERS[(position + lap) % POLICY_COLOURS]
-        styles[arm] = ArmStyle(f"#0002{colour:02x}", _DASHES[dash % POLICY_COLOURS], marker, colour)
+        styles[arm] = ArmStyle(_OF_POLICIES[colour], _DASHES[dash % POLICY_COLOURS], marker)
     return styles
 
 
@@ -110,8 +114,7 @@ def to_svg(figure: Figure, key: str, description: str) -> Markup:
     text = re.sub(r"font(-family)?: ([^;\"]*?)[^;\"]*'DejaVu Sans'[^;\"]*", _font_without_family, text)
     text = re.sub(r" (d|x|y|transform)=\"[^\"]*\"", lambda match: _SPARE_DIGITS.sub(r"\1", match[0]), text)
     text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
-    text = re.sub(r"#0002([0-9a-f]{2})", lambda match: f"var(--policy-{int(match[1], 16)})", text)
-    for colour, variable in _VARIABLES.items():
+    for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     _, _, inside = text.partition(">")
     width, height = (72 * inches for inches in figure.get_size_inches())

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from clr_hpc.config.network import network
 from clr_hpc.config.optimizer import OPTIMIZERS
 from clr_hpc.config.pathologies import title
-from clr_hpc.reporting.figures.select import Drawing
-from clr_hpc.reporting.figures.svg import MUTED, Styles, arm_styles, drawing_style, legend, new_figure, to_svg
+from clr_hpc.reporting.figures.picture import Legend, Picture, gray, legend_of
+from clr_hpc.reporting.figures.select import Drawing, keep_shown
+from clr_hpc.reporting.figures.svg import MUTED, Styles, arm_styles, drawing_style, legend, new_figure
 from clr_hpc.reporting.page.template import render_page, write_text
 from clr_hpc.reporting.read.study import ReportError
 from clr_hpc.reporting.tables.table import MISSING, Cell, Column, Table, tabulate
@@ -106,14 +107,14 @@ def _drawings(learners: Sequence[dict[str, Any]]) -> list[Drawing]:
     for learner in learners:
         groups.setdefault(_names(learner)[:2], []).append(learner)
     styles = _styles(learners)
-    return [
+    return keep_shown(
         Drawing(
             f"{task}, {architecture}",
             {"task": task, "architecture": architecture},
             [partial(_figure, one, styles) for one in group],
         )
         for (task, architecture), group in groups.items()
-    ]
+    )
 
 
 def _styles(learners: Sequence[dict[str, Any]]) -> Styles:
@@ -121,7 +122,7 @@ def _styles(learners: Sequence[dict[str, Any]]) -> Styles:
     return arm_styles({seed: seed for seed in seeds})
 
 
-def _figure(learner: dict[str, Any], styles: Styles) -> Markup:
+def _figure(learner: dict[str, Any], styles: Styles) -> Picture:
     """Draw the smoothed loss of each seed over the rate, with its standard error, and the suggestion."""
     name = ", ".join(_names(learner))
     with mpl.rc_context(drawing_style()):
@@ -145,7 +146,14 @@ def _figure(learner: dict[str, Any], styles: Styles) -> Markup:
         axes.set_xlabel("Learning rate")
         axes.grid(axis="y")
         axes.tick_params(length=0, which="both")
-        return to_svg(figure, f"range test {name}", f"Loss over learning rate in the LR range tests of {name}")
+        heading = f"Loss over learning rate in the LR range tests of {name}"
+        return Picture(figure, f"range test {name}", heading, legend=_legend(learner, styles, bool(constants)))
+
+
+def _legend(learner: dict[str, Any], styles: Styles, constants: bool) -> Legend:
+    seeds = legend_of(styles, (f"seed {curve['seed']}" for curve in learner["curves"]))
+    best = {"best constant prediction": gray("--")} if constants else {}
+    return {**seeds, "untrained": gray(":"), **best}
 
 
 def _mark(axes: Axes, learner: dict[str, Any]) -> None:

@@ -7,15 +7,15 @@ from typing import Any, cast
 
 from clr_hpc.config.steps import step_remarks
 from clr_hpc.reporting import wording
-from clr_hpc.reporting.figures import dots, select
-from clr_hpc.reporting.figures.svg import arm_styles, legend
+from clr_hpc.reporting.figures.select import StudyFigures, model_styles
+from clr_hpc.reporting.figures.svg import Styles, legend
 from clr_hpc.reporting.page import answer
 from clr_hpc.reporting.page.heat_maps import HeatMaps
 from clr_hpc.reporting.page.lr_range import RangeTests
 from clr_hpc.reporting.page.template import render_page
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import StudyRecord
-from clr_hpc.reporting.stats.evaluate import Evaluation, label_counts
+from clr_hpc.reporting.stats.evaluate import Evaluation
 from clr_hpc.reporting.stats.scoring import Setting
 from clr_hpc.reporting.tables import contrasts as contrast_tables
 from clr_hpc.reporting.tables import results as tables
@@ -27,6 +27,15 @@ from clr_hpc.store.pack_record import PackRecord, training_images
 
 MOST_VALUES_SHOWN = 4
 """Of one entry of the runs' environments; start times, for instance, differ in every run."""
+
+
+FILES = {
+    "results.csv": "every measure",
+    "runs.csv": "one row per run",
+    "epochs.csv": "the data of the curves",
+    "paper.tex": "LaTeX tables",
+}
+"""What is said of files whose names say too little."""
 
 
 def environments(study: StudyRecord) -> list[tuple[str, list[str]]]:
@@ -59,13 +68,27 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 def render(
     evaluation: Evaluation,
+    styles: Styles,
+    figures: StudyFigures,
     range_tests: RangeTests | None,
     heat_maps: HeatMaps | None = None,
     kept: KeptBlocks | None = None,
+    files: Sequence[str] = (),
+    has_figure_files: bool = False,
 ) -> str:
-    """Return the complete page; ``kept`` has figures of the last one."""
+    """Return the complete page.
+
+    Args:
+        evaluation: all numbers.
+        styles: of the arms.
+        figures: all figures but those of ``range_tests``.
+        range_tests: None: the study has none.
+        heat_maps: None: they were not measured.
+        kept: figures of the last page.
+        files: names of the tables next to the page.
+        has_figure_files: whether a folder of figures is there too.
+    """
     study, binary, one_class = evaluation.study, evaluation.binary, evaluation.one_class
-    styles = arm_styles({run.setting.arm: run.setting.policy for run in evaluation.runs})
     contrasts = binary.compared
     prediction = against_plan(study)
     main = binary if binary.runs else one_class
@@ -93,23 +116,17 @@ def render(
         legend=lambda section, kind="binary": legend(used[kind], section),
         arm_table=tables.arm_table(binary.comparison, evaluation.frequent, evaluation.frequent_name),
         contrast_table=contrast_tables.contrast_table(contrasts),
-        forest=dots.forest(contrasts, styles) if contrasts else None,
-        training_differences=dots.training_accuracy_differences(contrasts, styles) if contrasts else None,
+        figures=figures,
+        files={name: FILES.get(name, "") for name in files},
+        has_figure_files=has_figure_files,
         contrast_legend=legend({contrast.arm: styles[contrast.arm] for contrast in contrasts}, "contrasts"),
         result_table=tables.result_table(binary.rows),
-        overviews=list(select.overviews(binary.rows, styles)),
-        curves=list(select.training_curves(evaluation.runs, styles)),
-        score_curves=list(select.score_curves(binary.runs, styles)),
         cost_table=contrast_tables.cost_table(binary.costs),
         saving_table=contrast_tables.saving_table(binary.savings),
         model_table=tables.model_table(evaluation.models),
-        model_figure=dots.models_side_by_side(evaluation.models, select.model_styles())
-        if evaluation.models
-        else None,
-        model_legend=legend(select.model_styles(), "models"),
+        model_legend=legend(model_styles(), "models"),
         one_class_table=tables.one_class_table(one_class.rows),
         floor_table=floor_table(evaluation.floors),
-        one_class_overviews=list(select.one_class_overviews(one_class.rows, styles)),
         one_class_contrast_table=contrast_tables.contrast_table(one_class.compared, "one-class-contrasts"),
         slice_table=tables.slice_table(evaluation.slices),
         failure_table=tables.failure_table(evaluation.runs),
@@ -117,8 +134,6 @@ def render(
         prediction=prediction_text(prediction) if prediction else "",
         prediction_table=prediction_table(prediction) if prediction else None,
         label_table=tables.label_table(study),
-        label_figure=dots.label_counts(label_counts(study)),
-        architectures=list(select.architectures(study)),
         environments=environments(study),
         pack=json.dumps(
             {key: value for key, value in study.pack.items() if key not in ("counts", "shards")}, indent=2

@@ -3,6 +3,7 @@
 import hashlib
 import zlib
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
@@ -48,6 +49,20 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def write_tables(folder: Path, tables: Mapping[str, str]) -> None:
+    """Write tables into a folder; of one without a row, remove what an earlier report has left."""
+    for name, text in tables.items():
+        if has_rows(text):
+            write_text(folder / name, text)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def has_rows(text: str) -> bool:
+    """Return whether the text of a CSV or LaTeX file holds more than its end of line."""
+    return bool(text.strip())
+
+
 def _packed(markup: str) -> str:
     """Return text that the page's script unpacks, with zlib and base64."""
     return b64encode(zlib.compress(markup.encode(), 9)).decode()
@@ -58,7 +73,7 @@ def _packed_figures(drawing: Drawing, kept: KeptBlocks) -> str:
     key = _identity(drawing.content()) if drawing.content else ""
     block = kept.get(key)
     if block is None:
-        block = _packed("\n".join(drawing.figures)).encode()
+        block = _packed(Markup("\n").join(drawing.figures)).encode()
         if key:
             kept.put(key, block)
     return block.decode()

@@ -227,16 +227,16 @@ _SPECIAL = str.maketrans(
 
 
 def paper_tables(rows: Iterable[ResultRow], contrasts: Iterable[ArmContrast]) -> str:
-    """Return a table per measure and model of each task under each arm, and one per retraining."""
+    """Return a table per measure and model of each task under each arm, and one per retraining; "" without any."""
     by_model: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
         by_model[row.setting.model].append(row)
-    parts = ["% \\usepackage{booktabs}"]
+    parts: list[str] = []
     for measure in MEASURES.values():
         if measure.in_paper:
             parts += [_measure_table(measure, model, group) for model, group in by_model.items()]
     parts += [_contrast_table(contrast) for contrast in contrasts if contrast.tasks]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(["% \\usepackage{booktabs}", *parts]) + "\n" if parts else ""
 
 
 def _measure_table(measure: Measure, model: str, rows: Sequence[ResultRow]) -> str:

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from markupsafe import Markup
 
 from clr_hpc.reporting.figures import curves
+from clr_hpc.reporting.figures.picture import Picture
 from clr_hpc.reporting.figures.svg import ArmStyle, arm_styles
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.run.curves import MOST_CORNERS
@@ -37,7 +37,7 @@ def lines_of(svg: str, number: int) -> list[str]:
 
 def test_curves_have_a_line_a_policy_and_the_rate_below(make_study: StudyMaker) -> None:
     runs = scored(make_study(pathologies=("edema",)))
-    svg = curves.accuracy_and_rate(runs, styles_of(runs), "Edema")
+    svg = curves.accuracy_and_rate(runs, styles_of(runs), "Edema").inline
     for number in range(3):
         assert len(lines_of(svg, number)) == 2
     assert {"Training accuracy", "Learning rate", "Progress (epochs)"} <= set(texts(svg))
@@ -48,13 +48,13 @@ def test_a_wave_is_drawn_by_its_corners_alone(make_study: StudyMaker) -> None:
     (run,) = scored(make_study(pathologies=("edema",), skill={"triangular": 1.0}))
     progress = np.linspace(0, 4, 20_000)
     record = replace(run.record, progress=progress, learning_rate=1 - abs(progress % 2 - 1))
-    svg = curves.accuracy_and_rate([replace(run, record=record)], styles_of((run,)), "Edema")
+    svg = curves.accuracy_and_rate([replace(run, record=record)], styles_of((run,)), "Edema").inline
     assert lines_of(svg, 0)[-1].count("L") < 50
 
 
 def test_several_seeds_are_thin_lines_under_their_mean(make_study: StudyMaker) -> None:
     runs = scored(make_study(pathologies=("edema",), skill={"constant": 1.0}, seeds=(0, 1, 2)))
-    svg = curves.validation_curves(runs, styles_of(runs), "Edema")
+    svg = curves.validation_curves(runs, styles_of(runs), "Edema").inline
     assert len(lines_of(svg, 0)) == 2 * (3 + 1)
 
 
@@ -62,15 +62,19 @@ def test_curves_of_a_split_of_one_class_are_empty_and_drawn(make_study: StudyMak
     runs = scored(make_study(pathologies=("edema",), skill={"constant": 1.0}))
     record = runs[0].record
     undefined = replace(record, epochs=tuple(line | {"auroc": None} for line in record.epochs))
-    svg = curves.validation_curves((replace(runs[0], record=undefined),), styles_of(runs), "Edema")
+    svg = curves.validation_curves((replace(runs[0], record=undefined),), styles_of(runs), "Edema").inline
     assert "Validation AUROC (dotted: chance level)" in texts(svg)
 
 
 def test_one_class_models_show_their_loss(make_study: StudyMaker) -> None:
     runs = scored(make_study(("edema",), skill={"constant": 1.0}, one_class=("deep_svdd",)))
     one_class = [run for run in runs if run.setting.one_class]
-    assert "Training loss of the one class" in texts(curves.accuracy_and_rate(one_class, styles_of(runs), "x"))
-    assert "Validation loss of the one class" in texts(curves.validation_curves(one_class, styles_of(runs), "x"))
+    assert "Training loss of the one class" in texts(
+        curves.accuracy_and_rate(one_class, styles_of(runs), "x").inline
+    )
+    assert "Validation loss of the one class" in texts(
+        curves.validation_curves(one_class, styles_of(runs), "x").inline
+    )
 
 
 StudyMaker = Callable[..., Path]
@@ -78,9 +82,9 @@ FIGURES = (curves.roc_curves, curves.precision_recall_curves, curves.calibration
 
 
 @pytest.mark.parametrize("draw", FIGURES)
-def test_a_line_an_arm_of_the_first_seed(make_study: StudyMaker, draw: Callable[..., Markup]) -> None:
+def test_a_line_an_arm_of_the_first_seed(make_study: StudyMaker, draw: Callable[..., Picture]) -> None:
     runs = scored(make_study(pathologies=("edema",), seeds=(0, 1)))
-    svg = draw(runs, arm_styles({run.setting.arm: run.setting.policy for run in runs}), "Edema")
+    svg = draw(runs, arm_styles({run.setting.arm: run.setting.policy for run in runs}), "Edema").inline
     for number in range(3):
         lines = re.findall(rf'<path d="([^"]*)"[^>]*fill: none[^>]*stroke: var\(--policy-{number}\)', svg)
         assert len(lines) == (2 if draw is curves.calibration_curves else 1), "a thin one for the raw outputs"
@@ -89,10 +93,12 @@ def test_a_line_an_arm_of_the_first_seed(make_study: StudyMaker, draw: Callable[
 
 
 @pytest.mark.parametrize("draw", FIGURES)
-def test_runs_without_a_result_leave_an_empty_picture(make_study: StudyMaker, draw: Callable[..., Markup]) -> None:
+def test_runs_without_a_result_leave_an_empty_picture(
+    make_study: StudyMaker, draw: Callable[..., Picture]
+) -> None:
     folder = make_study(pathologies=("edema",))
     for result in folder.glob("runs/*/result.json"):
         result.unlink()
     runs = scored(folder)
-    svg = draw(runs, arm_styles({run.setting.arm: run.setting.policy for run in runs}), "Edema")
+    svg = draw(runs, arm_styles({run.setting.arm: run.setting.policy for run in runs}), "Edema").inline
     assert "--policy-" not in svg

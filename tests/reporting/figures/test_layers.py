@@ -13,7 +13,7 @@ NETWORK = {
 
 
 def test_every_layer_is_a_box_with_its_shape_and_parameters() -> None:
-    svg = layers(NETWORK, "Small net")
+    svg = layers(NETWORK, "Small net").inline
     background, *boxes = re.findall(r'<path d="M ([\d.]+) ([\d.]+) L ([\d.]+) [\d.]+ L [\d.]+ ([\d.]+)', svg)
     heights = [float(lower) - float(upper) for _, lower, _, upper in boxes]
     widths = [float(right) - float(left) for left, _, right, _ in boxes]

@@ -1,10 +1,11 @@
 import re
+from importlib.resources import files
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from clr_hpc.reporting.figures.svg import POLICY_COLOURS, arm_styles, drawing_style, to_svg
+from clr_hpc.reporting.figures.svg import POLICY_COLOURS, VARIABLES, arm_styles, drawing_style, to_svg
 
 
 def drawing(key: str = "a figure") -> str:
@@ -32,6 +33,14 @@ def test_every_colour_and_every_font_is_the_pages() -> None:
     assert re.findall(r"#[0-9a-f]{6}\b", text) == []
     assert "font-family" not in text
     assert "DejaVu" not in text
+
+
+def test_colours_are_the_light_ones_of_the_page() -> None:
+    css = (files("clr_hpc.reporting.page") / "report.css").read_text()
+    light = dict(re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), #[0-9a-f]{6}\);", css))
+    assert {variable: light[variable] for variable in VARIABLES.values()} == {
+        variable: colour for colour, variable in VARIABLES.items()
+    }
 
 
 def test_a_key_gives_the_same_bytes_and_another_key_other_ids() -> None:
