@@ -26,10 +26,10 @@ TRAINED = {
     "one_class": [{"normal": "no_finding", "methods": ["nearest_neighbours"], "features_of": "cardiomegaly"}],
     "seeds": [0, 1],
     "stages": {
-        "baseline": {"policies": ["exponential"], "epochs": 2},
-        "retrain": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}], "epochs": 3},
+        "baseline": {"policies": ["exponential"]},
+        "retrain": {"policies": [{"name": "triangular", "half_cycle_epochs": 0.5}], "epochs": 2},
     },
-    "training": {"epochs": 2, "image_size": 32, "batch_size": 16},
+    "training": {"epochs": 1, "image_size": 32, "batch_size": 16},
     "keep": {"snapshots": True},
 }
 
