@@ -58,7 +58,7 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
     def build(folder: Path) -> None:
         split = SeededSplit(validation_fraction=0.3, test_fraction=0.1)
-        build_pack(PhantomSource(images=200), folder / "phantom", 64, split)
+        build_pack(PhantomSource(images=200), folder / "phantom", 64, split, workers=1)
 
     return Pack.open(made_once(tmp_path_factory, "packs", build) / "phantom")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
 from torch.distributed import TCPStore
 
 from clr_hpc.config.run import RunSpec
@@ -99,9 +100,12 @@ def _close(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="session")
 def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     """90 phantom films at 64 × 64, of which 50 to 60 are trained on."""
-    folder = tmp_path_factory.mktemp("packs") / "tiny"
-    build_pack(PhantomSource(images=90), folder, 64, SeededSplit(validation_fraction=0.3, test_fraction=0.1))
-    return Pack.open(folder)
+
+    def build(folder: Path) -> None:
+        split = SeededSplit(validation_fraction=0.3, test_fraction=0.1)
+        build_pack(PhantomSource(images=90), folder / "tiny", 64, split, workers=1)
+
+    return Pack.open(made_once(tmp_path_factory, "tiny", build) / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,8 @@ WAVE = Triangular(lr_min=0.001, lr_max=0.02, half_cycle_epochs=0.5, momentum_min
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     """60 phantom films at 64 × 64, of which some 36 are trained on."""
     folder = tmp_path_factory.mktemp("packs") / "few"
-    build_pack(PhantomSource(images=60), folder, 64, SeededSplit(validation_fraction=0.3, test_fraction=0.1))
+    split = SeededSplit(validation_fraction=0.3, test_fraction=0.1)
+    build_pack(PhantomSource(images=60), folder, 64, split, workers=1)
     return Pack.open(folder)
 
 

@@ -30,8 +30,8 @@ def comparison(folder: Path) -> Comparison:
     return compare(arms(score_runs(read_study(folder), np.random.default_rng(0))), margin=0.01)
 
 
-def contrasts(folder: Path, question: Question | None = BY_DEFAULT) -> tuple[ArmContrast, ...]:
-    return against_control(score_runs(read_study(folder), np.random.default_rng(0)), question)
+def contrasts(folder: Path) -> tuple[ArmContrast, ...]:
+    return against_control(score_runs(read_study(folder), np.random.default_rng(0)), BY_DEFAULT)
 
 
 def test_a_clear_lead_over_the_control_is_a_yes(make_study: StudyMaker) -> None:
@@ -72,9 +72,9 @@ def test_one_policy_of_two_is_in_part(make_study: StudyMaker) -> None:
 def test_a_constant_rate_is_exploratory_by_default(make_study: StudyMaker) -> None:
     skill = {"cosine": 1.0, "constant": 3.0, "triangular": 1.0}
     folder = make_study(THREE, skill={}, retrained=skill, seeds=SEEDS)
-    found = contrasts(folder)
-    assert "Constant" not in verdict(found)
-    asked = contrasts(folder, Question(policies=("constant",)))
+    runs = score_runs(read_study(folder), np.random.default_rng(0))
+    assert "Constant" not in verdict(against_control(runs, BY_DEFAULT))
+    asked = against_control(runs, Question(policies=("constant",)))
     assert verdict(asked).startswith(
         "Over the 3 pathologies and 4 seeds of this study, does retraining with Constant"
     )
