@@ -2,9 +2,9 @@
 
     python benchmarks/one_class.py [--only PART] [--data FOLDER]
 
-Parts: ``phantom`` (3,000 films), ``real`` (the images of FOLDER/nih-mini), ``boxes`` (heat maps of
-PaDiM and PatchCore against boxes), ``cost`` (time and memory of fits to 10³ to 10⁵ images), ``digits`` (Deep SVDD
-on scikit-learn's digits). About an hour on two cores.
+Parts: ``phantom`` (3,000 films), ``own`` (networks of their own, on such films), ``real`` (the images of
+FOLDER/nih-mini), ``boxes`` (heat maps of PaDiM and PatchCore against boxes), ``cost`` (time and memory of fits to
+10³ to 10⁵ images), ``digits`` (Deep SVDD on scikit-learn's digits). About an hour on two cores.
 
 Features are those of a binary classifier of effusion (MobileNetV1, phantom only) and of EfficientNet-Lite0 with
 ImageNet's weights from a file, which a package brings. Everything is fitted with three seeds. Intervals are 95 %,
@@ -34,7 +34,7 @@ from clr_hpc.models.one_class.floors import floor_scores, statistics
 from clr_hpc.reporting.stats.bootstrap import Sampled
 from parts import boxed_films, fit_cost, real_films, svdd_digits
 from parts.command import parser
-from parts.contestants import FITTED, STRIDES, Answer, Films, Judge, against, bounded, fitted
+from parts.contestants import FITTED, STRIDES, Answer, Films, Judge, against, answer, bounded, fitted
 from parts.lite0 import ARCHITECTURE, write_weights
 from parts.own_networks import OWN, effusion_classifier, trained
 from parts.remembered import Remembered, remember
@@ -75,8 +75,10 @@ def lite0(pack: Pack, folder: Path, side: int) -> Remembered:
     return Remembered(*torch.load(kept, weights_only=True))
 
 
-def phantom(images: int, folder: Path, seeds: int, trains: bool) -> Table:
-    """Return the table of methods and features on the phantom."""
+def drawn(
+    images: int, folder: Path
+) -> tuple[Pack, Films, NDArray[np.int64], tuple[Judge, Judge], dict[str, NDArray[np.float32]]]:
+    """Return phantom films, those to learn from, who judges on validation and test, and the floors' scores."""
     pack = phantom_pack(folder / f"phantom-{images}", images, SIDE, validation=0.1, test=0.3)
     films = films_of(pack)
     train, validation, test = (pack.rows_of(split) for split in ("train", "validation", "test"))
@@ -84,7 +86,37 @@ def phantom(images: int, folder: Path, seeds: int, trains: bool) -> Table:
     judges = Judge(films, validation), Judge(films, test)
     learned = np.isin(np.arange(len(films.anomalous)), train)
     found = floor_scores(statistics(pack.gather(np.arange(len(pack.index)))), films.anomalous, learned)
+    return pack, films, normal, judges, found
 
+
+def own(images: int, folder: Path, seeds: int) -> Table:
+    """Return the table of networks of their own; trained ones are kept in ``folder``."""
+    pack, films, normal, judges, found = drawn(images, folder)
+    judged = np.concatenate([pack.rows_of("validation"), pack.rows_of("test")])
+    answers: Answers = {}
+    spreads: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        for name, network in OWN.items():
+            kept = folder / f"own-{images}-{name}-{seed}.npz"
+            if not kept.exists():
+                started = time.perf_counter()
+                scored, spread = trained(network, pack, films, normal, judged, SIDE, seed)
+                np.savez(kept, spread=spread, **scored)
+                print(seed, name, f"{time.perf_counter() - started:.1f} s", flush=True)
+            with np.load(kept) as known:
+                for added in sorted(set(known) - {"spread"}):
+                    scores = known[added]
+                    answers.setdefault(name + added, []).append(answer(scores, scores[normal]))
+                    spreads.setdefault(name + added, []).append(float(known["spread"]))
+    named = {f"{name} | {np.mean(spreads[name]):.3f}": group for name, group in answers.items()}
+    title = f"phantom: {len(normal)} training films without findings, {seeds} seeds; in place of features: spread"
+    return tabulate(title, named, found, judges, SEEN)
+
+
+def phantom(images: int, folder: Path, seeds: int, trains: bool) -> Table:
+    """Return the table of methods and features on the phantom."""
+    pack, films, normal, judges, found = drawn(images, folder)
+    train, validation, test = (pack.rows_of(split) for split in ("train", "validation", "test"))
     judged = np.concatenate([validation, test])
     answers: Answers = {}
     of_file = lite0(pack, folder, SIDE)
@@ -101,11 +133,6 @@ def phantom(images: int, folder: Path, seeds: int, trains: bool) -> Table:
                 for variant, one in found_by.items():
                     answers.setdefault(f"{name}{variant} | {source}", []).append(one)
                 print(seed, source, name, f"{time.perf_counter() - started:.1f} s", flush=True)
-        for name, (method, epochs, rate) in OWN.items() if trains else ():
-            answers.setdefault(f"{name} | own", []).append(
-                trained(method, pack, films, normal, SIDE, epochs, rate, seed)
-            )
-            print(seed, name, flush=True)
     title = f"phantom: {len(normal)} training films without findings, {len(test)} test films, {seeds} seeds"
     return tabulate(title, answers, found, judges, SEEN)
 
@@ -158,7 +185,9 @@ def tabulate(
 def main() -> None:
     """Measure and print."""
     options = parser(__doc__)
-    options.add_argument("--only", choices=("phantom", "real", "boxes", "cost", "digits"), help="this part alone")
+    options.add_argument(
+        "--only", choices=("phantom", "own", "real", "boxes", "cost", "digits"), help="this part alone"
+    )
     options.add_argument("--data", type=Path, help="folder that holds nih-mini/; without it, no real images")
     options.add_argument("--images", type=int, default=3000, help="phantom films")
     options.add_argument("--largest", type=int, default=100_000, help="images of the largest fit of part cost")
@@ -178,6 +207,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if wanted("phantom"):
             console.print(phantom(given.images, folder, given.seeds, not given.file_only))
+        if wanted("own"):
+            console.print(own(given.images, folder, given.seeds))
         if wanted("real") and given.data is None:
             console.print("real: skipped, since --data FOLDER with nih-mini/ is not given")
         elif wanted("real"):

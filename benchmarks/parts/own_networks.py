@@ -1,25 +1,92 @@
 """Networks that the benchmark of one-class methods trains: a classifier, Deep SVDD, autoencoders."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from clr_hpc.config import task
 from clr_hpc.config.run import Augmentation, Initialisation, Normalisation
 from clr_hpc.data.augment import draw_transforms, prepare
 from clr_hpc.data.pack import Pack
 from clr_hpc.models.backbones import build_backbone
+from clr_hpc.models.one_class.base import OneClassModel
 from clr_hpc.models.one_class.build import build_one_class
+from clr_hpc.models.one_class.deep_svdd import DeepSvddModel
 from clr_hpc.models.task_model import BinaryClassifier, TaskModel
-from parts.contestants import Answer, Films, answer
+from parts.contestants import Films
 
-ARCHITECTURE, BATCH = "mobilenet_v1", 32
-OWN: dict[str, tuple[task.OneClassMethod, int, float]] = {
-    # method, epochs, highest rate
-    "Deep SVDD, hard, pretrained": (task.DeepSvdd(pretraining_epochs=4), 4, 3e-4),
-    "Deep SVDD, soft": (task.DeepSvdd(boundary="soft"), 4, 3e-4),
-    "autoencoder": (task.Autoencoder(), 12, 2e-3),
+ARCHITECTURE, BATCH, LENET_SIDE = "mobilenet_v1", 32, 32
+FIXED = task.DeepSvdd(batch_norm_scale="fixed")
+
+
+@dataclass(frozen=True)
+class Own:
+    """A method that trains a network of its own."""
+
+    method: task.OneClassMethod
+    epochs: int
+    rate: float
+    """The highest."""
+    backbone: Callable[[int], nn.Module] | None = None
+    """From a seed; None: MobileNetV1, or the autoencoder's."""
+    has_shifts: bool = False
+    """Whether biases, and offsets of batch norm, are trained too, which the package never does."""
+
+    def build(self, seed: int) -> OneClassModel:
+        """Return the model before ``prepare``."""
+        if self.backbone is None:
+            model = build_one_class(task.OneClassTask(method=self.method), ARCHITECTURE, Initialisation(), seed)
+        else:
+            assert isinstance(self.method, task.DeepSvdd)
+            model = DeepSvddModel(self.backbone(seed), self.method, seed)
+        if self.has_shifts:
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    parameter.requires_grad_(True)
+        return model
+
+
+class LeNet(nn.Module):
+    """The authors' network for CIFAR-10, on images of that size; Deep SVDD takes its biases away."""
+
+    def __init__(self, seed: int, batch_norm: bool = True) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers: list[nn.Module] = []
+            for inputs, outputs in pairwise((1, 32, 64, 128)):
+                layers += [nn.Conv2d(inputs, outputs, 5, padding=2)]
+                layers += [nn.BatchNorm2d(outputs, eps=1e-4)] if batch_norm else []
+                layers += [nn.LeakyReLU(), nn.MaxPool2d(2)]
+            self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * (LENET_SIDE // 8) ** 2, 32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``(B, 1, 32, 32)`` to ``(B, 32)``."""
+        return self.layers(images)
+
+
+class Bare(LeNet):
+    """The same without batch norm."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, batch_norm=False)
+
+
+OWN = {
+    "autoencoder, squared error": Own(task.Autoencoder(normalised=True), 30, 2e-3),
+    "autoencoder, SSIM": Own(task.Autoencoder(normalised=True, residual="ssim"), 30, 2e-3),
+    "Deep SVDD, MobileNetV1, shifts trained": Own(task.DeepSvdd(), 12, 3e-4, has_shifts=True),
+    "Deep SVDD, MobileNetV1": Own(task.DeepSvdd(), 12, 3e-4),
+    "Deep SVDD, MobileNetV1, scale fixed": Own(FIXED, 12, 3e-4),
+    "Deep SVDD, LeNet, shifts trained": Own(FIXED, 24, 3e-4, LeNet, has_shifts=True),
+    "Deep SVDD, LeNet": Own(FIXED, 24, 3e-4, LeNet),
+    "Deep SVDD, LeNet without batch norm, shifts trained": Own(FIXED, 24, 3e-4, Bare, has_shifts=True),
+    "Deep SVDD, LeNet without batch norm": Own(FIXED, 24, 3e-4, Bare),
 }
 
 
@@ -35,22 +102,42 @@ def effusion_classifier(
 
 
 def trained(
-    method: task.OneClassMethod,
+    own: Own,
     pack: Pack,
     films: Films,
     normal: NDArray[np.int64],
+    judged: NDArray[np.int64],
     side: int,
-    epochs: int,
-    rate: float,
     seed: int,
-) -> Answer:
-    """Train a method with a network of its own on the films ``normal``, and score all."""
-    model = build_one_class(task.OneClassTask(method=method), ARCHITECTURE, Initialisation(), seed)
+) -> tuple[dict[str, NDArray[np.float32]], float]:
+    """Train a network on the films ``normal``, and score these and the films ``judged``.
+
+    Returns:
+        Scores of all films, NaN of others, by what is added to the name: an autoencoder's residuals as they are,
+        and normalised, come from one training. And how far outputs for ``judged`` lie from their mean, in units
+        of its length: 0 is a collapse.
+    """
+    side = side if own.backbone is None else LENET_SIDE
+    model = own.build(seed)
     batches = [_load(pack, normal[first : first + 256], side) for first in range(0, len(normal), 256)]
     model.prepare(batches, films.patients[normal])
-    _train(model, pack, normal, np.zeros(len(normal), np.float32), side, epochs, rate, seed)
-    scores = _scores(model, pack, np.arange(len(films.anomalous)), side)
-    return answer(scores, scores[normal])
+    _train(model, pack, normal, np.zeros(len(normal), np.float32), side, own.epochs, own.rate, seed)
+    model.eval()
+    rows = np.concatenate([normal, judged])
+
+    def scored() -> NDArray[np.float32]:
+        of_all = np.full(len(films.anomalous), np.nan, np.float32)
+        of_all[rows] = _scores(model, pack, rows, side)
+        return of_all
+
+    found = {"": scored()}
+    if model.fits_scores:  # until here scores are not divided
+        model.fit_scores(batches)
+        found[", normalised"] = scored()
+    with torch.no_grad():
+        codes = torch.cat([model(_load(pack, part, side)).flatten(1) for part in np.array_split(judged, 10)])
+    mean = codes.mean(dim=0)
+    return found, float((codes - mean).norm(dim=1).mean() / mean.norm())
 
 
 def _load(pack: Pack, rows: NDArray[np.int64], side: int, transforms: NDArray[np.float32] | None = None) -> Tensor:
