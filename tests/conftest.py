@@ -22,6 +22,10 @@ from clr_hpc.data.splits import SeededSplit
 assert "torch" not in sys.modules, "torch reads the number of threads when it is imported; import it in fixtures"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# no test cuts the power, and what a killed process wrote is the kernel's to keep;
+# an atomic write would wait for the disk for two thirds of its time
+os.fsync = lambda _: None
+
 # a shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

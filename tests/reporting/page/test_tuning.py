@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from mutation import damaged_json
+from hypothesis import given
+from mutation import damaged_json, times
 
 from clr_hpc.config.base import UserError
 from clr_hpc.reporting.page.tuning import best_in_words, cost_in_words, write_tuning_page
@@ -110,7 +110,7 @@ def test_a_damaged_outcome_is_an_error_that_names_it(tmp_path: Path) -> None:
     page_of(tmp_path, outcome())
     file = tmp_path / "outcome.json"
 
-    @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+    @times(50)
     @given(damaged_json(file.read_bytes()))
     def check(content: bytes) -> None:
         file.write_bytes(content)
