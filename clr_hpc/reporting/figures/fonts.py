@@ -1,6 +1,6 @@
 """The font of figure files, small enough that a PDF of it is made at once.
 
-matplotlib cuts the letters that a PDF shows from the whole of DejaVu Sans, ten times slower than it draws the
+matplotlib cuts the letters that a PDF shows from the whole of DejaVu Sans, far slower than it draws the
 figure. So the letters that figures are likely to show are cut once; of others, it takes the whole font.
 """
 
