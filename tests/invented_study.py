@@ -24,6 +24,8 @@ class InventedStudy:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.file = folder / "invented.yaml"
+        self.of_sample: dict[str, int] = {}
+        """What lines of the training split have besides where they are of a sample."""
         values: dict[str, Any] = {
             "name": "invented",
             "pack": str(folder / "pack"),
@@ -70,7 +72,8 @@ class InventedStudy:
             )
             if samples % SAMPLES_PER_EPOCH == 0:
                 for split in ("train", "validation"):
-                    folder.record_epoch(samples, progress, split, metrics(0.5 + progress / 10), seconds)
+                    measured = metrics(0.5 + progress / 10) | (self.of_sample if split == "train" else {})
+                    folder.record_epoch(samples, progress, split, measured, seconds)
                 labels = np.array([0, 1, 0, 1], np.float32)
                 folder.record_answers(samples, "validation", labels, np.array([0.1, 0.9, 0.6, 0.4], np.float32))
         return folder

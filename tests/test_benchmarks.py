@@ -43,6 +43,7 @@ WITH_OPTIONS = [
     "scale",
     "step",
     "study",
+    "training_accuracy",
     "verdicts",
 ]
 

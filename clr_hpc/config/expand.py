@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from clr_hpc.config.lr_range import AUTO, MeasuredRates
 from clr_hpc.config.optimizer import Optimizer, Sgd
 from clr_hpc.config.policy import POLICIES, Constant, Policy
-from clr_hpc.config.run import Features, RunSpec, Stage, WarmStart
+from clr_hpc.config.run import Features, RunSpec, Stage, Training, WarmStart
 from clr_hpc.config.sections.one_class import PRETRAIN
 from clr_hpc.config.sections.stages import Pretraining, StageOfStudy, Stages
 from clr_hpc.config.study import Study
@@ -222,7 +222,9 @@ def range_tests(study: Study, pack_checksum: str) -> tuple[RunSpec, ...]:
     studies that differ in these alone share their tests.
     """
     tests: list[RunSpec] = []
-    training = {"epochs": study.range_test.epochs, "early_stop_epochs": None, "measure_training_split_every": 1}
+    fields = Training.model_fields
+    unused = {name: fields[name].default for name in ("measure_training_split_every", "training_accuracy_images")}
+    training = {"epochs": study.range_test.epochs, "early_stop_epochs": None, **unused}
     for architecture, task in _learners(study):
         shared = {
             "pack_checksum": pack_checksum,

@@ -93,7 +93,7 @@ class Selection(FrozenSpec):
 class Training(GrownSpec):
     """How long and on what a model is trained: all that is neither task, model, optimizer nor policy."""
 
-    later = ("rate_scaling", "measure_training_split_every", "select")
+    later = ("rate_scaling", "measure_training_split_every", "training_accuracy_images", "select")
 
     epochs: PositiveInt
     """Passes over the training images, where a stage does not say."""
@@ -117,12 +117,22 @@ class Training(GrownSpec):
     measure_training_split_every: PositiveInt = 1
     """Epochs between measurements of the training split, which is measured after the last one, too. Validation is
     measured each epoch."""
+    training_accuracy_images: PositiveInt | Literal["all"] = 4096
+    """Images of the training split, at most, that are measured along the run: complete patients, the same in all
+    runs of a task. ``all``: the whole split, as at the end of each run."""
     gradient_clip_norm: NonNegativeFloat = 0.0
     """Largest L2 norm of the gradient; 0 does not clip."""
     rate_scaling: RateScaling | None = None
     """Rates that grow with the batch; None: rates are taken as they are, whatever the batch size."""
     select: Selection | None = None
     """Which images of the pack are used; None: all."""
+
+    @field_validator("training_accuracy_images", mode="before")
+    @classmethod
+    def _is_a_number_or_all(cls, value: Any) -> Any:
+        if value != "all" and not (isinstance(value, int) and value > 0):
+            raise ValueError(f"training_accuracy_images={shown(value)} must be a number of images, or all")
+        return value
 
     def rate_scale(self, batch_size: int) -> float:
         """Return what every rate of the policy is multiplied by.

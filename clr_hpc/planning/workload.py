@@ -81,11 +81,9 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     pretraining_epochs, first_passes = _before_the_first_step(spec)
     comes_to_a_model = spec.stage != "range_test"
     on_the_way = known.get("train", 0) + known.get("validation", 0)
-    every = 1 if _has_a_boundary_that_moves(spec) else training.measure_training_split_every
-    training_measured = math.ceil(training.epochs / every)
     if _fits_scores(spec):
         first_passes += comes_to_a_model * training.epochs
-    evaluated = training_measured * known.get("train", 0) + training.epochs * known.get("validation", 0)
+    evaluated = _training_measured(spec, known.get("train", 0)) + training.epochs * known.get("validation", 0)
     on_grid = _on_grid(spec, counts, learned, steps_per_epoch)
     return Load(
         kind=kind,
@@ -94,6 +92,16 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
         evaluated_images=comes_to_a_model * evaluated + learned * first_passes + on_grid,
         final_images=comes_to_a_model * _final_images(spec, on_the_way, sum(known.values()), learned),
     )
+
+
+def _training_measured(spec: RunSpec, images: int) -> int:
+    """Count the images of the training split that are evaluated along a run; a sample is a little smaller."""
+    training = spec.training
+    if _has_a_boundary_that_moves(spec):
+        return training.epochs * images
+    wanted = training.training_accuracy_images
+    sample = images if wanted == "all" else min(images, wanted)
+    return (math.ceil(training.epochs / training.measure_training_split_every) - 1) * sample + images
 
 
 def _on_grid(spec: RunSpec, counts: Counts, learned: int, steps_per_epoch: int) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -66,6 +67,11 @@ STEP_TAGS = ("loss", "lr", "momentum", "gradient_norm", "images_per_second")
 EPOCH_TAGS = ("loss", "accuracy", "auroc", "average_precision")
 
 
+def measured_on(split: str, metrics: Mapping[str, Any]) -> str:
+    """Return the end of the tags of metrics: the split, or that they are of a sample of it."""
+    return f"{split}_sample" if "of_images" in metrics else split
+
+
 @cache
 def _leave_errors_to_the_next_call() -> None:
     """Keep the thread that writes event files from printing what the next call to it raises: the disk is full."""
@@ -109,7 +115,7 @@ class RunEvents:
     def epoch(self, samples: int, split: str, metrics: dict[str, Any]) -> None:
         """Draw a split's metrics, those of validation also in the charts of the run's task."""
         for name in EPOCH_TAGS:
-            self._scalar(f"{name}/{split}", metrics[name], samples)
+            self._scalar(f"{name}/{measured_on(split, metrics)}", metrics[name], samples)
         if split == "validation":
             self._scalar(f"task/{self._task}/validation_auroc", metrics["auroc"], samples)
             self._scalar(f"task/{self._task}/validation_loss", metrics["loss"], samples)
@@ -124,15 +130,22 @@ class RunEvents:
         """Draw a precision-recall curve from labels and scores ``(N,)`` in [0, 1]."""
         self._writer.add_pr_curve(f"precision_recall/{self._task}/{split}", labels, scores, samples)
 
-    def end(self, result: dict[str, Any]) -> None:
-        """Add the metrics that only a finished run has, and say that it is finished."""
+    def end(self, result: dict[str, Any], lines: Iterable[Mapping[str, Any]]) -> None:
+        """Add the metrics that only a finished run has, and say that it is finished.
+
+        Args:
+            result: of the run.
+            lines: the last of its metrics; what they have of the end is drawn already.
+        """
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
         samples = result["samples"]
-        if samples == 0:  # a method that is fitted has no epochs, whose metrics would be there already
-            for split in ("train", "validation"):
-                self.epoch(0, split, result[split])
+        at_the_end = [line for line in lines if "split" in line and line["samples"] == samples]
+        drawn = [measured_on(line["split"], line) for line in at_the_end]
+        for split in ("train", "validation"):
+            if split not in drawn and result[split]:
+                self.epoch(samples, split, result[split])
         if result["models"]:
             self._scalar("final/test_auroc", result["models"]["last"]["test"]["auroc"], samples)
         self._scalar("final/seconds", result["seconds"], samples)

@@ -46,6 +46,8 @@ class EpochLine(TypedDict):
     average_precision: Number | None
     images: Count
     positives: Count
+    of_images: NotRequired[Count]
+    """Images of the split, where only a sample of it was measured."""
     elapsed_seconds: Seconds
 
 

@@ -19,7 +19,7 @@ from clr_hpc.store.atomic import atomic_write, remove_left_over, write_json
 from clr_hpc.store.checkpoints import drop, tensor_files
 from clr_hpc.store.events import RunEvents
 from clr_hpc.store.lease import Lease, LeaseHolder, LeaseLostError, LeaseTiming, RunInUseError
-from clr_hpc.store.metrics import check_metrics, latest_metrics, read_metrics
+from clr_hpc.store.metrics import check_metrics, latest_metrics, read_metrics, recent_metrics
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import (
     Result,
@@ -189,7 +189,7 @@ class RunFolder:
         """
         self.confirm_lease()
         if self._events is not None and result["status"] == "done":
-            self._events.end(result)
+            self._events.end(result, recent_metrics(self.path))
         self._close_events()
         files = {"files": states_of_files(self.path)} if result["status"] == "done" else {}
         write_json(self.path / layout.RESULT, result | files)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from clr_hpc.config.run import RunSpec
 from clr_hpc.config.task import BinaryTask, PretrainingTask, Task
 from clr_hpc.data.misfits import lack_of_images
 from clr_hpc.data.pack import Pack
-from clr_hpc.data.splits import SPLITS, SplitName
+from clr_hpc.data.splits import SPLITS, SplitName, patient_draw
+
+SAMPLE_SEED = 0
+"""Of no run: whatever its seed and policy, a run of a task is measured on the same images."""
 
 
 class Stream(IntEnum):
@@ -46,6 +50,10 @@ class LabelledRows:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.rows)
+
+    def at(self, places: NDArray[np.int64]) -> "LabelledRows":
+        """Return the images at ``(M,)`` places among these."""
+        return LabelledRows(self.rows[places], self.labels[places])
 
     @property
     def positives(self) -> int:
@@ -131,11 +139,18 @@ class TaskData:
     """Images that it is measured on."""
     training_patients: NDArray[np.int64]
     """(N,) a number for the patient of each training image."""
+    training_sample: NDArray[np.int64]
+    """(M,) ascending places in the training split: images that it is measured on along the run."""
 
     @property
     def trained_on(self) -> NDArray[np.bool_]:
         """Which images of the training split, in its order, the model is trained on."""
         return np.isin(self.splits["train"].rows, self.training.rows)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the training split has more images than are measured along the run."""
+        return len(self.training_sample) < len(self.splits["train"])
 
 
 def task_data(spec: RunSpec, pack: Pack) -> TaskData:
@@ -154,8 +169,31 @@ def task_data(spec: RunSpec, pack: Pack) -> TaskData:
         raise EmptyTaskError(lack)
     if not is_binary:
         training = LabelledRows(training.rows[of_label], training.labels[of_label])
-    _, patients = np.unique(pack.index["patient"].to_numpy(dtype=str)[training.rows], return_inverse=True)
-    return TaskData(training, splits, patients.astype(np.int64))
+    names = pack.index["patient"].to_numpy(dtype=str)
+    _, patients = np.unique(names[training.rows], return_inverse=True)
+    sample = patient_sample(names[splits["train"].rows], spec.training.training_accuracy_images)
+    return TaskData(training, splits, patients.astype(np.int64), sample)
+
+
+def patient_sample(patients: NDArray[np.str_], images: int | Literal["all"]) -> NDArray[np.int64]:
+    """Choose complete patients whose images are at most ``images`` together, or the first patient alone.
+
+    Patients are taken in an order that depends on their names alone, so that samples of tasks in which other
+    labels are unknown, or of a pack that grew, are as alike as can be.
+
+    Args:
+        patients: ``(N,)`` the patient of each image.
+        images: how many there may be.
+
+    Returns:
+        ``(M,)`` ascending places in ``patients``; all where there are no more than ``images``.
+    """
+    if images == "all" or len(patients) <= images:
+        return np.arange(len(patients))
+    names, patient, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    order = np.argsort([patient_draw(SAMPLE_SEED, name) for name in names], kind="stable")
+    taken = max(1, int(np.searchsorted(counts[order].cumsum(), images, side="right")))
+    return np.flatnonzero(np.isin(patient, order[:taken]))
 
 
 def task_labels(task: Task, pack: Pack) -> NDArray[np.int8]:

@@ -5,11 +5,8 @@ import torch
 from numpy.typing import NDArray
 
 from clr_hpc.config.grid import grid_images, is_grid_step
-from clr_hpc.training.data import LabelledRows
+from clr_hpc.training.data import SAMPLE_SEED, LabelledRows
 from clr_hpc.training.trainer import Trainer
-
-SAMPLE_SEED = 0
-"""Of no run: whatever its seed and policy, a run of a task is measured on the same images."""
 
 
 class ValidationGrid:

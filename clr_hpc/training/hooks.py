@@ -76,12 +76,11 @@ class Hooks:
             self._recorder.write_due()
         epochs = trainer.epochs(progress.samples)
         trainer.fit_scores()
-        evaluations = trainer.evaluate(*self._splits_to_measure(round(epochs)))
+        evaluations, lines = self._measure(round(epochs))
         if saver.group.is_rank0:
             with trainer.timeline("logging"):
                 elapsed = self._recorder.elapsed_seconds
-                for split, evaluation in evaluations.items():
-                    metrics = evaluation.metrics.as_dict()
+                for split, metrics in lines.items():
                     saver.folder.record_epoch(progress.samples, epochs, split, metrics, elapsed)
         self._measured = progress.samples, evaluations
         if trainer.model.learns_from_epochs:
@@ -96,15 +95,21 @@ class Hooks:
         saver.save_best(trainer.model, progress)
         return progress
 
-    def _splits_to_measure(self, epoch: int) -> tuple[SplitName, ...]:
-        """Return the splits to evaluate after so many epochs."""
-        training = self._trainer.spec.training
-        measures_training = (
-            self._trainer.model.learns_from_epochs
-            or epoch % training.measure_training_split_every == 0
-            or epoch == training.epochs
-        )
-        return ("train", "validation") if measures_training else ("validation",)
+    def _measure(self, epoch: int) -> tuple[dict[SplitName, Evaluation], dict[SplitName, dict[str, Any]]]:
+        """Return the evaluations of whole splits after so many epochs, and what is recorded of each split."""
+        trainer, training = self._trainer, self._trainer.spec.training
+        is_sampled = trainer.data.is_sampled
+        needs_whole = trainer.model.learns_from_epochs or epoch == training.epochs
+        is_due = needs_whole or epoch % training.measure_training_split_every == 0
+        whole: tuple[SplitName, ...] = ("train",) if needs_whole or (is_due and not is_sampled) else ()
+        evaluations = trainer.evaluate(*whole, "validation")
+        lines: dict[SplitName, dict[str, Any]] = {}
+        if is_due and is_sampled:
+            sample = trainer.evaluate_training_sample(evaluations.get("train")).as_dict()
+            lines["train"] = sample | {"of_images": len(trainer.data.splits["train"])}
+        for split, evaluation in evaluations.items():
+            lines.setdefault(split, evaluation.metrics.as_dict())
+        return evaluations, lines
 
     def save(self, progress: Progress) -> Future[str] | None:
         """Save a checkpoint, but never one that training can't resume from; return its SHA-256 to come.

@@ -41,6 +41,8 @@ class Evaluation:
     metrics: SplitMetrics
     scores: NDArray[np.float32]
     """(N,) in the order of the split's rows."""
+    losses: NDArray[np.float32]
+    """(N,) of the same images, those without one (``TaskModel.has_loss``) included; empty for an ensemble."""
 
 
 def evaluate(
@@ -71,9 +73,23 @@ def evaluate(
     """
     start = time.perf_counter()
     losses, scores = losses_and_scores(model, split, load, group, batch_size, fills_batches)
-    losses = losses[model.has_loss(torch.from_numpy(split.labels)).numpy()]
-    metrics = compute_metrics(scores, split, decision, losses, time.perf_counter() - start)
-    return Evaluation(metrics, scores)
+    known = _known(model, split, losses)
+    metrics = compute_metrics(scores, split, decision, known, time.perf_counter() - start)
+    return Evaluation(metrics, scores, losses)
+
+
+def metrics_of_part(
+    model: TaskModel, part: LabelledRows, places: NDArray[np.int64], whole: Evaluation, decision: float | None
+) -> SplitMetrics:
+    """Return the metrics of a part of a split that was evaluated, ``part`` being its images at ``(M,)`` places."""
+    known = _known(model, part, whole.losses[places])
+    return compute_metrics(whole.scores[places], part, decision, known, whole.metrics.seconds)
+
+
+def _known(model: TaskModel, rows: LabelledRows, losses: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the losses of the images that have one."""
+    has_loss: NDArray[np.bool_] = model.has_loss(torch.from_numpy(rows.labels)).numpy()
+    return losses[has_loss]
 
 
 @torch.inference_mode()

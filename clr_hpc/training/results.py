@@ -1,6 +1,7 @@
 """The result of a run: its models, their scores on the test and validation images, its cost."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def _mean(trainer: Trainer, split: SplitName, members: list[Evaluation]) -> Eval
     scores = np.stack([member.scores for member in members]).mean(axis=0)
     seconds = sum(member.metrics.seconds for member in members)
     rows = trainer.data.splits[split]
-    return Evaluation(compute_metrics(scores, rows, trainer.decision, np.empty(0, np.float32), seconds), scores)
+    losses = np.empty(0, np.float32)
+    return Evaluation(compute_metrics(scores, rows, trainer.decision, losses, seconds), scores, losses)
 
 
 def _with_held_out_scores(trainer: Trainer, evaluations: Evaluations) -> Evaluations:
@@ -110,7 +112,7 @@ def _with_held_out_scores(trainer: Trainer, evaluations: Evaluations) -> Evaluat
     train = evaluations["train"]
     scores = train.scores.copy()
     scores[trainer.data.trained_on] = held_out.cpu().numpy()
-    return evaluations | {"train": Evaluation(train.metrics, scores)}
+    return evaluations | {"train": replace(train, scores=scores)}
 
 
 def _record_validation_scores(trainer: Trainer, saver: Saver, samples: int, validation: Evaluation) -> None:

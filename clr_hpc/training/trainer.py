@@ -21,7 +21,7 @@ from clr_hpc.store.checkpoints import Progress
 from clr_hpc.training.checkpoint import all_finite, is_cycle_end, model_weights, restore_optimizer, state_tensors
 from clr_hpc.training.data import LabelledRows, TaskData, make_sampler, task_data
 from clr_hpc.training.distributed import ProcessGroup
-from clr_hpc.training.metrics import Evaluation, evaluate, losses_and_scores
+from clr_hpc.training.metrics import Evaluation, SplitMetrics, evaluate, losses_and_scores, metrics_of_part
 from clr_hpc.training.optimizers import build_optimizer
 from clr_hpc.training.step import TrainingStep
 from clr_hpc.training.timeline import AnyTimeline, untimed
@@ -176,19 +176,27 @@ class Trainer:
 
     def evaluate(self, *splits: SplitName) -> dict[SplitName, Evaluation]:
         """Evaluate on splits, in evaluation mode and without augmentation."""
+        return {split: self._evaluate(self.data.splits[split]) for split in splits}
+
+    def evaluate_training_sample(self, whole: Evaluation | None) -> SplitMetrics:
+        """Return the metrics of the sample of the training split; from its whole evaluation, if there is one."""
+        places = self.data.training_sample
+        sample = self.data.splits["train"].at(places)
+        if whole is None:
+            return self._evaluate(sample).metrics
+        return metrics_of_part(self.model, sample, places, whole, self.decision)
+
+    def _evaluate(self, rows: LabelledRows) -> Evaluation:
         with self.timeline("evaluation"), self.step.autocast():
-            return {
-                split: evaluate(
-                    self.model,
-                    self.data.splits[split],
-                    self.step.load,
-                    self.decision,
-                    self.group,
-                    self._evaluation_batch,
-                    self.device.type == "cuda",
-                )
-                for split in splits
-            }
+            return evaluate(
+                self.model,
+                rows,
+                self.step.load,
+                self.decision,
+                self.group,
+                self._evaluation_batch,
+                self.device.type == "cuda",
+            )
 
     def losses_and_scores(self, rows: LabelledRows) -> NDArray[np.float32]:
         """Return ``(2, N)``: the loss and the score of some rows of the pack, as ``evaluate`` has them."""

@@ -132,6 +132,7 @@ def test_tests_do_not_depend_on_what_does_not_change_them() -> None:
     """So that studies share them."""
     plain = expand(range_test_study(study()), CHECKSUM)
     other_course = {"epochs": 40, "early_stop_epochs": 3, "measure_training_split_every": 5}
+    other_course["training_accuracy_images"] = 100
     longer = study(name="other", seeds=[5, 6], training=STUDY["training"] | other_course)
     other_policies = longer.model_copy(
         update={"stages": study(stages={"scratch": {"policies": ["constant"]}}).stages}

@@ -146,6 +146,24 @@ def test_measuring_seldom_is_part_of_the_id_and_each_epoch_is_not() -> None:
     assert RunSpec.model_validate_json(seldom.model_dump_json()) == seldom
 
 
+@pytest.mark.parametrize("images", [100, "all"])
+def test_the_sample_of_the_training_split_is_part_of_the_id_where_it_is_not_the_default(images: int | str) -> None:
+    default, given, other = (
+        spec(training=Training(epochs=2, image_size=64, **values))
+        for values in ({}, {"training_accuracy_images": 4096}, {"training_accuracy_images": images})
+    )
+    assert "training_accuracy_images" not in default.model_dump()["training"]
+    assert given.model_dump_json() == default.model_dump_json()
+    assert other.run_id != default.run_id
+    assert RunSpec.model_validate_json(other.model_dump_json()) == other
+
+
+@pytest.mark.parametrize("images", [0, -1, 1.5, "some", None])
+def test_a_sample_is_a_number_of_images_or_all(images: object) -> None:
+    with pytest.raises(ValidationError, match="must be a number of images, or all"):
+        Training(epochs=1, training_accuracy_images=images)
+
+
 def test_scaling_is_part_of_the_id_where_it_is_on() -> None:
     scaled = spec(training=Training(epochs=2, image_size=64, rate_scaling={"reference_batch_size": 16}))
     assert scaled.run_id != spec(training=Training(epochs=2, image_size=64)).run_id

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_run
 import torch
@@ -105,6 +106,29 @@ def test_images_are_counted_as_a_run_counts_them(
         average += fitted.pop()
     assert item.load.evaluated_images == seen["on the way"] + on_grid + first_look + sum(fitted)
     assert item.load.final_images == seen["evaluated"] - seen["on the way"] + average
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("images", [40, "all"])
+def test_a_sample_of_the_training_split_is_counted_but_for_the_rest_of_a_patient(
+    images: int | str, every: int, small_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"epochs": 3, "image_size": 32, "batch_size": 16, "training_accuracy_images": images}
+    spec = make(small_pack, stage="scratch", training=training | {"measure_training_split_every": every})
+    seen = []
+
+    def evaluate_and_count(model: TaskModel, split: LabelledRows, *rest: Any) -> Evaluation:
+        seen.append(len(split))
+        return metrics.evaluate(model, split, *rest)
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate_and_count)
+    cpu = ProcessGroup.alone(torch.device("cpu"))
+    assert train_run(spec, small_pack, tmp_path / "run", cpu, bool, RunSettings(1e9), "") == "done"
+    (item,) = work_of([spec], small_pack.manifest.counts)
+    _, images_of = np.unique(small_pack.index["patient"].to_numpy(dtype=str), return_counts=True)
+    samples = 0 if images == "all" else 3 // every
+    surplus = item.load.evaluated_images + item.load.final_images - sum(seen)
+    assert 0 <= surplus <= samples * images_of.max()
 
 
 def test_a_fit_passes_over_the_images_and_takes_no_step(small_pack: Pack) -> None:

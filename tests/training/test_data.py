@@ -9,7 +9,7 @@ from clr_hpc.config.policy import Constant
 from clr_hpc.config.run import RunSpec, Selection, Training
 from clr_hpc.config.task import Autoencoder, BinaryTask, OneClassTask, PretrainingTask, Task
 from clr_hpc.data.pack import Pack
-from clr_hpc.training.data import EmptyTaskError, LabelledRows, Sampler, task_data, task_labels
+from clr_hpc.training.data import EmptyTaskError, LabelledRows, Sampler, patient_sample, task_data, task_labels
 
 
 class TablePack(Pack):
@@ -162,3 +162,42 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     sampler = Sampler(labelled(5, 2), 32, seed=0, balanced=False)
     assert sampler.batch_size == sampler.samples_per_epoch == 5
     assert len(sampler.batch(5)[0]) == 5
+
+
+PATIENTS = st.lists(st.sampled_from([f"p{number}" for number in range(12)]), min_size=1, max_size=40)
+
+
+@given(PATIENTS, st.integers(1, 50))
+def test_a_sample_has_complete_patients_and_as_many_as_fit(patients: list[str], images: int) -> None:
+    names = np.array(patients)
+    sample = patient_sample(names, images)
+    assert sample.tolist() == sorted(set(sample.tolist()))
+    chosen = set(names[sample].tolist())
+    assert sample.tolist() == np.flatnonzero(np.isin(names, sorted(chosen))).tolist()
+    assert len(sample) <= images or len(chosen) == 1
+    assert len(sample) == len(names) or len(sample) + max(map(patients.count, patients)) > images
+
+
+@given(PATIENTS, st.integers(1, 50), st.integers(1, 50))
+def test_a_smaller_sample_is_part_of_a_larger_one(patients: list[str], one: int, other: int) -> None:
+    few, more = (set(patient_sample(np.array(patients), images).tolist()) for images in sorted((one, other)))
+    assert few <= more
+
+
+def test_which_patients_are_sampled_depends_on_nothing_but_their_names() -> None:
+    names = np.array([f"p{number // 2}" for number in range(400)])
+    chosen = set(names[patient_sample(names, 40)].tolist())
+    half = names[: len(names) // 2]
+    assert len(chosen) == 20
+    assert chosen & set(half.tolist()) <= set(half[patient_sample(half, 40)].tolist())
+    assert chosen != {f"p{number}" for number in range(20)}
+
+
+def test_the_sample_is_of_images_whose_label_is_known() -> None:
+    spec = run(BinaryTask(pathology="mass"))
+    few = spec.model_copy(update={"training": spec.training.model_copy(update={"training_accuracy_images": 2})})
+    data = task_data(few, pack_with(mass=[1, 0, 0, None, 1, 1]))
+    places = data.training_sample
+    assert places.tolist() in ([0, 2], [1])
+    assert data.is_sampled
+    assert not task_data(spec, pack_with(mass=[1, 0, 0, None, 1, 1])).is_sampled

@@ -88,6 +88,15 @@ def test_folder_holds_what_the_architecture_says(finished: Path, small_pack: Pac
     assert result["best"]["validation_loss"] == min(losses.values()) == losses[result["best"]["progress"]]
 
 
+SAMPLE = 80
+"""Images, of some 120."""
+MEASURED = ("loss", "accuracy", "auroc", "average_precision", "images", "positives")
+
+
+def measures(entry: dict[str, float]) -> dict[str, float]:
+    return {name: entry[name] for name in MEASURED}
+
+
 def steps(folder: Path) -> list[dict[str, float]]:
     return [entry for entry in read_metrics(folder) if entry["kind"] == "step"]
 
@@ -390,6 +399,68 @@ def test_the_training_split_may_be_measured_seldom_and_is_after_the_last_epoch(
         digests.add(checkpoint_sha256(folder))
     assert measured == [[1, 2, 3], [2, 3]]
     assert len(digests) == 1, "measuring changes nothing"
+
+
+@pytest.mark.parametrize("early_stop_epochs", [None, 1])
+def test_along_a_run_a_sample_of_the_training_split_is_measured_and_all_of_it_at_the_end(
+    small_pack: Pack, tmp_path: Path, early_stop_epochs: int | None
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    results, sizes, lines, digests = [], [], [], set()
+    for images in ("all", SAMPLE):
+        training = {"epochs": 3, "image_size": 32, "batch_size": 16, "training_accuracy_images": images}
+        training["early_stop_epochs"] = early_stop_epochs
+        spec = make_spec(small_pack, policy=Constant(lr_max=0.1), training=training)
+        folder = tmp_path / str(images)
+        assert run(spec, small_pack, folder) == "done"
+        results.append(json.loads((folder / "result.json").read_text()))
+        lines.append([entry for entry in epochs(folder) if entry["split"] == "train"])
+        sizes.append({(entry["images"], entry.get("of_images")) for entry in lines[-1]})
+        digests.add(checkpoint_sha256(folder))
+    assert len(digests) == 1, "measuring changes nothing"
+    whole, sampled = results
+    assert sampled["stopped_early"] == bool(early_stop_epochs)
+    assert measures(sampled["train"]) == measures(whole["train"])
+    assert sampled["validation"]["loss"] == whole["validation"]["loss"]
+    training_images = whole["train"]["images"]
+    assert sizes[0] == {(training_images, None)}
+    ((images, of_images),) = sizes[1]
+    assert 0 < images <= SAMPLE < of_images == training_images
+    assert 0 < lines[1][0]["positives"] < lines[0][0]["positives"]
+    scalars = EventAccumulator(str(tmp_path / str(SAMPLE))).Reload()
+    assert len(scalars.Scalars("accuracy/train_sample")) == len(lines[1])
+    (exact,) = scalars.Scalars("accuracy/train")
+    assert (exact.step, exact.value) == (sampled["samples"], pytest.approx(sampled["train"]["accuracy"]))
+
+
+def test_the_last_line_is_of_the_same_sample_as_the_others(small_pack: Pack, tmp_path: Path) -> None:
+    """After the last epoch the sample is a part of the whole split, before it is evaluated by itself."""
+    found = []
+    for epochs_trained in (1, 2):
+        training = {
+            "epochs": epochs_trained,
+            "image_size": 32,
+            "batch_size": 16,
+            "training_accuracy_images": SAMPLE,
+        }
+        folder = tmp_path / str(epochs_trained)
+        assert run(make_spec(small_pack, policy=Constant(lr_max=0.01), training=training), small_pack, folder)
+        found.append(next(entry for entry in epochs(folder) if entry["split"] == "train"))
+    of_part, by_itself = map(measures, found)
+    assert of_part == pytest.approx(by_itself, rel=1e-5)
+
+
+def test_measuring_takes_no_random_number(small_pack: Pack) -> None:
+    training = {"epochs": 1, "image_size": 64, "batch_size": 16, "training_accuracy_images": SAMPLE}
+    spec = make_spec(small_pack, architecture="alexnet", training=training)
+    trainer = Trainer(spec, small_pack, ProcessGroup.alone(CPU))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    trainer.evaluate_training_sample(None)
+    trainer.evaluate_training_sample(trainer.evaluate("train")["train"])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert trainer.model.training
 
 
 def test_clipping_and_bfloat16_change_training(small_pack: Pack, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from clr_hpc.config.run import RunSpec
 from clr_hpc.monitoring.status import RunStatus, State
-from clr_hpc.store.events import EPOCH_TAGS, STEP_TAGS, hyperparameters
+from clr_hpc.store.events import EPOCH_TAGS, STEP_TAGS, hyperparameters, measured_on
 from clr_hpc.store.metrics import Line, read_metrics
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import Result, read_result
@@ -76,7 +76,8 @@ def read_tracked(status: RunStatus, folder: Path, after: int) -> TrackedRun:
     found = read_result(folder)
     result = None if found is None or isinstance(found, Damaged) else found
     has_ended = status.state in ENDED
-    points = list(_points(read_metrics(folder), is_complete=has_ended))
+    lines = read_metrics(folder)
+    points = list(_points(lines, is_complete=has_ended))
     if has_ended and not points:
         points = list(_fitted(result))
     seconds = max([status.seconds or 0.0, *(point.seconds for point in points)])
@@ -92,7 +93,7 @@ def read_tracked(status: RunStatus, folder: Path, after: int) -> TrackedRun:
         seconds=seconds,
         points=tuple(point for point in points if point.samples > after),
         samples=max([after, *(point.samples for point in points)]),
-        final=_final(result) if status.state == State.DONE else {},
+        final=_final(result, lines) if status.state == State.DONE else {},
     )
 
 
@@ -116,7 +117,7 @@ def _values(line: Mapping[str, Any]) -> dict[str, float]:
         case "step":
             found = {f"training/{tag}": line.get(tag) for tag in STEP_TAGS}
         case "epoch":
-            found = {f"{tag}/{line['split']}": line[tag] for tag in EPOCH_TAGS}
+            found = {f"{tag}/{measured_on(line['split'], line)}": line[tag] for tag in EPOCH_TAGS}
         case _:
             found = {"loss/validation_sample": line["loss"]}
     return {tag: float(value) for tag, value in found.items() if value is not None}
@@ -131,8 +132,11 @@ def _fitted(result: Result | None) -> Iterator[Point]:
         yield Point(0, result["seconds"], values)
 
 
-def _final(result: Result | None) -> dict[str, float]:
-    """Return test metrics, those of ``last`` under the name that TensorBoard has, and cost."""
+def _final(result: Result | None, lines: Iterable[Line]) -> dict[str, float]:
+    """Return test metrics, those of ``last`` under the name that TensorBoard has, and cost.
+
+    Of a run that was measured on a sample of the training split also the metrics on all of it.
+    """
     if result is None or result["status"] != "done":
         return {}
     found: dict[str, float | None] = {"final/seconds": result["seconds"]}
@@ -142,4 +146,7 @@ def _final(result: Result | None) -> dict[str, float]:
         prefix = "final/test" if model == "last" else f"final/{model}/test"
         test: Mapping[str, Any] = splits["test"]
         found |= {f"{prefix}_{tag}": test[tag] for tag in EPOCH_TAGS}
+    train: Mapping[str, Any] | None = result["train"]
+    if train and any("of_images" in line for line in lines):
+        found |= {f"{tag}/train": train[tag] for tag in EPOCH_TAGS}
     return {name: float(value) for name, value in found.items() if value is not None}

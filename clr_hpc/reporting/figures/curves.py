@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clr_hpc.reporting.figures.picture import Legend, Picture, gray, legend_of
 from clr_hpc.reporting.figures.svg import MUTED, ArmStyle, Styles, drawing_style, new_figure
 from clr_hpc.reporting.stats.run.curves import Points
-from clr_hpc.reporting.stats.scoring import ScoredRun, always_no_accuracy
+from clr_hpc.reporting.stats.scoring import ScoredRun, always_no_along_the_run
 
 
 def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Picture:
@@ -27,7 +27,7 @@ def accuracy_and_rate(runs: Sequence[ScoredRun], styles: Styles, key: str) -> Pi
         if metric == "accuracy":
             _always_no(upper, runs, "train")
             upper.set_ylim(*_accuracy_limits(runs))
-        upper.set_title(f"Training {name}")
+        upper.set_title(f"Training {name}{_of_a_sample(runs)}")
         for run in _one_seed(runs):
             style = styles[run.setting.arm]
             lower.plot(
@@ -81,6 +81,12 @@ def _metric(runs: Sequence[ScoredRun]) -> tuple[str, str]:
     return ("loss", "loss of the one class") if runs[0].setting.one_class else ("accuracy", "accuracy")
 
 
+def _of_a_sample(runs: Sequence[ScoredRun]) -> str:
+    """Return how many training images the curves are of, where they are not of all."""
+    lines = [line for run in runs for line in run.record.epochs if line.get("of_images")]
+    return f" (sample: {lines[0]['images']:,} of {lines[0]['of_images']:,} images)" if lines else ""
+
+
 def _panels() -> tuple[Figure, tuple[Axes, Axes]]:
     """Return a figure of two panels, one above the other, over one axis of progress."""
     figure, (upper, lower) = new_figure(540, 430, panels=(3, 2))
@@ -126,7 +132,7 @@ def _always_no(axes: Axes, runs: Sequence[ScoredRun], split: str) -> None:
     """Mark the accuracy of a model that answers "no" to everything, below which accuracy says nothing."""
     for run in runs:
         if run.record.epochs:
-            axes.axhline(always_no_accuracy(run.record, split), color=MUTED, linewidth=1, linestyle=":")
+            axes.axhline(always_no_along_the_run(run.record, split), color=MUTED, linewidth=1, linestyle=":")
             return
 
 
@@ -134,7 +140,7 @@ def _accuracy_limits(runs: Sequence[ScoredRun]) -> tuple[float, float]:
     """Return one range for training and validation, so that the two panels can be compared."""
     values = [line["accuracy"] for run in runs for line in run.record.epochs if line["accuracy"] is not None]
     shares = [
-        always_no_accuracy(run.record, split)
+        always_no_along_the_run(run.record, split)
         for run in runs
         if run.record.epochs
         for split in ("train", "validation")

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -311,11 +312,16 @@ def _on_validation(record: RunRecord, metric: str) -> float:
 
 
 def always_no_accuracy(record: RunRecord, split: str) -> float:
-    """Return the accuracy of a model that always answers "no", NaN before the run has counted the split."""
-    if split == "test":
-        counts = [record.result["models"][LAST]["test"]] if "models" in record.result else []
-    else:
-        counts = [line for line in record.epochs if line["split"] == split]
+    """Return the accuracy of a model that always answers "no" on a whole split; NaN before the run has ended."""
+    return _share_of_no([record.result["models"][LAST][split]] if "models" in record.result else [])
+
+
+def always_no_along_the_run(record: RunRecord, split: str) -> float:
+    """Return the same on the images that the run's curve is of; NaN before the run has measured any."""
+    return _share_of_no(line for line in record.epochs if line["split"] == split)
+
+
+def _share_of_no(counts: Iterable[Mapping[str, Any]]) -> float:
     return next(
         (float(1 - count["positives"] / count["images"]) for count in counts if count["images"]), float("nan")
     )

@@ -123,6 +123,20 @@ def test_a_second_round_writes_nothing_twice(invent_study: StudyMaker, shelf: Sh
     assert (failed.state, failed.reason) == (State.FAILED, "FloatingPointError: the loss is nan")
 
 
+def test_metrics_on_a_sample_are_no_metrics_on_the_split(invent_study: StudyMaker, shelf: Shelf) -> None:
+    study = invent_study()
+    study.of_sample = {"of_images": 9000}
+    study.finish(study.runs[0])
+    with Mirror(study.folder, shelf) as mirror:
+        mirror.round()
+    ((run,),) = shelf.written.values()
+    last = run.points[-1].values
+    assert last["accuracy/train_sample"] == last["accuracy/validation"]
+    assert "accuracy/train" not in last
+    result = json.loads((study.path(study.runs[0]) / "result.json").read_text())
+    assert run.final["accuracy/train"] == result["train"]["accuracy"]
+
+
 def test_a_run_that_stops_and_resumes_is_written_once(invent_study: StudyMaker, shelf: Shelf) -> None:
     study = invent_study()
     run = study.runs[0]

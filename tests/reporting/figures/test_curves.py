@@ -12,7 +12,7 @@ from clr_hpc.reporting.figures.picture import Picture
 from clr_hpc.reporting.figures.svg import ArmStyle, arm_styles
 from clr_hpc.reporting.read.study import read_study
 from clr_hpc.reporting.stats.run.curves import MOST_CORNERS
-from clr_hpc.reporting.stats.scoring import ScoredRun, score_runs
+from clr_hpc.reporting.stats.scoring import ScoredRun, always_no_accuracy, always_no_along_the_run, score_runs
 
 StudyMaker = Callable[..., Path]
 
@@ -64,6 +64,23 @@ def test_curves_of_a_split_of_one_class_are_empty_and_drawn(make_study: StudyMak
     undefined = replace(record, epochs=tuple(line | {"auroc": None} for line in record.epochs))
     svg = curves.validation_curves((replace(runs[0], record=undefined),), styles_of(runs), "Edema").inline
     assert "Validation AUROC (dotted: chance level)" in texts(svg)
+
+
+def test_curves_of_a_sample_say_so_and_mark_the_share_of_the_sample(make_study: StudyMaker) -> None:
+    (run,) = scored(make_study(pathologies=("edema",), skill={"constant": 1.0}))
+    counts = {"images": 4000, "positives": 800, "of_images": 9000}
+    lines = [line | (counts if line["split"] == "train" else {}) for line in run.record.epochs]
+    sampled = replace(run, record=replace(run.record, epochs=tuple(lines)))
+    figures = {
+        name: curves.accuracy_and_rate([each], styles_of((run,)), "Edema").inline
+        for name, each in {"whole": run, "sample": sampled}.items()
+    }
+    assert "Training accuracy (sample: 4,000 of 9,000 images)" in texts(figures["sample"])
+    assert "Training accuracy" in texts(figures["whole"])
+    assert always_no_along_the_run(sampled.record, "train") == pytest.approx(0.8)
+    assert always_no_accuracy(sampled.record, "train") == always_no_accuracy(run.record, "train")
+    validation = curves.validation_curves([sampled], styles_of((run,)), "Edema").inline
+    assert "Validation accuracy" in texts(validation)
 
 
 def test_one_class_models_show_their_loss(make_study: StudyMaker) -> None:
