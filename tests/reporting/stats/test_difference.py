@@ -2,7 +2,6 @@ import warnings
 
 import numpy as np
 import pytest
-import statsmodels.api
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -149,15 +148,17 @@ def mixed_model(differences: NDArray[np.float64]) -> tuple[float, float, float]:
 
     Tasks are fixed effects about the mean, seeds random ones.
     """
+    from statsmodels.regression.mixed_linear_model import MixedLM  # takes a second, in each process that collects
+
     tasks, _ = differences.shape
     task, seed = (place.ravel() for place in np.indices(differences.shape))
     # sum-to-zero columns, so that the first coefficient is the mean over tasks
     effects = np.array([np.eye(tasks)[t, 1:] - (t == 0) for t in task])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence near the edge of what variances can be
-        fit = statsmodels.api.MixedLM(
-            differences.ravel() * 100, np.column_stack([np.ones(len(task)), effects]), seed
-        ).fit(reml=True)
+        fit = MixedLM(differences.ravel() * 100, np.column_stack([np.ones(len(task)), effects]), seed).fit(
+            reml=True
+        )
     return float(fit.cov_re[0, 0]) / 1e4, float(fit.scale) / 1e4, float(fit.bse_fe[0]) / 100
 
 
