@@ -73,7 +73,7 @@ def test_damage_in_a_run_is_named_by_all_and_costs_that_run_alone(name: str, fol
             assert damaged.reason in str(record.reason)
         # the page is drawn from what was read: one for each outcome, since it takes longer than all else here
         if (outcome := (record.status, bool(record.reason), len(record.progress))) not in reported:
-            write_report(folder)
+            write_report(folder, "none")
             reported.add(outcome)
 
     check()
@@ -125,7 +125,7 @@ def test_damaged_lines_of_a_run_from_before_there_were_checksums_are_said(folder
     assert len(record.progress) == 39
     assert record.reason is not None
     assert "1 damaged line is left out" in record.reason
-    assert "line 1 can&#39;t be read" in write_report(folder).read_text()
+    assert "line 1 can&#39;t be read" in write_report(folder, "none").read_text()
     (run / layout.RESULT).unlink()
     record = next(record for record in read_study(folder).runs if record.spec.name == run.name)
     assert record.status == "unfinished"

@@ -93,7 +93,7 @@ def test_a_reason_is_text_and_never_markup(make_study: StudyMaker) -> None:
     reason = 'ValueError: </table><script>alert("x")</script> & more'
     result = {"status": "failed", "reason": reason, "samples": 0, "epochs": 0.0, "seconds": 1.0}
     next(folder.glob("runs/*/result.json")).write_text(json.dumps(result))
-    text = write_report(folder).read_text()
+    text = write_report(folder, "none").read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt; &amp; more" in text
 
@@ -113,7 +113,7 @@ def test_a_study_of_which_nothing_is_done_has_a_report(make_study: StudyMaker) -
 
 def test_pathologies_with_few_positives_stay_out_of_the_second_mean(make_study: StudyMaker) -> None:
     folder = make_study(positives={"effusion": 33})
-    with (write_report(folder).parent / "arms.csv").open() as file:
+    with (write_report(folder, "none").parent / "arms.csv").open() as file:
         compared = {line["compared_over"]: line["tasks_compared"] for line in csv.DictReader(file)}
     assert compared == {"all pathologies": "2", "100 positives or more": "1"}
 
@@ -161,5 +161,5 @@ def test_a_full_grid_of_models_is_named_by_its_sides(make_study: StudyMaker) -> 
     folder = make_study(
         ("edema",), {"constant": 0.6}, optimizers=("sgd", "adam"), architectures=("mobilenet_v1", "alexnet")
     )
-    text = write_report(folder).read_text()
+    text = write_report(folder, "none").read_text()
     assert "with MobileNetV1 and AlexNet, each trained by SGD and Adam, on 1 pathology" in text

@@ -44,7 +44,7 @@ def folder(make_study: StudyMaker, tmp_path: Path, tmp_path_factory: pytest.Temp
                 floor = table["score"].where(table["label"] == 0, 0.3).astype("float32")
                 table = table.assign(floor_brightness=floor, floor_statistics=floor, findings="")
             write(run, table)
-        write_report(folder)
+        write_report(folder, "none")
         folder.rename(target / folder.name)
 
     (made,) = made_once(tmp_path_factory, "reported", make).iterdir()
@@ -85,13 +85,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def without_cache(folder: Path) -> dict[str, bytes]:
     shutil.rmtree(folder / layout.REPORT_CACHE)
-    write_report(folder)
+    write_report(folder, "none")
     return files_of(folder)
 
 
 def test_the_same_report_again_computes_nothing(folder: Path, computed: list[str]) -> None:
     first = files_of(folder)
-    write_report(folder)
+    write_report(folder, "none")
     assert computed == ["_packed"] * 3, "two overviews of models and the layers, which are drawn anew"
     assert files_of(folder) == first
     assert without_cache(folder) == first
@@ -100,11 +100,11 @@ def test_the_same_report_again_computes_nothing(folder: Path, computed: list[str
 def test_one_more_run_is_measured_alone(folder: Path, computed: list[str]) -> None:
     run = next((folder / layout.RUNS).glob("effusion.*.retrain.*seed1*"))
     aside = run.rename(folder / "aside")
-    write_report(folder)
+    write_report(folder, "none")
     fewer = files_of(folder)
     aside.rename(run)
     computed.clear()
-    write_report(folder)
+    write_report(folder, "none")
     assert (computed.count("read_predictions"), computed.count("run_scores")) == (1, 1)
     assert files_of(folder) != fewer
     assert files_of(folder) == without_cache(folder)
@@ -116,7 +116,7 @@ def test_a_run_that_scores_otherwise_is_measured_anew(folder: Path) -> None:
     table = pd.read_parquet(run / layout.PREDICTIONS)
     table["score"] = (table["score"] * 0.9).where(table.index % 3 == 0, table["score"]).astype("float32")
     write(run, table)
-    write_report(folder)
+    write_report(folder, "none")
     after = files_of(folder)
     assert after["runs.csv"] != before["runs.csv"]
     assert after == without_cache(folder)
@@ -128,7 +128,7 @@ def test_more_patients_change_the_draws_of_every_run(folder: Path) -> None:
     table = pd.read_parquet(run / layout.PREDICTIONS)
     table.loc[table["split"] == "test", "patient"] += "x"
     write(run, table)
-    write_report(folder)
+    write_report(folder, "none")
     assert files_of(folder) == without_cache(folder)
 
 
@@ -144,11 +144,11 @@ def test_a_flipped_bit_is_noticed_and_changes_no_number(
         content[int(place * len(content))] ^= 4
         file.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        write_report(folder)
+        write_report(folder, "none")
     assert files_of(folder) == before
     assert all(str(file) in caplog.text for file in files)
     caplog.clear()
-    write_report(folder)
+    write_report(folder, "none")
     assert caplog.text == "", "they are sound again"
 
 
@@ -157,7 +157,7 @@ def test_damaged_predictions_are_named_though_their_scores_are_kept(folder: Path
     content = bytearray((run / layout.PREDICTIONS).read_bytes())
     content[len(content) // 2] ^= 1
     (run / layout.PREDICTIONS).write_bytes(content)
-    write_report(folder)
+    write_report(folder, "none")
     assert b"its SHA-256 is" in files_of(folder)["runs.csv"]
 
 

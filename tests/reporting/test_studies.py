@@ -63,7 +63,7 @@ def test_what_reports_know_of_the_predictions_is_not_parsed_again(
     folders = [make_study(name=name, skill={"constant": skill}) for name, skill in (("one", 1.0), ("two", 1.5))]
     before = write_comparison(folders, tmp_path / "out", ["effusion"]).path.read_bytes()
     for folder in folders:
-        write_report(folder)
+        write_report(folder, "none")
     parsed = []
 
     def counted(folder: Path, state: FileState | None) -> object:

@@ -16,10 +16,10 @@ StudyMaker = Callable[..., Path]
 
 def test_a_study_with_a_record_has_the_section(make_study: StudyMaker) -> None:
     folder = make_study()
-    assert "Where the models look" not in write_report(folder).read_text()
+    assert "Where the models look" not in write_report(folder, "none").read_text()
     assert not (folder / "report" / "localisation.csv").exists()
     (folder / "explanations.json").write_text(json.dumps(explanations("effusion", "pneumothorax")))
-    text = write_report(folder).read_text()
+    text = write_report(folder, "none").read_text()
     assert '<a href="#heat-maps-section">Where the models look</a>' in text
     figures = "(50% of 20 images, by chance 20%, with random weights 20%, always at the middle of the image 0%)"
     assert f"Effusion {figures} and Pneumothorax {figures}." in text

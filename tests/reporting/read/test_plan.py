@@ -54,7 +54,7 @@ def test_a_report_compares_times_with_the_plan(make_study: StudyMaker) -> None:
     assert "leaves out the last run's final evaluation" in text
     (row,) = prediction_table(prediction).rows
     assert [cell.text for cell in row] == ["MobileNetV1", "3", "2:30 min", "3:43 min", "1.23", "1.23", "2.00"]
-    page = write_report(folder)
+    page = write_report(folder, "none")
     assert "Predicted against actual" in page.read_text()
     with (page.parent / "predicted.csv").open() as file:
         assert sorted(float(line["ratio"]) for line in csv.DictReader(file)) == pytest.approx([1.23, 1.23, 2.0])
@@ -107,7 +107,7 @@ def test_a_run_that_did_not_end_leaves_the_makespan_open(make_study: StudyMaker)
 def test_without_a_plan_there_is_no_section(make_study: StudyMaker) -> None:
     folder = make_study(("effusion",))
     assert against_plan(read_study(folder)) is None
-    page = write_report(folder)
+    page = write_report(folder, "none")
     assert "Predicted against actual" not in page.read_text()
     assert "Recoveries" not in page.read_text()
     assert not (page.parent / "predicted.csv").exists()
@@ -132,4 +132,4 @@ def test_runs_with_lower_rates_or_smaller_batches_are_listed(make_study: StudyMa
         first.parent.name: ["2", "0.0025", "0.01", "1"],
         second.parent.name: ["0", "0.01", "0.01", "4"],
     }
-    assert "Runs with recoveries" in write_report(folder).read_text()
+    assert "Runs with recoveries" in write_report(folder, "none").read_text()
