@@ -43,6 +43,7 @@ WITH_OPTIONS = [
     "scale",
     "step",
     "study",
+    "trained_grid",
     "training_accuracy",
     "verdicts",
 ]
@@ -137,6 +138,17 @@ def test_a_drawn_grid_is_read_as_trained_runs_are(load: Load, tmp_path: Path) ->
         bounds = run.models["last"]["auroc"].interval
         assert bounds is not None
         assert bounds.low - 0.02 < drawn.true_auroc(run.record.spec) < bounds.high + 0.02
+
+
+@pytest.mark.slow
+def test_a_trained_grid_survives_its_kills(load: Load, tmp_path: Path) -> None:
+    small = {"optimizers": ["adam"], "architectures": ["timm/test_resnet"], "one_class": [], "seeds": [0, 1]}
+    measured = load("trained_grid").rehearse(tmp_path, 1, "here", None, **small)
+    assert (measured["runs"], measured["not done"], measured["done before a kill, trained again"]) == (
+        "14",
+        "0",
+        "0",
+    )
 
 
 def test_what_grows_faster_than_linear_is_named(load: Load) -> None:
