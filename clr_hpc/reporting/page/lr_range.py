@@ -168,7 +168,7 @@ def _mark(axes: Axes, learner: dict[str, Any]) -> None:
         axes.text(
             suggestion[name],
             0.97,
-            f" {name} ",
+            f"\N{NO-BREAK SPACE}{name}\N{NO-BREAK SPACE}",  # SVG drops plain spaces at the ends
             color=MUTED,
             ha=place,
             va="top",
