@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from needs import need_package
+from trial_study import wait_until
 
 from clr_hpc.monitoring.trackers.base import find_tracker
 from clr_hpc.monitoring.trackers.mirror import Mirror, Mirrored
@@ -34,9 +35,22 @@ def records(data: bytes) -> Iterator[bytes]:
             parts = b""
 
 
+def whole(path: Path) -> list[Any]:
+    """Return the records of a run, when its last one is there: a process of the client's own writes them."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    found: list[Any] = []
+
+    def is_closed() -> bool:
+        found[:] = [Record.FromString(data) for data in records(path.read_bytes())]
+        return any(one.WhichOneof("record_type") == "exit" for one in found)
+
+    wait_until(is_closed, f"the end of {path}", seconds=60)
+    return found
+
+
 def kept(folder: Path) -> dict[str, dict[str, Any]]:
     """Return project, config, steps, summary and files of each run, by its name."""
-    from wandb.proto.wandb_internal_pb2 import Record
 
     def values(items: Any) -> dict[str, Any]:
         return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
@@ -44,9 +58,7 @@ def kept(folder: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("trackers/wandb/wandb/offline-run-*/*.wandb")):
         name, run = "", {"steps": [], "summary": {}, "files": []}
-        for data in records(path.read_bytes()):
-            record = Record()
-            record.ParseFromString(data)
+        for record in whole(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 name = record.run.display_name
