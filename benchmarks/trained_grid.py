@@ -5,8 +5,7 @@
 The runs of jobs/paper.yaml, 3,900 with all 14 findings, on phantom films of 16 × 16 with timm's test networks in
 place of the article's, in two epochs of one step each: some half an hour on 2 cores. The command is killed
 (SIGKILL) when a third and when two thirds have ended, and started again; what it has started must end by itself.
-Then every run must be done, and what was done before a kill must be untouched. On SLURM the array's tasks are
-killed, on a cluster of slurm/dev-cluster, as root.
+Then every run must be done, and what was done before a kill must be untouched.
 """
 
 import json
@@ -14,11 +13,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +29,8 @@ from clr_hpc.config.pathologies import PATHOLOGIES
 from parts.command import parser
 from parts.processes import CLR_HPC
 from parts.studies import phantom_pack
-from slurm import REPOSITORY, cluster
 
-PAPER = REPOSITORY / "jobs" / "paper.yaml"
+PAPER = Path(__file__).parent.parent / "jobs" / "paper.yaml"
 NETWORKS = ["timm/test_resnet", "timm/test_efficientnet", "timm/test_byobnet"]
 """Of some 0.3 million weights; made for tests."""
 IMAGES, SIDE, EPOCHS = 400, 16, 2
@@ -71,9 +66,6 @@ class Killed:
     command: list[str]
     runs: Path
     total: int
-    environment: Mapping[str, str]
-    site: Path | None
-    """Folder of the cluster, of a place that submits."""
     own_seconds: list[float] = field(default_factory=list)
     """CPU time of each command's own process: the control plane."""
     seconds: list[float] = field(default_factory=list)
@@ -93,33 +85,19 @@ class Killed:
     def until(self, count: int) -> None:
         """Run the command until so many runs have ended, then kill it, or to its end where these are all."""
         before, started = self.done(), time.monotonic()
-        process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, env=dict(self.environment))
+        process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
         ticks = 0
-        while self.ended() < count and (self.site or process.poll() is None):
+        while self.ended() < count and process.poll() is None:
             ticks = _ticks(process.pid) or ticks
             time.sleep(POLL_SECONDS)
-            if self.site and process.poll() not in (None, 0):
-                break
         if count < self.total:
-            self._kill(process)
+            process.kill()
         if process.wait() not in (0, -signal.SIGKILL):
             raise subprocess.CalledProcessError(process.returncode, process.args)
         self.own_seconds.append(ticks / os.sysconf("SC_CLK_TCK"))
         self.seconds.append(time.monotonic() - started)
         after = self.done()
         self.trained_again += sum(after.get(name) != seconds for name, seconds in before.items())
-
-    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
-        if self.site is None:
-            process.kill()
-            return
-        environment = dict(self.environment)
-        names = subprocess.run(
-            ["squeue", "-h", "-o", "%i"], env=environment, capture_output=True, text=True, check=True
-        )
-        subprocess.run(["scancel", "--signal=KILL", "--full", *names.stdout.split()], env=environment, check=False)
-        while subprocess.run(["squeue", "-h"], env=environment, capture_output=True, check=True).stdout.strip():
-            time.sleep(POLL_SECONDS)
 
 
 def _ticks(process: int) -> int:
@@ -130,66 +108,45 @@ def _ticks(process: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def rehearse(folder: Path, findings: int, place: str, site: Path | None, **changes: object) -> dict[str, str]:
+def rehearse(folder: Path, findings: int, place: str, **changes: object) -> dict[str, str]:
     """Train the study, with changes, through its kills; return what is to be shown."""
-    shared = site / "shared" if site else folder
-    file = small_paper(shared, findings, **changes)
+    file = small_paper(folder, findings, **changes)
     study = load_study(file)
     total = len(expand(study, "0" * 64))
-    environment = dict(os.environ)
-    options = ["--on", place, "--no-plan", "--results", str(shared / "results")]
-    if site:
-        environment |= {"SLURM_CONF": str(site / "etc" / "slurm.conf"), "PYTHONPATH": str(REPOSITORY)}
-        settings = {"cpus": 1, "memory_gb": 2, "time_limit_minutes": 60, "shared_folder": str(shared)}
-        (shared / "site.yaml").write_text(yaml.safe_dump(settings | {"python": sys.executable}))
-        options += ["--site", str(shared / "site.yaml"), "--shape", "array"]
-    runs = shared / "results" / study.name / "runs"
-    killed = Killed([*CLR_HPC, "run", str(file), *options], runs, total, environment, site)
-    calls = _controller_calls(environment) if site else 0
+    options = ["--on", place, "--no-plan", "--results", str(folder / "results")]
+    runs = folder / "results" / study.name / "runs"
+    killed = Killed([*CLR_HPC, "run", str(file), *options], runs, total)
     for share in (*KILLED_AT, 1.0):
         killed.until(round(total * share))
     files = [path for path in runs.rglob("*") if path.is_file()]
     held = sum(path.stat().st_size for path in files)
-    measured = {
+    return {
         "runs": f"{total:,}",
         "not done": str(total - len(killed.done())),
         "done before a kill, trained again": str(killed.trained_again),
-        "wall clock a run, s": f"{sum(killed.seconds) / total:.2f}",
-        "the command's own CPU time a run, ms": f"{1000 * sum(killed.own_seconds) / total:.1f}",
-        "files a run": f"{len(files) / total:.1f}",
-        "MB a run": f"{held / total / 1e6:.2f}",
+        "wall clock per run, s": f"{sum(killed.seconds) / total:.2f}",
+        "the command's own CPU time per run, ms": f"{1000 * sum(killed.own_seconds) / total:.1f}",
+        "files per run": f"{len(files) / total:.1f}",
+        "MB per run": f"{held / total / 1e6:.2f}",
     }
-    if site:
-        measured["calls of the controller a run"] = f"{(_controller_calls(environment) - calls) / total:.2f}"
-    return measured
-
-
-def _controller_calls(environment: Mapping[str, str]) -> int:
-    """Return how many messages SLURM's controller has got from users' commands and jobs."""
-    shown = subprocess.run(["sdiag"], env=dict(environment), capture_output=True, text=True, check=True).stdout
-    by_user = shown.partition("Remote Procedure Call statistics by user")[2]
-    return sum(int(line.partition("count:")[2].split()[0]) for line in by_user.splitlines() if "count:" in line)
 
 
 def main() -> None:
     """Measure and print."""
     command = parser(__doc__)
     command.add_argument("--findings", type=int, nargs="+", default=[1, 14], help="one study after the other")
-    command.add_argument("--on", default="here", choices=("here", "ray", "slurm"))
+    command.add_argument("--on", default="here", choices=("here", "ray"))
     command.add_argument("--folder", type=Path, help="kept; default: a temporary one")
     options = command.parse_args()
     table = Table("", title=f"--on {options.on}, {os.cpu_count()} cores")
     rows: dict[str, list[str]] = {}
     for findings in options.findings:
         table.add_column(f"{findings} of 14 findings")
-        with (
-            tempfile.TemporaryDirectory() as temporary,
-            cluster() if options.on == "slurm" else nullcontext() as site,
-        ):
+        with tempfile.TemporaryDirectory() as temporary:
             folder = (options.folder or Path(temporary)) / str(findings)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            for name, value in rehearse(folder, findings, options.on, site).items():
+            for name, value in rehearse(folder, findings, options.on).items():
                 rows.setdefault(name, []).append(value)
                 print(name, value, flush=True)
     for name, values in rows.items():

@@ -143,7 +143,7 @@ def test_a_drawn_grid_is_read_as_trained_runs_are(load: Load, tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_trained_grid_survives_its_kills(load: Load, tmp_path: Path) -> None:
     small = {"optimizers": ["adam"], "architectures": ["timm/test_resnet"], "one_class": [], "seeds": [0, 1]}
-    measured = load("trained_grid").rehearse(tmp_path, 1, "here", None, **small)
+    measured = load("trained_grid").rehearse(tmp_path, 1, "here", **small)
     assert (measured["runs"], measured["not done"], measured["done before a kill, trained again"]) == (
         "14",
         "0",

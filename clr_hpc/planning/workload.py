@@ -78,18 +78,18 @@ def _load(spec: RunSpec, counts: Counts) -> Load:
     if isinstance(spec.task, PretrainingTask):
         batch = max(spec.task.views, batch // spec.task.views * spec.task.views)
     steps_per_epoch = learned // batch
-    pretraining_epochs, first_passes = _before_the_first_step(spec)
+    pretraining_epochs, passes = _before_the_first_step(spec)
     comes_to_a_model = spec.stage != "range_test"
     on_the_way = known.get("train", 0) + known.get("validation", 0)
     if _fits_scores(spec):
-        first_passes += comes_to_a_model * training.epochs
+        passes += comes_to_a_model * training.epochs
     evaluated = _training_measured(spec, known.get("train", 0)) + training.epochs * known.get("validation", 0)
     on_grid = _on_grid(spec, counts, learned, steps_per_epoch)
     return Load(
         kind=kind,
         epochs=training.epochs,
         training_images=steps_per_epoch * batch * training.epochs + learned * pretraining_epochs,
-        evaluated_images=comes_to_a_model * evaluated + learned * first_passes + on_grid,
+        evaluated_images=comes_to_a_model * evaluated + learned * passes + on_grid,
         final_images=comes_to_a_model * _final_images(spec, on_the_way, sum(known.values()), learned),
     )
 

@@ -102,7 +102,7 @@ def _open_onnx(file: Path) -> Scorer:
 
 def _write_torch(graph: PortableEnsemble, facts: str, file: Path) -> None:
     sides = {number: torch.export.Dim(axis) for number, axis in enumerate(AXES)}
-    # a copy, since the ensemble goes on with these networks; torch warns of weights in channels_last
+    # a copy, since the ensemble keeps its networks as they are; torch warns of weights in channels_last
     portable = deepcopy(graph).to(memory_format=torch.contiguous_format)
     program = torch.export.export(portable, (_example(graph),), dynamic_shapes=(sides,))
     for module in program.graph_module.modules():

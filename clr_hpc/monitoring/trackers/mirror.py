@@ -116,7 +116,7 @@ class Mirror:
             try:
                 self._mirror(status)
                 complete, in_a_row = complete + 1, 0
-            except Exception as error:  # whatever a tracker's client raises, training and later runs go on
+            except Exception as error:  # whatever a tracker's client raises, training and later runs continue
                 reason = reason or self._failed(error)
                 in_a_row += 1
                 if self._marks is None or in_a_row == PATIENCE:

@@ -90,7 +90,7 @@ class LaneThreads:
             starts_before = starts
             try:
                 self._train(lane, shape)
-            except Exception as error:  # whatever it was, the other lanes go on
+            except Exception as error:  # whatever it was, the other lanes continue
                 self._errors[lane] = error
             else:
                 return

@@ -273,7 +273,7 @@ class StartedJob:
         try:
             requeue(self.job_id, without_node)
         except SlurmError as error:
-            return f"saved, but SLURM does not queue it again ({error}); submit again to go on"
+            return f"saved, but SLURM does not queue it again ({error}); submit again to resume"
         raise SystemExit(0)  # its next start is settled; ending now frees the node sooner
 
     def note_end(self, how: str, failed: bool = False) -> None:

@@ -30,15 +30,17 @@ _FAMILY_NAMES = (1, 16)
 @cache
 def small_family() -> str:
     """Return the family of the small font, made at the first call; where that fails, of the whole one."""
+    made: list[Path] = []
     try:
         folder = TemporaryDirectory(prefix="clr-hpc-fonts-")
-    except OSError:
+        atexit.register(folder.cleanup)
+        for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"):
+            made.append(Path(folder.name) / name)
+            _cut(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, made[-1])
+    except OSError:  # the disk of temporary files is full
         return "DejaVu Sans"
-    atexit.register(folder.cleanup)
-    for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"):
-        made = Path(folder.name) / name
-        _cut(Path(mpl.get_data_path()) / "fonts" / "ttf" / name, made)
-        fontManager.addfont(made)
+    for font in made:
+        fontManager.addfont(font)
     return _SMALL
 
 

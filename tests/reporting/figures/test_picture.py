@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
+from clr_hpc.reporting.figures import fonts
 from clr_hpc.reporting.figures.picture import WRITER, Picture, gray, legend_of
 from clr_hpc.reporting.figures.svg import INK, VARIABLES, Dot, arm_styles, dots, drawing_style
 
@@ -135,3 +136,11 @@ def test_the_writer_is_named_and_no_time() -> None:
     assert WRITER.encode() in made.pdf()
     assert b"Date" not in made.pdf()
     assert re.search(r"\b20\d\d-", made.svg()) is None
+
+
+def test_where_no_font_can_be_made_figures_have_the_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fonts, "_cut", full)
+    assert fonts.small_family.__wrapped__() == "DejaVu Sans"
