@@ -100,12 +100,12 @@ class MLflow(Tracker):
         from mlflow.entities import Param, RunTag
 
         client, begun = self._client, round(run.started * 1000)
-        known = self._runs.get(run.key)
-        if known is None:
-            known = self._create(run.key, run.name, begun)
-            params = [Param(name, str(value)) for name, value in run.params.items()]
-            client.log_batch(known.info.run_id, params=params)
+        known = self._runs.get(run.key) or self._create(run.key, run.name, begun)
         run_id = known.info.run_id
+        if not known.data.params:  # it was made just now, or then the server was lost
+            params = [Param(name, str(value)) for name, value in run.params.items()]
+            client.log_batch(run_id, params=params)
+            self._runs[run.key] = client.get_run(run_id)
         for samples, metrics in _batches(run):
             client.log_batch(run_id, metrics=metrics, tags=[RunTag(SAMPLES, str(samples))])
         tags = [RunTag(STATE, run.state), RunTag(REASON, run.reason or "")]

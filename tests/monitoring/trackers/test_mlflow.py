@@ -168,6 +168,35 @@ def test_a_server_that_dies_stops_no_training(write_study: Callable[..., TrialSt
         assert mlflow.history(run, "training/loss") == steps
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("lost", range(4))
+def test_what_a_lost_request_held_is_sent_again(
+    lost: int, invent_study: Callable[..., Any], mlflow: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    study = invent_study(name=f"lost-{lost}")
+    study.finish(study.runs[0])
+    send, sent = MlflowClient.log_batch, iter(range(100))
+
+    def log_batch(client: MlflowClient, *args: Any, **named: Any) -> Any:
+        if next(sent) == lost:
+            raise ConnectionError("lost")
+        return send(client, *args, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    shown = CliRunner().invoke(app, ["track", str(study.folder.path), "--to", "mlflow"])
+    assert shown.exit_code == 1
+    assert "ConnectionError: lost" in shown.output
+    track(study.folder.path)
+    (run,) = mlflow.runs(f"lost-{lost}").values()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["lr max"] == "0.01"
+    assert run.data.metrics["final/test_auroc"] == 0.65
+    steps = [line for line in read_metrics(study.path(study.runs[0])) if line["kind"] == "step"]
+    assert mlflow.history(run, "training/loss") == [(one["samples"], one["loss"]) for one in steps]
+
+
 def test_a_folder_that_mlflow_refuses_is_a_mistake_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
