@@ -66,6 +66,14 @@ def source_sha256() -> str:
     return whole.hexdigest()
 
 
+def safe_path() -> tuple[str, ...]:
+    """Return what keeps Python from importing another checkout of the package that lies in the working directory.
+
+    In a process started with ``-c`` or ``-m`` Python looks there first. Empty where this package lies there.
+    """
+    return () if PACKAGE.parent == Path(os.curdir).absolute() else ("-P",)
+
+
 def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
 

@@ -21,6 +21,7 @@ from clr_hpc.config.base import UserError
 from clr_hpc.monitoring.trackers.base import find_tracker
 from clr_hpc.monitoring.trackers.mirror import Mirror, Mirrored
 from clr_hpc.store import layout
+from clr_hpc.store.provenance import safe_path
 from clr_hpc.store.study_folder import StudyFolder
 
 ROUND_SECONDS = 10.0
@@ -36,7 +37,7 @@ class Follower:
     def __init__(self, folder: Path, trackers: Sequence[str]) -> None:
         """Start it."""
         self._trackers = trackers
-        command = [sys.executable, "-m", __name__, str(folder.absolute()), *trackers]
+        command = [sys.executable, *safe_path(), "-m", __name__, str(folder.absolute()), *trackers]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

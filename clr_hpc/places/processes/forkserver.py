@@ -10,8 +10,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from clr_hpc.config.base import UserError
 from clr_hpc.places.signals import SENT_TO_ALL, blocked_signals
+from clr_hpc.store.provenance import safe_path
 
 log = logging.getLogger(__name__)
 TRIES = 2
@@ -157,9 +158,23 @@ def fresh_processes() -> ForkServerContext:
     context.set_forkserver_preload(["clr_hpc.places.processes.preload"])
     with blocked_signals():
         resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
-    with blocked_signals():
+    with blocked_signals(), _importing_this_package():
         forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _importing_this_package() -> Iterator[None]:
+    """Have it start with ``safe_path``, which multiprocessing has no argument for."""
+    name = "PYTHONSAFEPATH"
+    if name in os.environ or not safe_path():
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def begin() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from clr_hpc.config.base import UserError
 from clr_hpc.places.machine import visible_gpus
 from clr_hpc.store.atomic import OWNER_ALONE, atomic_write
+from clr_hpc.store.provenance import safe_path
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Only specs and outcomes travel through it; pixels are read from the pack."""
@@ -68,7 +69,7 @@ def private_cluster_folder() -> Iterator[Path]:
     """
     folder = Path(tempfile.mkdtemp(prefix="clr-hpc-", dir="/tmp"))
     reaper = subprocess.Popen(
-        [sys.executable, "-m", "clr_hpc.places.ray.reaper", str(folder)],
+        [sys.executable, *safe_path(), "-m", "clr_hpc.places.ray.reaper", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +44,31 @@ def test_what_they_are_forked_from_outlives_what_slurm_sends_to_all() -> None:
     for number in SENT_TO_ALL:
         os.kill(forked_from, number)
     assert where_from()[1] == forked_from
+
+
+def test_another_checkout_in_the_working_directory_is_not_theirs(tmp_path: Path) -> None:
+    other = tmp_path / "clr_hpc" / "places" / "processes"
+    other.mkdir(parents=True)
+    for folder in (other, other.parent, other.parent.parent):
+        (folder / "__init__.py").touch()
+    (other / "preload.py").touch()
+    script = tmp_path / "bin" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
+        "from test_forkserver import where_from\n"
+        "if __name__ == '__main__':\n"
+        "    print('clr_hpc.training.loop' in where_from()[0])\n"
+    )
+    paths = [str(Path(__file__).parent), *filter(None, sys.path)]
+    said = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        check=False,
+    )
+    assert said.stdout == "True\n", said.stderr
 
 
 def test_a_signal_that_comes_too_early_is_heard_when_they_are_ready() -> None:
