@@ -125,13 +125,16 @@ def trained(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Trial
     return study
 
 
+COMMANDS = ("status", "status --json", "run --dry-run", "report --figures none")
+
+
 def outputs(study: TrialStudy, with_report: bool = True) -> str:
     """Return, without blanks, what the commands say of a study, and its report."""
     report = study.file.parent / "results" / "trial" / layout.REPORT / "report.html"
     report.unlink(missing_ok=True)
     told = []
-    for command in (("status",), ("status", "--json"), ("run", "--dry-run"), ("report",))[: 3 + with_report]:
-        words = [*command, str(study.file), "--results", str(study.file.parent / "results")]
+    for command in COMMANDS[: 3 + with_report]:
+        words = [*command.split(), str(study.file), "--results", str(study.file.parent / "results")]
         done = CliRunner().invoke(app, words)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception

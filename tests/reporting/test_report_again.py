@@ -3,14 +3,15 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from joblib import Parallel
 from made_once import made_once
 
-from clr_hpc.reporting.page import template
+from clr_hpc.reporting.page import packed
 from clr_hpc.reporting.read import study
 from clr_hpc.reporting.report import write_report
 from clr_hpc.reporting.stats import scoring
@@ -21,9 +22,9 @@ StudyMaker = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def _packed(monkeypatch: pytest.MonkeyPatch) -> None:
+def _pack_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack figures as in a page of thousands."""
-    monkeypatch.setattr(template, "MOST_DRAWN", 0)
+    monkeypatch.setattr(packed, "MOST_DRAWN", 0)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     count(study, "read_predictions")
     count(scoring, "run_scores")
-    count(template, "_packed")
+    count(packed, "_drawn")
     return done
 
 
@@ -92,7 +93,7 @@ def without_cache(folder: Path) -> dict[str, bytes]:
 def test_the_same_report_again_computes_nothing(folder: Path, computed: list[str]) -> None:
     first = files_of(folder)
     write_report(folder, "none")
-    assert computed == ["_packed"] * 3, "two overviews of models and the layers, which are drawn anew"
+    assert computed == ["_drawn"] * 3, "two overviews of models and the layers, which are drawn anew"
     assert files_of(folder) == first
     assert without_cache(folder) == first
 
@@ -169,3 +170,22 @@ def test_the_same_bytes_whatever_the_number_of_threads(
     monkeypatch.setattr("clr_hpc.reporting.stats.bootstrap.usable_cores", lambda: cores)
     monkeypatch.setattr("clr_hpc.reporting.read.study.usable_cores", lambda: cores)
     assert without_cache(folder) == before
+
+
+def test_the_same_bytes_whichever_process_draws_a_figure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files_of(folder)
+    (folder / layout.REPORT_CACHE / layout.KNOWN_FIGURES).unlink()
+    monkeypatch.setattr(packed, "usable_cores", lambda: 2)
+    monkeypatch.setattr(packed, "WORTH_A_PROCESS", 1)
+    sent: list[int] = []
+    send = Parallel.__call__
+
+    def counted(self: Parallel, tasks: Iterable[object]) -> object:
+        every = list(tasks)
+        sent.append(len(every))
+        return send(self, every)
+
+    monkeypatch.setattr(Parallel, "__call__", counted)
+    write_report(folder, "none")
+    assert files_of(folder) == before
+    assert sent == [7], "all curves, and nothing else"

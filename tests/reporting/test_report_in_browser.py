@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clr_hpc.reporting.page import template
+from clr_hpc.reporting.page import packed, template
 from clr_hpc.reporting.report import write_report
 
 pytestmark = pytest.mark.browser
@@ -55,14 +55,14 @@ def console(finished: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in finished.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.parametrize("most_drawn", [template.MOST_DRAWN, 0])
+@pytest.mark.parametrize("most_drawn", [packed.MOST_DRAWN, 0])
 def test_tables_curves_and_choosers_work_offline(
     make_study: Callable[..., Path],
     browse: Callable[..., subprocess.CompletedProcess[str]],
     monkeypatch: pytest.MonkeyPatch,
     most_drawn: int,
 ) -> None:
-    monkeypatch.setattr(template, "MOST_DRAWN", most_drawn)
+    monkeypatch.setattr(packed, "MOST_DRAWN", most_drawn)
     monkeypatch.setattr(template, "MOST_SPECS", most_drawn)
     report = write_report(make_study(pathologies=("effusion", "pneumothorax", "pleural_thickening", "edema")))
     assert ("data-packed=" in report.read_text()) == (most_drawn == 0)

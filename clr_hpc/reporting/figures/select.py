@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Protocol
 
 from clr_hpc.config.network import network
@@ -93,7 +93,23 @@ def keep_shown(drawings: Iterable[Drawing]) -> list[Drawing]:
 
 
 def _kept(drawing: Drawing) -> Drawing:
-    return replace(drawing, draw=[cache(draw) for draw in drawing.draw])
+    return replace(drawing, draw=[_Once(draw) for draw in drawing.draw])
+
+
+class _Once:
+    """Draws a figure when it is first asked for; unlike a cached function it can be sent to a process."""
+
+    def __init__(self, draw: Callable[[], Insertable]) -> None:
+        self._draw = draw
+        self._drawn: Insertable | None = None
+
+    def __call__(self) -> Insertable:
+        if self._drawn is None:
+            self._drawn = self._draw()
+        return self._drawn
+
+    def __reduce__(self) -> tuple[type["_Once"], tuple[Callable[[], Insertable]]]:
+        return _Once, (self._draw,)
 
 
 def model_styles() -> dict[str, ArmStyle]:
@@ -129,7 +145,7 @@ def training_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawi
     for run in runs:
         if run.record.epochs:
             setting = run.setting
-            groups[setting.task, setting.model, STAGES[run.record.spec.stage]].append(run)
+            groups[setting.task, setting.model, STAGES[run.record.spec.stage]].append(_shown(run))
     shown_stage = RETRAINING if any(stage == RETRAINING for _, _, stage in groups) else ""
     several = len({stage for _, _, stage in groups}) > 1
     for (task, model, stage), group in groups.items():
@@ -147,13 +163,20 @@ def score_curves(runs: Iterable[ScoredRun], styles: Styles) -> Iterator[Drawing]
     groups: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
     for run in runs:
         if run.models:
-            groups[run.setting.task, run.setting.model].append(run)
+            groups[run.setting.task, run.setting.model].append(_shown(run))
     for (task, model), group in groups.items():
         heading = f"{task}: {model}"
         figures = (curves.roc_curves, curves.precision_recall_curves, curves.calibration_curves)
         draw = [partial(draw, group, styles, heading) for draw in figures]
         content = partial(_of_curves, group, styles, heading)
         yield Drawing(heading, {"task": task, "model": model}, draw, task == FIRST_SHOWN, content)
+
+
+def _shown(run: ScoredRun) -> ScoredRun:
+    """Return what curves show of a run: little enough to be sent to a process that draws them."""
+    record = replace(run.record, result={}, environments=(), predictions={}, layers={})
+    scores = run.scores and replace(run.scores, models={}, influences={}, right=None, slices={}, floors={})
+    return replace(run, record=record, scores=scores)
 
 
 def _of_epochs(runs: Sequence[ScoredRun], styles: Styles, heading: str) -> bytes:

@@ -12,6 +12,7 @@ from clr_hpc.reporting.figures.svg import Styles, legend
 from clr_hpc.reporting.page import answer
 from clr_hpc.reporting.page.heat_maps import HeatMaps
 from clr_hpc.reporting.page.lr_range import RangeTests
+from clr_hpc.reporting.page.packed import PackedFigures
 from clr_hpc.reporting.page.template import render_page
 from clr_hpc.reporting.read.plan import against_plan
 from clr_hpc.reporting.read.study import StudyRecord
@@ -97,9 +98,11 @@ def render(
         section: {run.setting.arm: styles[run.setting.arm] for run in kind.runs}
         for section, kind in (("binary", binary), ("one-class", one_class))
     }
+    packed = PackedFigures(kept or KeptBlocks(None))
+    packed.prepare((figures.training_curves, figures.score_curves))
     return render_page(
         "report.html.jinja",
-        kept=kept,
+        packed=packed,
         heading=study.name,
         range_tests=range_tests,
         heat_maps=heat_maps,
