@@ -6,10 +6,13 @@ from there; where many are missing, processes draw them, as matplotlib computes 
 
 import hashlib
 import logging
+import os
+import threading
+import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 
 from markupsafe import Markup
@@ -23,7 +26,6 @@ MOST_DRAWN = 24
 """Figures of one section that stand in the page as they are; of more, none does that is not shown first."""
 WORTH_A_PROCESS = 24
 """Drawings, which take a few times as long as a process needs to start."""
-IDLE_SECONDS = 20
 log = logging.getLogger(__name__)
 
 
@@ -72,18 +74,34 @@ class PackedFigures:
 def _drawn_by_processes(drawings: Sequence[Sequence[Callable[[], Insertable]]]) -> Iterable[str]:
     processes = min(usable_cores(), len(drawings) // WORTH_A_PROCESS)
     if processes > 1:
-        from joblib import Parallel, delayed, parallel_config
+        from joblib import Parallel, delayed
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
         try:
-            # they outlive this process by the timeout where it is killed
-            with parallel_config("loky", idle_worker_timeout=IDLE_SECONDS):
-                drawn: list[str] = Parallel(processes, max_nbytes=None)(map(delayed(_drawn), drawings))
+            draw = delayed(partial(_drawn_for, os.getpid()))
+            drawn: list[str] = Parallel(processes, max_nbytes=None)(map(draw, drawings))
         except BrokenProcessPool:  # one was killed, most likely for memory
             log.warning("processes that draw figures were killed; this one draws them, which takes longer")
         else:
             return drawn
     return map(_drawn, drawings)
+
+
+def _drawn_for(parent: int, draw: Sequence[Callable[[], Insertable]]) -> str:
+    _end_with(parent)
+    return _drawn(draw)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Have this process end when its parent does: of one that is killed, joblib's may wait for ever."""
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _drawn(draw: Sequence[Callable[[], Insertable]]) -> str:
