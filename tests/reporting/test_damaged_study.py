@@ -100,7 +100,7 @@ def test_damage_of_a_study_is_an_error_that_names_the_file(name: str, folder: Pa
     file.unlink()
     file.mkdir()
     with pytest.raises(ReportError, match=name):
-        write_report(folder)
+        write_report(folder, "none")
 
 
 def named(command: Callable[[], object], name: str) -> None:
@@ -142,4 +142,4 @@ def test_a_study_from_before_there_were_checksums_reads_as_before(make_study: St
     record = read_study(folder)
     assert {(run.status, run.reason) for run in record.runs} == {("done", None)}
     assert all(run.predictions for run in record.runs)
-    write_report(folder)
+    write_report(folder, "none")

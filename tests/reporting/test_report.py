@@ -68,13 +68,13 @@ def files_of(report: Path) -> dict[Path, bytes]:
 
 def test_no_table_is_empty_and_the_page_names_those_that_are_there(make_study: StudyMaker) -> None:
     folder = make_study(("effusion",), skill={}, retrained={"cosine": 1.0, "triangular": 1.4})
-    report = write_report(folder).parent
+    report = write_report(folder, "none").parent
     tables = {path.name for path in files_of(report) if path.suffix in (".csv", ".tex")}
     assert {"contrasts.csv", "verdicts.csv", "models.csv", "results.csv", "costs.csv", "paper.tex"} <= tables
     assert not {"one-class-costs.csv", "one-class-floors.csv", "predicted.csv", "localisation.csv"} & tables
     for result in folder.glob("runs/*/result.json"):
         result.unlink()
-    report = write_report(folder).parent
+    report = write_report(folder, "none").parent
     left = {path.name for path in report.iterdir() if path.suffix in (".csv", ".tex")}
     assert left < tables
     assert "models.csv" not in left
@@ -84,7 +84,7 @@ def test_no_table_is_empty_and_the_page_names_those_that_are_there(make_study: S
 
 
 def test_no_address_outside_the_page(make_study: StudyMaker) -> None:
-    text = write_report(make_study()).read_text()
+    text = write_report(make_study(), "none").read_text()
     assert re.findall(r"(?:https?:)?//[a-z][^\s\"'<]*\.[^\s\"'<]*", text) == []
 
 
@@ -104,7 +104,7 @@ def test_a_study_of_which_nothing_is_done_has_a_report(make_study: StudyMaker) -
         for file in run.iterdir():
             file.unlink()
         run.rmdir()
-    path = write_report(folder)
+    path = write_report(folder, "none")
     assert "Nothing can be compared" in path.read_text()
     assert Page(path).tags["figure"] == 1
     with (path.parent / "runs.csv").open() as file:
@@ -124,7 +124,7 @@ def test_a_report_of_all_stages_and_kinds_has_every_section(make_study: StudyMak
         retrained={"cosine": 1.0, "triangular": 1.4},
         one_class=("deep_svdd", "nearest_neighbours"),
     )
-    path = write_report(folder)
+    path = write_report(folder, "none")
     page = Page(path)
     assert [name for name, times in page.ids.items() if times > 1] == []
     sections = ("control", "arms-section", "classifiers", "curves", "scores", "results-section", "cost")
@@ -140,7 +140,7 @@ def test_a_report_of_all_stages_and_kinds_has_every_section(make_study: StudyMak
 
 def test_a_study_of_one_class_models_alone_has_a_report(make_study: StudyMaker) -> None:
     folder = make_study((), skill={"triangular": 1.2}, one_class=("deep_svdd",))
-    page = Page(write_report(folder))
+    page = Page(write_report(folder, "none"))
     assert "one-class-section" in page.ids
     assert "results-section" not in page.ids
     assert all(link.removeprefix("#") in page.ids for link in page.links if link.startswith("#"))
@@ -152,7 +152,7 @@ def test_one_class_in_every_split_of_one_pathology(make_study: StudyMaker) -> No
         predictions = pd.read_parquet(file)
         predictions["label"] = np.int8(0)
         predictions.to_parquet(file)
-    path = write_report(folder)
+    path = write_report(folder, "none")
     assert "no positive image among" in path.read_text()
     assert "failures-section" in Page(path).ids
 

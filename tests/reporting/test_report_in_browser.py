@@ -95,7 +95,7 @@ def test_a_screenshot_in_light_and_dark(
     darkest: int,
     brightest: int,
 ) -> None:
-    report = write_report(make_study())
+    report = write_report(make_study(), "none")
     themed = report.with_name("themed.html")
     themed.write_text(report.read_text().replace("<html ", f'<html data-theme="{scheme}" '))
     picture = tmp_path / "report.png"

@@ -257,7 +257,7 @@ def test_the_command_shows_then_frees(copy: StudyFolder) -> None:
     (copy.runs / "another run").mkdir()
     temporary = copy.runs / specs(copy)[0].name / layout.CHECKPOINTS / ".x.safetensors.1.temporary"
     temporary.write_bytes(b"0" * 1000)
-    invoke("report", str(copy.path))
+    invoke("report", str(copy.path), "--figures", "none")
     cache = copy.path / layout.REPORT_CACHE
     (cache / "mine.txt").write_text("not the report's")
     kept = {path.name for path in (copy.path / layout.REPORT).iterdir()}
@@ -279,7 +279,7 @@ def test_the_command_shows_then_frees(copy: StudyFolder) -> None:
     assert {path.name for path in (copy.path / layout.REPORT).iterdir()} == kept
     assert optimizer_bytes(next((copy.runs / specs(copy)[0].name / layout.CHECKPOINTS).glob("*.safetensors"))) == 0
     assert "nothing can be freed" in invoke("clean", str(copy.path), "--yes")
-    assert "report: " in invoke("report", str(copy.path))
+    assert "report: " in invoke("report", str(copy.path), "--figures", "none")
     *_, log = sorted((copy.path / layout.LOGS).glob("*-report-*.log"))
     assert "report: " in log.read_text()
 

@@ -108,7 +108,7 @@ def test_a_measure_is_added_in_one_place(make_study: StudyMaker, monkeypatch: py
         in_paper=True,
     )
     monkeypatch.setitem(MEASURES, "of_a_test", added)
-    page = write_report(folder)
+    page = write_report(folder, "none")
     row, *_ = result_rows(scored(folder))
     assert 0 < row.measures["of_a_test"].value < 1
     table = results.result_table([row])
