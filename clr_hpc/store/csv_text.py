@@ -33,5 +33,6 @@ def _cell(value: object) -> str:
     if value is None or value != value:
         return ""
     text = str(value)
-    is_number = isinstance(value, int | float) or _NUMBER.fullmatch(text)
-    return f"'{text}" if _FORMULA.match(text) and not is_number else text
+    if isinstance(value, int | float) or not _FORMULA.match(text) or _NUMBER.fullmatch(text):
+        return text
+    return f"'{text}"
