@@ -14,6 +14,9 @@ TENSORBOARD_PORT = 6006
 GIB_PER_PROCESS = 1.0
 """Roughly what a process with torch takes that trains a small network at 64 × 64; larger ones take more."""
 
+BUSY_CORES = 0.5
+"""From so much computing of others, a machine counts as shared."""
+
 
 def cores() -> Iterator[Check]:
     """Compare the cores that processes are started for with those that they are allowed."""
@@ -33,9 +36,22 @@ def cores() -> Iterator[Check]:
         warning("cores", f"OMP_NUM_THREADS={threads}, this process may use {usable}", "unset OMP_NUM_THREADS")
         if threads.isdigit() and int(threads) > usable
         else None,
+        _busy(usable, all_cores),
     ]
     found = [one for one in fewer if one is not None]
     yield from found or [ok("cores", f"{usable} of this machine's {all_cores}")]
+
+
+def _busy(usable: int, all_cores: int) -> Check | None:
+    """Return a warning where others compute on these cores: threads of one run then wait long for each other."""
+    load = os.getloadavg()[1]
+    if usable < 2 or all_cores - load > usable - BUSY_CORES:
+        return None
+    return warning(
+        "cores",
+        f"{load:.1f} of this machine's {all_cores} were busy in the last five minutes",
+        "train when they are free; runs with several cores each: export OMP_WAIT_POLICY=PASSIVE",
+    )
 
 
 def _fewer(allowed: int) -> str:

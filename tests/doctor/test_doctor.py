@@ -149,6 +149,22 @@ def test_two_cpus_in_an_affinity_of_one() -> None:
     assert "OMP_NUM_THREADS=2, this process may use 1" in told
 
 
+@pytest.mark.parametrize(
+    ("usable", "load", "told"),
+    [(2, 0.3, False), (2, 0.7, True), (8, 55.0, False), (8, 56.6, True), (1, 64.0, False)],
+)
+def test_cores_that_others_compute_on(
+    usable: int, load: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = 64 if usable != 2 else 2
+    monkeypatch.setattr(machine, "usable_cores", lambda: usable)
+    monkeypatch.setattr("os.cpu_count", lambda: every)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, load, 0.0))
+    warned = [one for one in machine.cores() if "busy in the last five minutes" in one.text]
+    assert len(warned) == told
+    assert all("export OMP_WAIT_POLICY=PASSIVE" in one.remedy for one in warned)
+
+
 VERSION_1 = "5:memory:/job_1\n4:cpu,cpuacct:/job_1\n0::/\n"
 VERSION_2 = "0::/slurm/job_1\n"
 
