@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -51,30 +50,18 @@ class Own:
         return model
 
 
-class LeNet(nn.Module):
-    """The authors' network for CIFAR-10, on images of that size; Deep SVDD takes its biases away."""
-
-    def __init__(self, seed: int, batch_norm: bool = True) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            layers: list[nn.Module] = []
-            for inputs, outputs in pairwise((1, 32, 64, 128)):
-                layers += [nn.Conv2d(inputs, outputs, 5, padding=2)]
-                layers += [nn.BatchNorm2d(outputs, eps=1e-4)] if batch_norm else []
-                layers += [nn.LeakyReLU(), nn.MaxPool2d(2)]
-            self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * (LENET_SIDE // 8) ** 2, 32))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images ``(B, 1, 32, 32)`` to ``(B, 32)``."""
-        return self.layers(images)
+def lenet(seed: int) -> nn.Module:
+    """Return the authors' network for CIFAR-10, of 32 outputs."""
+    return build_backbone("lenet", 32, Initialisation(), seed)
 
 
-class Bare(LeNet):
-    """The same without batch norm."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed, batch_norm=False)
+def bare_lenet(seed: int) -> nn.Module:
+    """Return the same, which then is drawn alike."""
+    network = lenet(seed)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            network.set_submodule(name, nn.Identity())
+    return network
 
 
 OWN = {
@@ -83,10 +70,10 @@ OWN = {
     "Deep SVDD, MobileNetV1, shifts trained": Own(task.DeepSvdd(), 12, 3e-4, has_shifts=True),
     "Deep SVDD, MobileNetV1": Own(task.DeepSvdd(), 12, 3e-4),
     "Deep SVDD, MobileNetV1, scale fixed": Own(FIXED, 12, 3e-4),
-    "Deep SVDD, LeNet, shifts trained": Own(FIXED, 24, 3e-4, LeNet, has_shifts=True),
-    "Deep SVDD, LeNet": Own(FIXED, 24, 3e-4, LeNet),
-    "Deep SVDD, LeNet without batch norm, shifts trained": Own(FIXED, 24, 3e-4, Bare, has_shifts=True),
-    "Deep SVDD, LeNet without batch norm": Own(FIXED, 24, 3e-4, Bare),
+    "Deep SVDD, LeNet, shifts trained": Own(FIXED, 24, 3e-4, lenet, has_shifts=True),
+    "Deep SVDD, LeNet": Own(FIXED, 24, 3e-4, lenet),
+    "Deep SVDD, LeNet without batch norm, shifts trained": Own(FIXED, 24, 3e-4, bare_lenet, has_shifts=True),
+    "Deep SVDD, LeNet without batch norm": Own(FIXED, 24, 3e-4, bare_lenet),
 }
 
 

@@ -99,6 +99,13 @@ NETWORKS = {
         feature_map="features",
         rectifies_feature_map=True,
     ),
+    "lenet": Network(
+        title="LeNet",
+        build="clr_hpc.models.lenet:LeNet",
+        smallest_image_size_of_one=8,
+        size=NetworkSize(259_521, 1_039_900),
+        feature_map="features",
+    ),
 }
 ARCHITECTURES = tuple(NETWORKS)
 """Names of the networks of this package."""
