@@ -6,8 +6,11 @@ of one patient resemble each other, which widens it; so 0.62 is about three devi
 draws the films, so the test gives the same answer every time.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from made_once import made_once
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -24,10 +27,14 @@ Films = tuple[tuple[ImageRecord, ...], NDArray[np.uint8]]
 
 
 @pytest.fixture(scope="module")
-def films() -> Films:
+def films(tmp_path_factory: pytest.TempPathFactory) -> Films:
     source = PhantomSource(images=1200, seed=11)
     records = source.table().records
-    return records, np.stack([source.read(record, 64)[0] for record in records])
+
+    def draw(folder: Path) -> None:
+        np.save(folder / "films.npy", np.stack([source.read(record, 64)[0] for record in records]))
+
+    return records, np.load(made_once(tmp_path_factory, "films", draw) / "films.npy")
 
 
 def gray_statistics(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

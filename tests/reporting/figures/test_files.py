@@ -1,10 +1,12 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_once import made_once
 
 from clr_hpc.reporting.report import report, write_report
 from clr_hpc.store import layout
@@ -33,13 +35,25 @@ def folder(make_study: StudyMaker) -> Path:
     return make_study(skill={}, retrained={"cosine": 1.0, "triangular": 1.4}, one_class=("deep_svdd",))
 
 
+@pytest.fixture
+def reported(make_study: StudyMaker, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same with its report."""
+
+    def make(target: Path) -> None:
+        folder = make_study(skill={}, retrained={"cosine": 1.0, "triangular": 1.4}, one_class=("deep_svdd",))
+        write_report(folder)
+        folder.rename(target / folder.name)
+
+    (made,) = made_once(tmp_path_factory, "figures", make).iterdir()
+    return Path(shutil.copytree(made, tmp_path / "copied" / made.name))
+
+
 def figures_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / layout.REPORT / layout.FIGURES).iterdir()}
 
 
-def test_main_figures_are_those_over_all_findings_and_what_the_page_shows_first(folder: Path) -> None:
-    write_report(folder)
-    assert set(figures_of(folder)) == {f"{name}.{ending}" for name in MAIN for ending in ("svg", "pdf")}
+def test_main_figures_are_those_over_all_findings_and_what_the_page_shows_first(reported: Path) -> None:
+    assert set(figures_of(reported)) == {f"{name}.{ending}" for name in MAIN for ending in ("svg", "pdf")}
 
 
 def test_all_figures_have_names_of_their_own_and_a_later_report_removes_them(folder: Path) -> None:
@@ -59,10 +73,10 @@ def test_all_figures_have_names_of_their_own_and_a_later_report_removes_them(fol
     assert figures_of(folder)["labels.svg"] == every["labels.svg"]
 
 
-def test_without_figure_files_the_page_names_none(folder: Path) -> None:
-    page = write_report(folder)
+def test_without_figure_files_the_page_names_none(reported: Path) -> None:
+    page = reported / layout.REPORT / "report.html"
     assert "<code>figures/</code>" in page.read_text()
-    write_report(folder, "none")
+    write_report(reported, "none")
     assert "<code>figures/</code>" not in page.read_text()
     assert not (page.parent / layout.FIGURES).exists()
 
@@ -93,12 +107,11 @@ def test_range_tests_have_files_of_the_task_that_is_shown_first(make_study: Stud
         assert f">{name}</text>" in files["range-test-edema-mobilenetv1-sgd.svg"].decode()
 
 
-def test_another_process_writes_the_same_bytes(folder: Path) -> None:
+def test_another_process_writes_the_same_bytes(reported: Path) -> None:
     """Whatever the order of its sets: fonts are cut for the letters that a file shows."""
-    write_report(folder)
-    before = figures_of(folder)
-    code = f"from clr_hpc import report; report({str(folder)!r})"
+    before = figures_of(reported)
+    code = f"from clr_hpc import report; report({str(reported)!r})"
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)}
     )
-    assert figures_of(folder) == before
+    assert figures_of(reported) == before
