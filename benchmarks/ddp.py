@@ -30,7 +30,7 @@ from clr_hpc.data.build import usable_cores
 from clr_hpc.data.pack import Pack
 from clr_hpc.training.distributed import ProcessGroup
 from clr_hpc.training.trainer import Trainer
-from parts.command import parser
+from parts.command import OF_THE_ARTICLE, parser
 from parts.loops import Setting, our_spec
 from parts.noise import noise_pack
 from parts.processes import Workers
@@ -120,7 +120,7 @@ def main() -> None:
     most = gpus or usable_cores()
     counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= most]
     command = parser(__doc__)
-    command.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    command.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=OF_THE_ARTICLE)
     command.add_argument("--processes", nargs="+", type=int, default=counts, help="cores or GPUs that there are")
     command.add_argument("--size", type=int, default=224 if gpus else 64, help="pixels a side")
     command.add_argument("--batch", type=int, default=256 if gpus else 32, help="of one process")

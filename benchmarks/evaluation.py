@@ -16,8 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.config.network import ARCHITECTURES
-from parts.command import parser
+from parts.command import OF_THE_ARTICLE, parser
 from parts.loops import Setting, our_run
 from parts.noise import noise_pack
 
@@ -59,7 +58,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     heads = [f"{batch} at once" for batch in BATCHES]
     table = Table("network", *heads, "reading pixels", title=f"Evaluating {IMAGES} images, {device.type}")
-    for architecture in ARCHITECTURES:
+    for architecture in OF_THE_ARTICLE:
         setting = Setting(architecture, SIZE, IMAGES, "float32", device)
         network = setting.network().eval().to(memory_format=torch.channels_last)
         images = torch.randn(IMAGES, 1, SIZE, SIZE, device=device).contiguous(memory_format=torch.channels_last)

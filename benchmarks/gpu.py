@@ -20,9 +20,8 @@ from pathlib import Path
 
 import torch
 
-from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.data.build import usable_cores
-from parts.command import parser, write_study
+from parts.command import OF_THE_ARTICLE, parser, write_study
 from parts.noise import noise_pack
 from parts.processes import CLR_HPC
 
@@ -46,7 +45,7 @@ def commands(output: Path, nih: Path | None, small: bool) -> dict[str, list[str]
     """Return the parts in order, by name, and write the studies that they need."""
     sizes = {"image_size": 64, "batch_size": 16} if small else {"image_size": 224, "batch_size": 256}
     sizes |= {} if small else {"precision": "bfloat16"}
-    profiled = study(output, "profiled", "noise", ARCHITECTURES, epochs=1, **sizes)
+    profiled = study(output, "profiled", "noise", OF_THE_ARTICLE, epochs=1, **sizes)
     once = ["--turns", "1", "--steps", "1", "--batch", "8"] if small else []
     precision = ["--results", str(output / "precision")]
     step = ["--sizes", "64", *once] if small else []
@@ -82,7 +81,7 @@ def commands(output: Path, nih: Path | None, small: bool) -> dict[str, list[str]
         split = ["--validation-fraction", "0.25", "--test-fraction", "0.25", "--output", str(output / "nih")]
         made["pack"] = [*CLR_HPC, "pack", "nih", *sources, *split]
         many = {"epochs": 10, "image_size": 64, "batch_size": 32}
-        precision = [study(output, "precision", "nih", ARCHITECTURES, **many), *precision]
+        precision = [study(output, "precision", "nih", OF_THE_ARTICLE, **many), *precision]
     made["precision"] = benchmark("precision", *precision)
     if nih:  # enough epochs that starting up, which a real study does once as well, weighs little
         few_films = ["--films", "120", "--epochs", "1", "--of-14", "1"]

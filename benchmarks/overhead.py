@@ -21,8 +21,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from clr_hpc.config.network import ARCHITECTURES
 from parts import command
+from parts.command import OF_THE_ARTICLE
 from parts.noise import noise_pack
 from parts.processes import CLR_HPC, POLL_SECONDS, Memory, RunTimes, children, proportional_bytes, seconds_of
 
@@ -131,7 +131,7 @@ def disk(folder: Path, console: Console) -> None:
     table = Table(
         "network", "rate", *OPTIMIZERS, title="What a finished run keeps on disk, in sizes of its weights"
     )
-    for architecture in ARCHITECTURES:
+    for architecture in OF_THE_ARTICLE:
         policies = {"constant": ("baseline", "constant", 2), "cyclical": ("scratch", CYCLES, 6)}
         for name, (stage, policy, epochs) in policies.items():
             changes = {"architectures": [architecture], "optimizers": OPTIMIZERS}

@@ -31,7 +31,7 @@ from rich.table import Table
 from clr_hpc.config.network import ARCHITECTURES
 from clr_hpc.config.resources import usable_cores
 from clr_hpc.data.pack import Pack
-from parts.command import parser
+from parts.command import OF_THE_ARTICLE, parser
 from parts.loops import Setting, Steps, bare, in_turns, like_timm, ours
 from parts.noise import noise_pack
 from parts.png_loops import Recipe, lightning_images_per_second, ray_images_per_second
@@ -97,7 +97,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cuda = device.type == "cuda"
     command = parser(__doc__)
-    command.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    command.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=OF_THE_ARTICLE)
     command.add_argument("--sizes", nargs="+", type=int, default=[64, 224], help="pixels a side")
     command.add_argument("--batch", type=int, help="256 on a GPU; else 32, and 16 above 128 pixels")
     command.add_argument("--steps", type=int, default=50 if cuda else 4, help="of a turn")

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import yaml
 
+OF_THE_ARTICLE = ("mobilenet_v1", "alexnet", "densenet121")
+"""Networks that are measured where none is named."""
+
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Return a parser whose help shows a script's docstring as it is written."""
