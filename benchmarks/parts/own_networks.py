@@ -56,7 +56,7 @@ def lenet(seed: int) -> nn.Module:
 
 
 def bare_lenet(seed: int) -> nn.Module:
-    """Return the same, which then is drawn alike."""
+    """Return it without batch norm, with the same weights."""
     network = lenet(seed)
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):

@@ -10,8 +10,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from clr_hpc.config.base import UserError
+from clr_hpc.places.environment import environment
 from clr_hpc.places.signals import SENT_TO_ALL, blocked_signals
 from clr_hpc.store.provenance import safe_path
 
@@ -158,23 +159,10 @@ def fresh_processes() -> ForkServerContext:
     context.set_forkserver_preload(["clr_hpc.places.processes.preload"])
     with blocked_signals():
         resource_tracker.ensure_running()  # which unblocks SIGTERM in this process
-    with blocked_signals(), _importing_this_package():
+    # multiprocessing has no argument for options of Python
+    with blocked_signals(), environment({"PYTHONSAFEPATH": "1"} if safe_path() else {}):
         forkserver.ensure_running()
     return context
-
-
-@contextmanager
-def _importing_this_package() -> Iterator[None]:
-    """Have it start with ``safe_path``, which multiprocessing has no argument for."""
-    name = "PYTHONSAFEPATH"
-    if name in os.environ or not safe_path():
-        yield
-        return
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[name]
 
 
 def begin() -> None:

@@ -9,11 +9,12 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from clr_hpc.config.base import UserError
+from clr_hpc.places.environment import environment
 from clr_hpc.places.machine import visible_gpus
 from clr_hpc.store.atomic import OWNER_ALONE, atomic_write
 from clr_hpc.store.provenance import safe_path
@@ -101,22 +102,3 @@ def joining_settings() -> Iterator[None]:
         )
     with environment(SETTINGS | ({"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")})):
         yield
-
-
-@contextmanager
-def environment(values: Mapping[str, str | None]) -> Iterator[None]:
-    """Set variables, or unset those given as None, and restore all afterwards."""
-    before = {name: os.environ.get(name) for name in values}
-    _set(values)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

@@ -11,14 +11,14 @@ import threading
 import time
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from importlib.metadata import version
 
 from markupsafe import Markup
 
 from clr_hpc.config.resources import usable_cores
-from clr_hpc.reporting.figures.select import Drawing, Insertable
+from clr_hpc.reporting.figures.select import Drawing
 from clr_hpc.store.cache.blocks import KeptBlocks
 from clr_hpc.store.provenance import source_sha256
 
@@ -60,7 +60,7 @@ class PackedFigures:
                     missing.append((key, drawing))
                 else:
                     self._packed[id(drawing)] = block.decode()
-        drawn = _drawn_by_processes([drawing.draw for _, drawing in missing])
+        drawn = _drawn_by_processes([drawing for _, drawing in missing])
         for (key, drawing), packed in zip(missing, drawn, strict=True):
             self._packed[id(drawing)] = packed
             self._kept.put(key, packed.encode())
@@ -68,10 +68,10 @@ class PackedFigures:
     def __call__(self, drawing: Drawing) -> str:
         """Return a drawing's figures, packed."""
         known = self._packed.get(id(drawing))
-        return _drawn(drawing.draw) if known is None else known
+        return _drawn(drawing) if known is None else known
 
 
-def _drawn_by_processes(drawings: Sequence[Sequence[Callable[[], Insertable]]]) -> Iterable[str]:
+def _drawn_by_processes(drawings: Sequence[Drawing]) -> Iterable[str]:
     processes = min(usable_cores(), len(drawings) // WORTH_A_PROCESS)
     if processes > 1:
         from joblib import Parallel, delayed
@@ -87,9 +87,9 @@ def _drawn_by_processes(drawings: Sequence[Sequence[Callable[[], Insertable]]]) 
     return map(_drawn, drawings)
 
 
-def _drawn_for(parent: int, draw: Sequence[Callable[[], Insertable]]) -> str:
+def _drawn_for(parent: int, drawing: Drawing) -> str:
     _end_with(parent)
-    return _drawn(draw)
+    return _drawn(drawing)
 
 
 @cache
@@ -104,8 +104,8 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _drawn(draw: Sequence[Callable[[], Insertable]]) -> str:
-    return pack(Markup("\n").join(each() for each in draw))
+def _drawn(drawing: Drawing) -> str:
+    return pack(Markup("\n").join(drawing.figures))
 
 
 def _identity(content: bytes) -> str:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from clr_hpc.places.environment import environment
 from clr_hpc.places.network import LOOPBACK
-from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS, environment
+from clr_hpc.places.ray.cluster import ON_THIS_MACHINE_ALONE, SETTINGS
 from clr_hpc.places.signals import StopSignals
 from clr_hpc.places.slurm.allocation.node_folder import node_folder
 from clr_hpc.places.slurm.allocation.ray_node import RayNode, answers, start_ray_node
