@@ -1,5 +1,6 @@
 """Fixtures that all tests share: where the real images are, and a small pack."""
 
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # an atomic write would wait for the disk for two thirds of its time
 os.fsync = lambda _: None
 
+# the collector would go through all modules again and again, for a fifteenth of the time
+gc.set_threshold(100_000, 50, 100)
+
 # a shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -38,6 +42,12 @@ settings.register_profile("thorough", deadline=None, derandomize=True, max_examp
 settings.load_profile("repeatable")
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what is there for good: modules and tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

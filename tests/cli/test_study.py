@@ -189,6 +189,7 @@ def test_the_command_that_run_prints_last_is_of_the_study_that_ran(write_study: 
     assert ran["training"]["epochs"] == 1
 
 
+@pytest.mark.commands
 def test_what_steps_cannot_follow_is_said_before_and_after(write_study: Write, tmp_path: Path) -> None:
     wave = {"name": "triangular", "half_cycle_epochs": 0.5}
     training = {"epochs": 2, "image_size": 32, "batch_size": 500}

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import tiny_run
 import torch
+from made_once import made_once
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.run import RunSpec
@@ -59,10 +60,12 @@ def result(spec: RunSpec, runs_folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def finished(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs folder of the whole study."""
-    folder = tmp_path_factory.mktemp("study")
-    assert [train(spec, small_pack, folder) for spec in runs_of(small_pack)] == ["done"] * 13
-    return folder
+    """The runs folder of the whole study; tests copy what they change."""
+
+    def make(folder: Path) -> None:
+        assert [train(spec, small_pack, folder) for spec in runs_of(small_pack)] == ["done"] * 13
+
+    return made_once(tmp_path_factory, "stages", make)
 
 
 @pytest.mark.parametrize(("weights", "optimizer"), [("last", "fresh"), ("last", "continued"), ("best", "fresh")])

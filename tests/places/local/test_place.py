@@ -39,6 +39,7 @@ def ended(small_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return study, study.run(preexec_fn=on_one_core)
 
 
+@pytest.mark.commands
 def test_a_study_runs_and_runs_again_for_nothing(write_study: Callable[..., TrialStudy]) -> None:
     study = write_study(training=TRAINING | {"epochs": 1})
     first = study.run(preexec_fn=on_one_core)

@@ -46,6 +46,7 @@ def test_what_they_are_forked_from_outlives_what_slurm_sends_to_all() -> None:
     assert where_from()[1] == forked_from
 
 
+@pytest.mark.commands
 def test_another_checkout_in_the_working_directory_is_not_theirs(tmp_path: Path) -> None:
     other = tmp_path / "clr_hpc" / "places" / "processes"
     other.mkdir(parents=True)

@@ -51,6 +51,7 @@ packed.PackedFigures(KeptBlocks(None)).prepare([section])
 """
 
 
+@pytest.mark.commands
 def test_the_processes_end_with_one_that_is_killed(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", DRAWS_FOR_EVER, tmp_path])
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2, "both to draw")
