@@ -18,6 +18,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from clr_hpc.reporting.stats.bootstrap import Interval
@@ -163,11 +164,11 @@ def legend(styles: Styles, section: str) -> dict[str, Markup]:
     with mpl.rc_context(drawing_style()):
         for policy, style in styles.items():
             figure = Figure(figsize=(44 / POINTS, 12 / POINTS))
-            axes = figure.add_axes((0, 0, 1, 1))
-            axes.set_axis_off()
-            axes.set_xlim(-1, 1)
-            axes.plot((-1, 1), (0, 0), color=style.colour, linestyle=style.dash)
-            axes.plot(0, 0, style.marker, color=style.colour, markersize=6, markeredgewidth=0)
+            # without axes, which take five times as long
+            figure.add_artist(Line2D((0, 1), (0.5, 0.5), color=style.colour, linestyle=style.dash))
+            dot = Line2D((0.5,), (0.5,), linestyle="", marker=style.marker, color=style.colour)
+            dot.set(markersize=6, markeredgewidth=0)
+            figure.add_artist(dot)
             swatches[policy] = to_svg(figure, f"legend {section} {policy}", f"Line of {policy}")
     return swatches
 
