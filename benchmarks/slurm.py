@@ -15,75 +15,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from parts.command import parser, write_study
-from parts.processes import CLR_HPC
+from parts.slurm_cluster import SlurmCluster, cluster, seconds_until
 from parts.studies import phantom_pack
 
-REPOSITORY = Path(__file__).parents[1]
-DEV_CLUSTER = REPOSITORY / "slurm" / "dev-cluster"
 COMMANDS = 5
 WANTED_SECONDS = 2.0
-POLL_SECONDS = 0.02
 TRAINING = {"epochs": 2, "image_size": 32, "batch_size": 16}
 
 
-@contextmanager
-def cluster() -> Iterator[Path]:
-    """Start a SLURM of two nodes; yield its folder."""
-    folder = Path(tempfile.mkdtemp(prefix="clr-slurm-", dir="/tmp"))
-    try:
-        up = [DEV_CLUSTER, "up", f"--folder={folder}", f"--share={REPOSITORY}"]
-        subprocess.run(up, check=True, stdout=subprocess.DEVNULL)
-        yield folder
-    finally:
-        subprocess.run([DEV_CLUSTER, "down", f"--folder={folder}"], check=True)
-
-
-def seconds_until(condition: Callable[[], bool], since: float) -> float:
-    """Wait for a condition; return the seconds since ``since``."""
-    while not condition():
-        time.sleep(POLL_SECONDS)
-    return time.monotonic() - since
-
-
-def clr_hpc(folder: Path, shared: Path, *words: str) -> float:
-    """Run a command; return its seconds."""
-    started = time.monotonic()
-    subprocess.run(
-        [*CLR_HPC, *words, "--results", str(shared / "results")],
-        env=os.environ | {"SLURM_CONF": str(folder / "etc" / "slurm.conf"), "PYTHONPATH": str(REPOSITORY)},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return time.monotonic() - started
-
-
-def measure_allocation(folder: Path) -> tuple[list[float], list[float], dict[str, float]]:
+def measure_allocation(slurm: SlurmCluster) -> tuple[list[float], list[float], dict[str, float]]:
     """Return the seconds of submitting, those of the status, and those of an allocation's parts."""
-    shared = folder / "shared"
+    shared = slurm.shared
     phantom_pack(shared / "pack", 200, 64)
     write_study(shared / "bench.yaml", shared / "pack", TRAINING, 0.01, pathologies=["cardiomegaly"])
-    site = {"cpus": 1, "memory_gb": 2, "time_limit_minutes": 30, "shared_folder": str(shared)}
-    (shared / "site.yaml").write_text(yaml.safe_dump(site | {"python": sys.executable}))
+    site = slurm.write_site()
     study, bench = str(shared / "bench.yaml"), shared / "results" / "bench"
-    options = ("--on", "slurm", "--site", str(shared / "site.yaml"), "--shape", "allocation", "--nodes", "2")
+    options = ("--on", "slurm", "--site", str(site), "--shape", "allocation", "--nodes", "2")
     submits = []
     for _ in range(COMMANDS - 1):
-        submits.append(clr_hpc(folder, shared, "run", study, *options))
-        clr_hpc(folder, shared, "cancel", study)
+        submits.append(slurm.clr_hpc("run", study, *options))
+        slurm.clr_hpc("cancel", study)
         shutil.rmtree(bench)
     time.sleep(10)  # until what was cancelled is off the nodes
-    submits.append(clr_hpc(folder, shared, "run", study, *options, "--lanes", "1", "--workers-per-lane", "2"))
+    submits.append(slurm.clr_hpc("run", study, *options, "--lanes", "1", "--workers-per-lane", "2"))
     started = time.monotonic()
 
     def log_says(what: str) -> Callable[[], bool]:
@@ -99,7 +63,7 @@ def measure_allocation(folder: Path) -> tuple[list[float], list[float], dict[str
         "the first step is recorded": seconds_until(has_stepped, started),
         "everything has ended": seconds_until(log_says("nothing is left"), started),
     }
-    statuses = [clr_hpc(folder, shared, "status", study) for _ in range(COMMANDS)]
+    statuses = [slurm.clr_hpc("status", study) for _ in range(COMMANDS)]
     return submits, statuses, moments
 
 
@@ -146,8 +110,8 @@ print(time.monotonic() - started)
 def main() -> None:
     """Measure and print."""
     parser(__doc__).parse_args()
-    with cluster() as folder:
-        submits, statuses, moments = measure_allocation(folder)
+    with cluster() as slurm:
+        submits, statuses, moments = measure_allocation(slurm)
     bare = measure_bare_ray()
     ends = [0.0, *moments.values()]
     parts = {name: after - before for name, (before, after) in zip(moments, pairwise(ends), strict=True)}

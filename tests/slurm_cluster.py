@@ -86,15 +86,20 @@ class SlurmCluster:
         self.output(str(COMMAND), "start-node", f"--folder={self.folder}", node)
 
 
+def need_slurm() -> None:
+    """Skip the test where there can't be a cluster."""
+    check = subprocess.run([str(COMMAND), "check"], capture_output=True, text=True, check=False)
+    if check.returncode != 0:
+        skip_or_fail(f"no SLURM: {check.stderr.strip()}")
+
+
 @contextmanager
 def slurm_cluster(*options: str, shared: tuple[Path, ...] = ()) -> Iterator[SlurmCluster]:
     """Start a cluster with options of ``dev-cluster up``, and take it down at the end.
 
     Skips the test where there can't be one.
     """
-    check = subprocess.run([str(COMMAND), "check"], capture_output=True, text=True, check=False)
-    if check.returncode != 0:
-        skip_or_fail(f"no SLURM: {check.stderr.strip()}")
+    need_slurm()
     # a short name: sockets lie in it
     folder = Path(tempfile.mkdtemp(prefix="clr-slurm-", dir="/tmp"))
     try:

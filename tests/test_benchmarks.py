@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 from rich.table import Table
+from slurm_cluster import need_slurm
 
 from clr_hpc.config.expand import expand
 from clr_hpc.config.load import load_study
@@ -141,9 +142,12 @@ def test_a_drawn_grid_is_read_as_trained_runs_are(load: Load, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_trained_grid_survives_its_kills(load: Load, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["here", pytest.param("slurm", marks=pytest.mark.cluster)])
+def test_a_trained_grid_survives_its_kills(place: str, load: Load, tmp_path: Path) -> None:
+    if place == "slurm":
+        need_slurm()
     small = {"optimizers": ["adam"], "architectures": ["timm/test_resnet"], "one_class": [], "seeds": [0, 1]}
-    measured = load("trained_grid").rehearse(tmp_path, 1, "here", **small)
+    measured = load("trained_grid").rehearse(tmp_path, 1, place, **small)
     assert (measured["runs"], measured["not done"], measured["done before a kill, trained again"]) == (
         "14",
         "0",
