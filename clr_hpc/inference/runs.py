@@ -18,7 +18,7 @@ from clr_hpc.inference.ensemble import Ensemble, NoScoresError
 from clr_hpc.inference.images import Reading
 from clr_hpc.inference.model import NoWeightsError, TrainedModel, title_of
 from clr_hpc.store import layout
-from clr_hpc.store.predictions import read_predictions
+from clr_hpc.store.predictions import read_predictions, to_frame
 from clr_hpc.store.records import Damaged
 from clr_hpc.store.results import DoneResult, check_result, freed_weights
 from clr_hpc.store.study_folder import StudyFolder
@@ -78,7 +78,7 @@ class RunFiles:
         if table is None or isinstance(table, Damaged):
             reason = f"{self.folder / layout.PREDICTIONS} does not exist" if table is None else str(table)
             raise NoScoresError(f"{reason}; without it neither threshold nor calibration of {self.title} is known")
-        rows: pd.DataFrame = table.to_pandas()
+        rows = to_frame(table)
         return rows[(rows["split"] == split) & (rows["model"] == self.model)].sort_values("image")
 
     def _checksum(self, name: str) -> str | None:

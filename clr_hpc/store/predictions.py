@@ -9,20 +9,24 @@ from clr_hpc.store.records import LONGEST_REASON, Damaged, read_bytes
 from clr_hpc.store.results import REMEDY, FileState
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 SPLITS = ("train", "validation", "test")
 FLOORS = {"brightness": "floor_brightness", "statistics": "floor_statistics"}
 """Columns with the scores of rules that a one-class model must beat."""
-TEXTS, FACTS = ("image", "patient", "split", "model"), ("view", "sex")
+TEXTS, FACTS, FINDINGS = ("image", "patient", "split", "model"), ("view", "sex"), "findings"
 
 
 def read_predictions(folder: Path, state: FileState | None) -> "pa.Table | Damaged | None":
     """Return a row for each model and image; None where the run has left no predictions.
 
-    Columns: ``image``, ``patient``, ``split``, ``model`` (string), ``label`` (int8, 0 or 1), ``score`` (float32,
-    finite), and what may be null: ``view``, ``sex`` (string), ``age_years`` (double), and of one-class models
-    ``findings`` (string) and the columns of ``FLOORS`` (float32). In each split every model has each image once.
+    Columns: ``image``, ``patient``, ``split``, ``model`` (text), ``label`` (int8, 0 or 1), ``score`` (float32,
+    finite), and what may be null: ``view``, ``sex`` (text), ``age_years`` (double), and of one-class models
+    ``findings`` (text) and the columns of ``FLOORS`` (float32). In each split every model has each image once.
+    Text is dictionary-encoded, as it is in the file: each different value once, and numbers of values.
 
     Args:
         folder: of the run.
@@ -42,27 +46,61 @@ def read_predictions(folder: Path, state: FileState | None) -> "pa.Table | Damag
     return table
 
 
+def codes(column: "pa.ChunkedArray") -> "tuple[NDArray[np.int32], pa.Array]":
+    """Return the numbers of values in a column of text without nulls, and the values."""
+    whole = column.combine_chunks()
+    return whole.indices.to_numpy(), whole.dictionary
+
+
+def to_frame(table: "pa.Table") -> "pd.DataFrame":
+    """Return the rows for pandas, with text as text."""
+    import pyarrow as pa
+
+    plain = [
+        pa.field(each.name, each.type.value_type) if pa.types.is_dictionary(each.type) else each
+        for each in table.schema
+    ]
+    frame: pd.DataFrame = table.cast(pa.schema(plain)).to_pandas()
+    return frame
+
+
 def _table(data: bytes) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    text = [(name, pa.string()) for name in (*TEXTS, *FACTS)]
-    schema = pa.schema([*text, ("age_years", pa.float64()), ("label", pa.int8()), ("score", pa.float32())])
-    table = pq.read_table(pa.BufferReader(data))
-    missing = [name for name in schema.names if name not in table.column_names]
+    texts, numbers = (*TEXTS, *FACTS), {"age_years": pa.float64(), "label": pa.int8(), "score": pa.float32()}
+    found = pq.read_table(pa.BufferReader(data), read_dictionary=[*texts, FINDINGS])
+    missing = [name for name in (*texts, *numbers) if name not in found.column_names]
     if missing:
         raise ValueError(f"column {missing[0]} is missing")
-    later = pa.schema([("findings", pa.string()), *((column, pa.float32()) for column in FLOORS.values())])
-    for each in later:
-        if each.name not in table.column_names:
-            table = table.append_column(each, pa.nulls(table.num_rows, each.type))
-        schema = schema.append(each)
-    table = table.select(schema.names).cast(schema)
+    columns = {name: _encoded(found[name]) for name in texts}
+    columns |= {name: found[name].cast(kind) for name, kind in numbers.items()}
+    later = {FINDINGS: pa.string(), **dict.fromkeys(FLOORS.values(), pa.float32())}
+    for name, kind in later.items():
+        column = found[name] if name in found.column_names else pa.nulls(found.num_rows, kind)
+        columns[name] = _encoded(column) if name == FINDINGS else column.cast(kind)
+    table = pa.table(columns)
     table.validate(full=True)
     return table
 
 
+def _encoded(column: "pa.ChunkedArray | pa.Array") -> "pa.Array":
+    """Return text as one dictionary array, in which no value is twice."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    kind = pa.dictionary(pa.int32(), pa.string())
+    if column.type == kind:
+        values = column.dictionary
+        if not values.null_count and pc.count_distinct(values).as_py() == len(values):
+            return column
+    return column.cast(pa.string()).dictionary_encode()
+
+
 def _check(table: "pa.Table") -> None:
+    import numpy as np
     import pyarrow.compute as pc
 
     empty = [name for name in (*TEXTS, "label") if table[name].null_count]
@@ -73,23 +111,22 @@ def _check(table: "pa.Table") -> None:
         raise ValueError(f"{bad} scores are no numbers")
     if not set(pc.unique(table["label"]).to_pylist()) <= {0, 1}:
         raise ValueError("a label is neither 0 nor 1")
-    if not set(pc.unique(table["split"]).to_pylist()) <= set(SPLITS):
+    split, splits = codes(table["split"])
+    present = np.flatnonzero(np.bincount(split))
+    if not set(splits.take(present).to_pylist()) <= set(SPLITS):
         raise ValueError(f"a split is none of {', '.join(SPLITS)}")
-    if not _has_each_image_once(table):
-        raise ValueError("it does not hold each image of a split once for each of the run's models")
+    model, image = codes(table["model"])[0], codes(table["image"])[0]
+    models = np.flatnonzero(np.bincount(model))
+    for number in present:
+        first, *others = (image[(split == number) & (model == each)] for each in models)
+        if np.bincount(first, minlength=1).max() > 1 or not all(
+            _have_the_same(first, images) for images in others
+        ):
+            raise ValueError("it does not hold each image of a split once for each of the run's models")
 
 
-def _has_each_image_once(table: "pa.Table") -> bool:
-    """Return whether in each split every model has each image once, in whatever order."""
-    import pyarrow.compute as pc
+def _have_the_same(first: "NDArray[np.int32]", other: "NDArray[np.int32]") -> bool:
+    """Return whether two models have the same images, in whatever order."""
+    import numpy as np
 
-    models = pc.unique(table["model"]).to_pylist()
-    for split in pc.unique(table["split"]).to_pylist():
-        rows = table.filter(pc.equal(table["split"], split)).select(["model", "image"])
-        first, *others = (rows.filter(pc.equal(rows["model"], model))["image"] for model in models)
-        if pc.count_distinct(first).as_py() != len(first):
-            return False
-        for images in others:
-            if not images.equals(first) and not images.sort().equals(first.sort()):
-                return False
-    return True
+    return np.array_equal(first, other) or np.array_equal(np.sort(first), np.sort(other))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clr_hpc.store.cache.values import to_bytes
-from clr_hpc.store.predictions import FLOORS
+from clr_hpc.store.predictions import FLOORS, codes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,7 +123,7 @@ class Numbering:
             return self._order_of(rows, split)
 
     def _order_of(self, rows: "pa.Table", split: str) -> Order:
-        names, owners = (_whole(rows[column]) for column in NAMES)
+        names, owners = (_text(rows[column]) for column in NAMES)
         for known in self.orders[split]:
             if known.names.equals(names) and known.owners.equals(owners):
                 return known
@@ -220,17 +220,15 @@ def listed_rows(rows: "pa.Table", split: str) -> dict[str, list[Any]]:
 
 def split_scores(predictions: "pa.Table", numbering: Numbering) -> dict[str, SplitScores]:
     """Return the validation and test splits of one run's predictions, a table of ``clr_hpc.store.predictions``."""
-    import pyarrow.compute as pc
-
-    by_split = {split: predictions.filter(pc.equal(predictions["split"], split)) for split in REPORTED_SPLITS}
+    by_split = {split: _rows_of(predictions, "split", split) for split in REPORTED_SPLITS}
     return {split: _split_scores(rows, split, numbering) for split, rows in by_split.items() if len(rows)}
 
 
 def _split_scores(rows: "pa.Table", split: str, numbering: Numbering) -> SplitScores:
-    import pyarrow.compute as pc
-
-    models = pc.unique(rows["model"]).to_pylist()
-    by_model = {model: rows.filter(pc.equal(rows["model"], model)) for model in models}
+    numbers, names = codes(rows["model"])
+    present = sorted(np.flatnonzero(np.bincount(numbers)), key=lambda number: np.argmax(numbers == number))
+    models = names.take(present).to_pylist()  # in the order of the file
+    by_model = {model: _rows_of(rows, "model", model) for model in models}
     orders = {model: numbering.order_of(part, split) for model, part in by_model.items()}
     first, part = orders[models[0]], by_model[models[0]]
     return SplitScores(
@@ -248,6 +246,14 @@ def _split_scores(rows: "pa.Table", split: str, numbering: Numbering) -> SplitSc
     )
 
 
+def _rows_of(rows: "pa.Table", column: str, value: str) -> "pa.Table":
+    import pyarrow as pa
+
+    numbers, values = codes(rows[column])
+    wanted = values.index(value).as_py()  # -1, which no row has, where it is absent
+    return rows.filter(pa.array(numbers == wanted))
+
+
 def _findings(column: "pa.ChunkedArray") -> Names:
     return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
 
@@ -256,6 +262,8 @@ def _numbers(known: dict[str, int], names: "pa.Array") -> NDArray[np.int32]:
     return np.array([known.setdefault(name, len(known)) for name in names.to_pylist()], dtype=np.int32)
 
 
-def _whole(column: "pa.ChunkedArray") -> "pa.Array":
-    whole = column.combine_chunks()
-    return whole.chunk(0) if hasattr(whole, "chunk") else whole
+def _text(column: "pa.ChunkedArray") -> "pa.Array":
+    """Return names as text, which compares whatever numbers a file gives its names."""
+    import pyarrow as pa
+
+    return column.cast(pa.string()).combine_chunks()

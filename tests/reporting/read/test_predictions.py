@@ -1,10 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 from clr_hpc.reporting.read.predictions import Numbering, SplitScores, split_scores
-from clr_hpc.store.predictions import read_predictions
+from clr_hpc.store.predictions import read_predictions, to_frame
 from clr_hpc.store.records import Damaged
 
 
@@ -64,6 +68,27 @@ def test_models_of_different_images_are_refused(tmp_path: Path) -> None:
     assert isinstance(found, Damaged)
     assert found.file == tmp_path / "predictions.parquet"
     assert "it does not hold each image of a split once for each of the run's models" in found.reason
+
+
+def test_an_image_twice_is_refused_though_the_file_numbers_it_twice(tmp_path: Path) -> None:
+    """A dictionary may hold a value twice; then different numbers are one name."""
+    rows = pa.Table.from_pandas(table().iloc[:2], preserve_index=False)
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["a.png", "a.png"]))
+    pq.write_table(rows.set_column(0, "image", twice), tmp_path / "predictions.parquet")
+    found = read_predictions(tmp_path, None)
+    assert isinstance(found, Damaged)
+    assert "it does not hold each image of a split once" in found.reason
+
+
+@pytest.mark.parametrize("written", [{"use_dictionary": False}, {"row_group_size": 2}], ids=str)
+def test_however_text_is_encoded_it_is_the_same(written: dict[str, Any], tmp_path: Path) -> None:
+    rows = table()
+    rows.to_parquet(tmp_path / "predictions.parquet", **written)
+    found = read_predictions(tmp_path, None)
+    assert not isinstance(found, Damaged)
+    assert found is not None
+    pd.testing.assert_frame_equal(to_frame(found)[list(rows)], rows, check_dtype=False)
+    assert split_scores(found, Numbering())["test"].by_model.keys() == {"last", "swa"}
 
 
 def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
