@@ -182,13 +182,18 @@ def _areas(
     tied = np.append(thresholds, np.inf)[above] == negatives
     positive = _weighed(places, patients[labels], len(thresholds), draws)
     # negatives between two thresholds are counted in even rows, those at a threshold in the odd row that follows
-    through = _weighed(2 * above + tied, patients[~labels], 2 * len(thresholds) + 1, draws).cumsum(axis=0)
+    through = _weighed(2 * above + tied, patients[~labels], 2 * len(thresholds) + 1, draws)
+    # in place, here and below: arrays of megabytes are slow to make
+    np.add.accumulate(through, axis=0, out=through)
     positives, total_negatives = positive.sum(axis=0), through[-1]
     both = (positives > 0) & (total_negatives > 0)
-    twice_the_wins = (positive * (through[:-1:2] + through[1::2])).sum(axis=0)
-    found = positive[::-1].cumsum(axis=0)[::-1]
-    called = found + total_negatives - through[:-1:2]
-    precision = found / np.maximum(called, 1)
+    below, at = through[:-1:2], through[1::2]
+    twice_the_wins = (positive * (below + at)).sum(axis=0)
+    found = np.add.accumulate(positive[::-1], axis=0)[::-1]
+    called = found + total_negatives
+    called -= below
+    np.maximum(called, 1, out=called)
+    precision = found / called
     return Areas(
         np.where(both, twice_the_wins / np.maximum(2 * positives * total_negatives, 1), np.nan),
         np.where(both, (positive * precision).sum(axis=0) / np.maximum(positives, 1), np.nan),
