@@ -101,13 +101,16 @@ class Submission:
         after = os.times()
         seconds_until(lambda: enough() or not self._jobs(), time.monotonic(), POLL_SECONDS)
         if kill:
-            self._slurm.run("scancel", "--signal=KILL", "--full", *self._jobs())
+            self._slurm.run("scancel", "--quiet", "--signal=KILL", "--full", *self._jobs())
         seconds_until(lambda: not self._jobs(), time.monotonic(), POLL_SECONDS)
         return after.children_user + after.children_system - before.children_user - before.children_system
 
-    def requests(self) -> int:
-        """Return how often the controller was asked something, but for what this class asked it."""
-        return self._slurm.requests().total() - self._polls
+    def requests(self) -> str:
+        """Return how often the controller was asked what, but for the jobs that this class asked for."""
+        asked = self._slurm.requests()
+        for of_squeue in ("REQUEST_JOB_INFO", "REQUEST_PARTITION_INFO"):
+            asked[of_squeue] -= self._polls
+        return f"{asked.total():,}: " + ", ".join(f"{name} {count:,}" for name, count in asked.most_common())
 
     def _jobs(self) -> list[str]:
         self._polls += 1
@@ -163,7 +166,7 @@ def rehearse(folder: Path, findings: int, place: str, **changes: object) -> dict
         file = small_paper(slurm.shared, findings, **changes)
         submission = Submission(file, slurm)
         found = _rehearsed(file, slurm.shared, submission)
-        return found | {"requests to SLURM's controller": f"{submission.requests():,}"}
+        return found | {"requests to SLURM's controller": submission.requests()}
 
 
 def _rehearsed(file: Path, folder: Path, trains: Command | Submission) -> dict[str, str]:
