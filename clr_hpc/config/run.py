@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -260,11 +262,20 @@ class RunSpec(FrozenSpec):
             return self.task.method.name
         return self.architecture
 
-    @property
+    @cached_property
     def run_id(self) -> str:
-        """Ten hexadecimal digits of the SHA-256 of the spec; equal specs, equal ids, on every machine."""
+        """Ten hexadecimal digits of the SHA-256 of the spec; equal specs, equal ids, on every machine.
+
+        Kept, since all that knows thousands of runs knows them by their names.
+        """
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with changes, which has an id of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("run_id", None)
+        return copied
 
     @property
     def setting(self) -> str:

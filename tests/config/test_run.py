@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 from pydantic import ValidationError
 
@@ -30,6 +33,19 @@ def test_id_is_the_same_on_every_machine() -> None:
     # run folders made earlier must be found again: a change of this value is a change of format
     before = spec(training=Training(epochs=2, image_size=64, augmentation={"flip_probability": 0.5}))
     assert before.run_id == "86f56a8cd4"
+
+
+def test_an_id_is_computed_once_and_never_copied() -> None:
+    one, equal = spec(), spec()
+    assert one.run_id is one.run_id
+    assert one == equal
+    assert hash(one) == hash(equal)
+    assert one.model_dump_json() == equal.model_dump_json()
+    for same in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one), one.model_copy()):
+        assert same == one
+        assert same.run_id == one.run_id
+    other = one.model_copy(update={"seed": 1})
+    assert other.run_id == spec(seed=1).run_id != one.run_id
 
 
 def test_films_are_not_mirrored_unless_the_study_says_so() -> None:
