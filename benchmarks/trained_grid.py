@@ -72,7 +72,7 @@ class Command:
         self._command = [*CLR_HPC, "run", str(file), *options]
 
     def until(self, enough: Callable[[], bool], kill: bool) -> float:
-        """Train until that is so, or to the end; return the CPU seconds of the command's own process."""
+        """Train until ``enough()``, or to the end; return the CPU seconds of the command's own process."""
         process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         ticks = 0
         while not enough() and process.poll() is None:
@@ -95,21 +95,22 @@ class Submission:
         self._polls = 0
 
     def until(self, enough: Callable[[], bool], kill: bool) -> float:
-        """Train until that is so, or until no job is left; return the CPU seconds of the submission."""
+        """Train until ``enough()``, or until no job is left; return the CPU seconds of the submission."""
         before = os.times()
         self._slurm.clr_hpc(*self._words)
         after = os.times()
         seconds_until(lambda: enough() or not self._jobs(), time.monotonic(), POLL_SECONDS)
-        if kill:
-            self._slurm.run("scancel", "--quiet", "--signal=KILL", "--full", *self._jobs())
+        if kill and (jobs := self._jobs()):
+            self._slurm.run("scancel", "--quiet", "--signal=KILL", "--full", *jobs)
         seconds_until(lambda: not self._jobs(), time.monotonic(), POLL_SECONDS)
         return after.children_user + after.children_system - before.children_user - before.children_system
 
     def requests(self) -> str:
-        """Return how often the controller was asked what, but for the jobs that this class asked for."""
-        asked = self._slurm.requests()
-        for of_squeue in ("REQUEST_JOB_INFO", "REQUEST_PARTITION_INFO"):
-            asked[of_squeue] -= self._polls
+        """Return how often the controller was asked what, without this class's own calls of squeue."""
+        asked, polls = self._slurm.requests(), self._polls
+        self._jobs()
+        for name, count in (self._slurm.requests() - asked).items():
+            asked[name] -= count * polls
         return f"{asked.total():,}: " + ", ".join(f"{name} {count:,}" for name, count in asked.most_common())
 
     def _jobs(self) -> list[str]:
@@ -194,8 +195,10 @@ def main() -> None:
     command = parser(__doc__)
     command.add_argument("--findings", type=int, nargs="+", default=[1, 14], help="one study after the other")
     command.add_argument("--on", default="here", choices=("here", "ray", "slurm"))
-    command.add_argument("--folder", type=Path, help="kept; default, and on SLURM: a temporary one")
+    command.add_argument("--folder", type=Path, help="kept, not on SLURM; default: a temporary one")
     options = command.parse_args()
+    if options.folder and options.on == "slurm":
+        command.error("--folder: on SLURM the folder is the cluster's, which ends with it")
     table = Table("", title=f"--on {options.on}, {os.cpu_count()} cores")
     rows: dict[str, list[str]] = {}
     for findings in options.findings:

@@ -20,7 +20,9 @@ REPOSITORY = Path(__file__).parents[2]
 DEV_CLUSTER = REPOSITORY / "slurm" / "dev-cluster"
 POLL_SECONDS = 0.02
 _REQUEST = re.compile(r"^\s*(REQUEST_\w+)\s*\(\s*\d+\)\s*count:(\d+)", re.MULTILINE)
-_OF_NODES = re.compile(r"REQUEST_(STEP_COMPLETE|COMPLETE_\w+|PING|NODE_\w+|CONTROLLER_\w+|STATS_INFO)$")
+_OF_NODES = re.compile(
+    r"REQUEST_(STEP_COMPLETE|COMPLETE_\w+|PING|NODE_REGISTRATION\w*|CONTROLLER_\w+|STATS_INFO)$"
+)
 """What daemons, launchers and ``sdiag`` itself ask."""
 
 
@@ -56,7 +58,8 @@ class SlurmCluster:
 
     def requests(self) -> Counter[str]:
         """Return how often commands have asked the controller what, by SLURM's names of messages."""
-        asked = {name: int(count) for name, count in _REQUEST.findall(self.run("sdiag"))}
+        answered, _, _ = self.run("sdiag").partition("Pending RPC")  # these are the controller's own
+        asked = {name: int(count) for name, count in _REQUEST.findall(answered)}
         return Counter({name: count for name, count in asked.items() if not _OF_NODES.match(name)})
 
 

@@ -266,7 +266,7 @@ class RunSpec(FrozenSpec):
     def run_id(self) -> str:
         """Ten hexadecimal digits of the SHA-256 of the spec; equal specs, equal ids, on every machine.
 
-        Kept, since all that knows thousands of runs knows them by their names.
+        Computed once: a study of thousands of runs asks for it again and again.
         """
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]

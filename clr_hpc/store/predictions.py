@@ -26,7 +26,7 @@ def read_predictions(folder: Path, state: FileState | None) -> "pa.Table | Damag
     Columns: ``image``, ``patient``, ``split``, ``model`` (text), ``label`` (int8, 0 or 1), ``score`` (float32,
     finite), and what may be null: ``view``, ``sex`` (text), ``age_years`` (double), and of one-class models
     ``findings`` (text) and the columns of ``FLOORS`` (float32). In each split every model has each image once.
-    Text is dictionary-encoded, as it is in the file: each different value once, and numbers of values.
+    Text is dictionary-encoded: each different value once, and each row's position among them.
 
     Args:
         folder: of the run.
@@ -39,7 +39,7 @@ def read_predictions(folder: Path, state: FileState | None) -> "pa.Table | Damag
     if state is not None and (found := hashlib.sha256(data).hexdigest()) != state["sha256"]:
         return Damaged(file, f"its SHA-256 is {found}, and {layout.RESULT} says {state['sha256']}", REMEDY)
     try:
-        table = _table(data)
+        table = _table(data, is_vouched_for=state is not None)
         _check(table)
     except Exception as error:  # of whatever kind: they are pyarrow's, on bytes that nothing vouches for
         return Damaged(file, " ".join(f"it can't be read: {error}".split())[:LONGEST_REASON], REMEDY)
@@ -47,7 +47,7 @@ def read_predictions(folder: Path, state: FileState | None) -> "pa.Table | Damag
 
 
 def codes(column: "pa.ChunkedArray") -> "tuple[NDArray[np.int32], pa.Array]":
-    """Return the numbers of values in a column of text without nulls, and the values."""
+    """Return each row's position among the different values, and these, of a column of text without nulls."""
     whole = column.combine_chunks()
     return whole.indices.to_numpy(), whole.dictionary
 
@@ -64,12 +64,21 @@ def to_frame(table: "pa.Table") -> "pd.DataFrame":
     return frame
 
 
-def _table(data: bytes) -> "pa.Table":
+def _table(data: bytes, is_vouched_for: bool) -> "pa.Table":
+    """Parse a file.
+
+    Args:
+        data: its bytes.
+        is_vouched_for: by a checksum. Else text is read plainly, which takes half as long again: where pyarrow
+            keeps a file's dictionary, damage to a name may change others.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     texts, numbers = (*TEXTS, *FACTS), {"age_years": pa.float64(), "label": pa.int8(), "score": pa.float32()}
-    found = pq.read_table(pa.BufferReader(data), read_dictionary=[*texts, FINDINGS])
+    kept = [*texts, FINDINGS] if is_vouched_for else []
+    found = pq.read_table(pa.BufferReader(data), read_dictionary=kept)
+    found.validate(full=True)
     missing = [name for name in (*texts, *numbers) if name not in found.column_names]
     if missing:
         raise ValueError(f"column {missing[0]} is missing")
@@ -77,26 +86,17 @@ def _table(data: bytes) -> "pa.Table":
     columns |= {name: found[name].cast(kind) for name, kind in numbers.items()}
     later = {FINDINGS: pa.string(), **dict.fromkeys(FLOORS.values(), pa.float32())}
     for name, kind in later.items():
-        column = found[name] if name in found.column_names else pa.nulls(found.num_rows, kind)
+        column = found[name] if name in found.column_names else pa.chunked_array([pa.nulls(found.num_rows, kind)])
         columns[name] = _encoded(column) if name == FINDINGS else column.cast(kind)
-    table = pa.table(columns)
-    table.validate(full=True)
-    return table
+    return pa.table(columns)
 
 
-def _encoded(column: "pa.ChunkedArray | pa.Array") -> "pa.Array":
-    """Return text as one dictionary array, in which no value is twice."""
+def _encoded(column: "pa.ChunkedArray") -> "pa.Array":
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if isinstance(column, pa.ChunkedArray):
-        column = column.unify_dictionaries().combine_chunks()
-    kind = pa.dictionary(pa.int32(), pa.string())
-    if column.type == kind:
-        values = column.dictionary
-        if not values.null_count and pc.count_distinct(values).as_py() == len(values):
-            return column
-    return column.cast(pa.string()).dictionary_encode()
+    if column.type != pa.dictionary(pa.int32(), pa.string()):
+        column = column.cast(pa.string()).dictionary_encode()
+    return column.combine_chunks()
 
 
 def _check(table: "pa.Table") -> None:

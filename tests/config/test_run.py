@@ -35,7 +35,7 @@ def test_id_is_the_same_on_every_machine() -> None:
     assert before.run_id == "86f56a8cd4"
 
 
-def test_an_id_is_computed_once_and_never_copied() -> None:
+def test_an_id_is_computed_once_and_a_changed_copy_has_its_own() -> None:
     one, equal = spec(), spec()
     assert one.run_id is one.run_id
     assert one == equal
@@ -46,6 +46,11 @@ def test_an_id_is_computed_once_and_never_copied() -> None:
         assert same.run_id == one.run_id
     other = one.model_copy(update={"seed": 1})
     assert other.run_id == spec(seed=1).run_id != one.run_id
+    baseline = spec(stage="baseline")
+    start = WarmStart(baseline=baseline, weights="last")
+    before = spec(stage="retrain", start=start).run_id
+    assert baseline.run_id
+    assert spec(stage="retrain", start=start).run_id == before
 
 
 def test_films_are_not_mirrored_unless_the_study_says_so() -> None:

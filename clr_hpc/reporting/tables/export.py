@@ -196,9 +196,8 @@ def difference_columns(name: str, difference: Difference | None) -> dict[str, ob
 def epochs_csv(runs: Iterable[ScoredRun]) -> str:
     """Return every evaluation of every run: what the curves are drawn from."""
     return csv_text(
-        {"run": name} | {key: value for key, value in line.items() if key != "kind"}
+        {"run": run.record.spec.name} | {key: value for key, value in line.items() if key != "kind"}
         for run in runs
-        for name in [run.record.spec.name]  # it is a checksum of the spec
         for line in run.record.epochs
     )
 

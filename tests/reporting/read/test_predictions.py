@@ -3,13 +3,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from clr_hpc.reporting.read.predictions import Numbering, SplitScores, split_scores
 from clr_hpc.store.predictions import read_predictions, to_frame
 from clr_hpc.store.records import Damaged
+from clr_hpc.store.results import state_of
 
 
 def table() -> pd.DataFrame:
@@ -70,25 +69,42 @@ def test_models_of_different_images_are_refused(tmp_path: Path) -> None:
     assert "it does not hold each image of a split once for each of the run's models" in found.reason
 
 
-def test_an_image_twice_is_refused_though_the_file_numbers_it_twice(tmp_path: Path) -> None:
-    """A dictionary may hold a value twice; then different numbers are one name."""
-    rows = pa.Table.from_pandas(table().iloc[:2], preserve_index=False)
-    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["a.png", "a.png"]))
-    pq.write_table(rows.set_column(0, "image", twice), tmp_path / "predictions.parquet")
-    found = read_predictions(tmp_path, None)
-    assert isinstance(found, Damaged)
-    assert "it does not hold each image of a split once" in found.reason
-
-
-@pytest.mark.parametrize("written", [{"use_dictionary": False}, {"row_group_size": 2}], ids=str)
-def test_however_text_is_encoded_it_is_the_same(written: dict[str, Any], tmp_path: Path) -> None:
-    rows = table()
-    rows.to_parquet(tmp_path / "predictions.parquet", **written)
+def test_a_damaged_dictionary_changes_no_other_name(tmp_path: Path) -> None:
+    """Nothing vouches for the file; pyarrow, where it keeps dictionaries, would give other rows other patients."""
+    images = [f"{number:02}.png" for number in range(40)]
+    patients = [f"p{number % 14:02}" for number in range(40)]
+    rows = pd.concat([table().iloc[:1]] * 40, ignore_index=True).assign(image=images, patient=patients)
+    file = tmp_path / "predictions.parquet"
+    rows.to_parquet(file, compression="NONE", row_group_size=20)
+    file.write_bytes(file.read_bytes().replace(b"p09", b"p08", 1))
     found = read_predictions(tmp_path, None)
     assert not isinstance(found, Damaged)
     assert found is not None
+    read = to_frame(found)["patient"].tolist()
+    assert {(before, after) for before, after in zip(patients, read, strict=True) if before != after} == {
+        ("p09", "p08")
+    }
+
+
+@pytest.mark.parametrize("is_vouched_for", [False, True])
+@pytest.mark.parametrize("written", [{"use_dictionary": False}, {"row_group_size": 2}], ids=str)
+def test_however_text_is_encoded_it_is_the_same(
+    written: dict[str, Any], is_vouched_for: bool, tmp_path: Path
+) -> None:
+    rows = pd.concat([table().iloc[::-1].assign(split="validation"), table()], ignore_index=True)
+    ordinary = split_scores(read_predictions(write(rows, tmp_path / "ordinary"), None), Numbering())
+    rows.to_parquet(tmp_path / "predictions.parquet", **written)
+    state = state_of(tmp_path / "predictions.parquet") if is_vouched_for else None
+    found = read_predictions(tmp_path, state)
+    assert not isinstance(found, Damaged)
+    assert found is not None
     pd.testing.assert_frame_equal(to_frame(found)[list(rows)], rows, check_dtype=False)
-    assert split_scores(found, Numbering())["test"].by_model.keys() == {"last", "swa"}
+    scores = split_scores(found, Numbering())
+    assert [list(scores[split].by_model) for split in ("validation", "test")] == [["swa", "last"], ["last", "swa"]]
+    for split, of_split in scores.items():
+        for model, expected in ordinary[split].by_model.items():
+            np.testing.assert_array_equal(of_split.by_model[model], expected)
+        assert of_split.orders == ordinary[split].orders
 
 
 def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
