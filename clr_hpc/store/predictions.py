@@ -75,20 +75,19 @@ def _table(data: bytes, is_vouched_for: bool) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    texts, numbers = (*TEXTS, *FACTS), {"age_years": pa.float64(), "label": pa.int8(), "score": pa.float32()}
-    kept = [*texts, FINDINGS] if is_vouched_for else []
-    found = pq.read_table(pa.BufferReader(data), read_dictionary=kept)
+    texts, later = (*TEXTS, *FACTS, FINDINGS), (FINDINGS, *FLOORS.values())
+    numbers = {"age_years": pa.float64(), "label": pa.int8(), "score": pa.float32()}
+    numbers |= dict.fromkeys(FLOORS.values(), pa.float32())
+    found = pq.read_table(pa.BufferReader(data), read_dictionary=texts if is_vouched_for else [])
     found.validate(full=True)
+    for name in later:
+        if name not in found.column_names:
+            found = found.append_column(name, pa.nulls(found.num_rows))
     missing = [name for name in (*texts, *numbers) if name not in found.column_names]
     if missing:
         raise ValueError(f"column {missing[0]} is missing")
     columns = {name: _encoded(found[name]) for name in texts}
-    columns |= {name: found[name].cast(kind) for name, kind in numbers.items()}
-    later = {FINDINGS: pa.string(), **dict.fromkeys(FLOORS.values(), pa.float32())}
-    for name, kind in later.items():
-        column = found[name] if name in found.column_names else pa.chunked_array([pa.nulls(found.num_rows, kind)])
-        columns[name] = _encoded(column) if name == FINDINGS else column.cast(kind)
-    return pa.table(columns)
+    return pa.table(columns | {name: found[name].cast(kind) for name, kind in numbers.items()})
 
 
 def _encoded(column: "pa.ChunkedArray") -> "pa.Array":
@@ -111,13 +110,11 @@ def _check(table: "pa.Table") -> None:
         raise ValueError(f"{bad} scores are no numbers")
     if not set(pc.unique(table["label"]).to_pylist()) <= {0, 1}:
         raise ValueError("a label is neither 0 nor 1")
-    split, splits = codes(table["split"])
-    present = np.flatnonzero(np.bincount(split))
-    if not set(splits.take(present).to_pylist()) <= set(SPLITS):
+    if not set(pc.unique(table["split"]).to_pylist()) <= set(SPLITS):
         raise ValueError(f"a split is none of {', '.join(SPLITS)}")
-    model, image = codes(table["model"])[0], codes(table["image"])[0]
+    split, model, image = (codes(table[name])[0] for name in ("split", "model", "image"))
     models = np.flatnonzero(np.bincount(model))
-    for number in present:
+    for number in np.flatnonzero(np.bincount(split)):
         first, *others = (image[(split == number) & (model == each)] for each in models)
         if np.bincount(first, minlength=1).max() > 1 or not all(
             _have_the_same(first, images) for images in others

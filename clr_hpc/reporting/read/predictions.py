@@ -225,9 +225,9 @@ def split_scores(predictions: "pa.Table", numbering: Numbering) -> dict[str, Spl
 
 
 def _split_scores(rows: "pa.Table", split: str, numbering: Numbering) -> SplitScores:
-    numbers, names = codes(rows["model"])
-    present = sorted(np.flatnonzero(np.bincount(numbers)), key=lambda number: np.argmax(numbers == number))
-    models = names.take(present).to_pylist()  # in the order of the file
+    import pyarrow.compute as pc
+
+    models = pc.unique(rows["model"]).to_pylist()
     by_model = {model: _rows_of(rows, "model", model) for model in models}
     orders = {model: numbering.order_of(part, split) for model, part in by_model.items()}
     first, part = orders[models[0]], by_model[models[0]]
